@@ -1,0 +1,58 @@
+"""Options of a pydantic model as flags of a command: generated, so that a default and a description exist once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import PydanticUndefined
+
+from unrolled.config import Leaf, Section, leaves
+
+__all__ = ["with_options"]
+
+
+def with_options(
+    options: type[Section], presets: Mapping[str, Mapping[str, Any]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command that takes `given: dict` last: every option of the model becomes a flag, collected in `given`."""
+    found = list(leaves(options))
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "given"]
+        flags = [_parameter(leaf, presets) for leaf in found]
+
+        def run(**values: Any) -> None:
+            given = {leaf.name: values.pop(leaf.name) for leaf in found}
+            command(**values, given={name: value for name, value in given.items() if value is not None})
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        signature = inspect.Signature([*own, *flags])
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        return run
+
+    return decorate
+
+
+def _parameter(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> inspect.Parameter:
+    flag = leaf.name.replace("_", "-")
+    is_switch = leaf.field.annotation is bool
+    option = typer.Option(
+        f"--{flag}/--no-{flag}" if is_switch else f"--{flag}",
+        help=_help(leaf, presets),
+        rich_help_panel=f"Options: {leaf.section}",
+        show_default=False,
+    )
+    annotation = Annotated[leaf.field.annotation | None, option]  # type: ignore[operator]
+    return inspect.Parameter(leaf.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> str:
+    default = leaf.field.default
+    shown = "" if default in (None, PydanticUndefined) else f"default {default}"
+    named = ", ".join(f"{name} {values[leaf.name]}" for name, values in presets.items() if leaf.name in values)
+    both = "; ".join(part for part in (shown, named) if part)
+    return f"{leaf.field.description}{f' [{both}]' if both else ''}"

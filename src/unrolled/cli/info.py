@@ -1,0 +1,82 @@
+"""`unrolled info`: a model folder, or this installation. Needs no torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from typing import Annotated, Any
+
+import typer
+
+from unrolled import __version__
+from unrolled.folders import model_folder, read_config, tensor_shapes
+
+__all__ = ["info"]
+
+_EXTRAS = {
+    "zh": ("rjieba",),
+    "plots": ("matplotlib",),
+}
+_CORE = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "typer")
+
+
+def info(
+    model: Annotated[str | None, typer.Argument(help="A run or model folder; without one, this installation.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What is in a model folder, or what is installed (Markdown to paste into a report).
+
+    Example: unrolled info runs/books
+    """
+    found = _installation() if model is None else _model(model)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for section, rows in found.items():
+        print(f"## {section}\n")
+        for key, value in rows.items():
+            print(f"- {key}: {value}")
+        print()
+
+
+def _installation() -> dict[str, dict[str, Any]]:
+    core = {name: _version(name) or "missing" for name in _CORE}
+    extras = {
+        extra: ", ".join(f"{name} {_version(name) or 'missing'}" for name in names) for extra, names in _EXTRAS.items()
+    }
+    system = {
+        "unrolled": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+    }
+    return {"System": system, "Core packages": core, "Extras": extras}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _model(path: str) -> dict[str, dict[str, Any]]:
+    folder = model_folder(path)
+    config = read_config(folder)
+    shapes = tensor_shapes(folder / "model.safetensors")
+    found = {
+        "Model": {
+            "folder": str(folder),
+            "task": config.get("task"),
+            "written by": f"unrolled {config.get('unrolled')}",
+            "parameters": f"{sum(math.prod(shape) for shape in shapes.values()):,}",
+        },
+        "Sizes": config.get("model") or {},
+        "Data": config.get("data") or {},
+        "Metrics": config.get("metrics") or {},
+        "Tensors": {name: " x ".join(map(str, shape)) or "scalar" for name, shape in sorted(shapes.items())},
+    }
+    return {section: rows for section, rows in found.items() if rows}

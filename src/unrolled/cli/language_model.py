@@ -1,0 +1,157 @@
+"""`evaluate`, `sample`, `predict` and `explain` for language models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.progress import say
+from unrolled.errors import DataError, FolderError
+
+__all__ = ["evaluate", "explain", "predict", "sample"]
+
+Folder = Annotated[str, typer.Argument(help="A run or model folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def evaluate(
+    model: Folder,
+    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
+    encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts read side by side; changes no result.")] = 16,
+    as_json: AsJson = False,
+) -> None:
+    """Perplexity and bits per character of texts, each read from first to last token.
+
+    Example: unrolled evaluate runs/books held-out.txt --json
+    """
+    from unrolled.data.text import read_documents
+    from unrolled.tasks import load
+
+    trained = load(model)
+    found = trained.evaluate(read_documents(files, encoding), batch_size)
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(f"{'perplexity':<20}{found['perplexity']:.4f}  per token ({found['unit']})")
+    print(f"{'loss':<20}{found['loss']:.4f}  nats per token")
+    bits = found["bits_per_character"]
+    why = "not known: the words behind <unk> are not in the text"
+    print(f"{'bits per character':<20}{why if bits is None else f'{bits:.4f}'}")
+    print(f"{'tokens':<20}{found['tokens']}")
+    print(f"{'unknown':<20}{100 * found['unknown_rate']:.3f} %")
+
+
+def sample(
+    model: Folder,
+    prompt: Annotated[str, typer.Option(help="Text to continue.")] = "",
+    length: Annotated[int, typer.Option(min=0, help="Tokens to write.")] = 500,
+    n: Annotated[int, typer.Option(min=1, help="Samples to write.")] = 1,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token, 1 draws from the model as it is.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Draw from the k likeliest tokens; 0: from all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that reach this probability.")] = 1.0,
+    min_p: Annotated[float, typer.Option(help="Draw from tokens this likely, relative to the likeliest.")] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens already there become less likely.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write text, token by token.
+
+    Example: unrolled sample runs/books --prompt "It was" --temperature 0.8 --seed 1
+    """
+    from unrolled.decoding.sampling import SamplingOptions
+    from unrolled.tasks import load
+
+    trained = load(model)
+    options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+    texts = [""] * n
+    for pieces in trained.stream(prompt, length=length, n=n, options=options):
+        texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        if n == 1 and not as_json:
+            sys.stdout.write(pieces[0])
+            sys.stdout.flush()
+    if as_json:
+        for i, text in enumerate(texts):
+            print(json.dumps({"sample": i + 1, "seed": seed, "text": text}, ensure_ascii=False))
+    elif n == 1:
+        print()
+    else:
+        for i, text in enumerate(texts):
+            print(f"--- {i + 1} of {n}\n{text}")
+
+
+def predict(
+    model: Folder,
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, the lines of standard input.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Log-probability (nats), perplexity and surprisal of every token of given texts, one line each.
+
+    Example: unrolled predict runs/books < lines.txt
+    """
+    from unrolled.tasks import load
+
+    trained = load(model)
+    interactive = not texts and sys.stdin.isatty()
+    for score in trained.scores(texts or _lines(), batch_size=1 if interactive else 16):
+        if as_json:
+            print(json.dumps(score.to_json(), ensure_ascii=False), flush=interactive)
+            continue
+        tokens = " ".join(f"{_visible(token)}:{nats:.2f}" for token, nats in score.tokens)
+        perplexity = "-" if score.perplexity is None else f"{score.perplexity:.4f}"
+        print(f"{score.log_probability:.4f}\t{perplexity}\t{tokens}", flush=interactive)
+
+
+def explain(
+    model: Folder,
+    text: Annotated[str, typer.Argument(help="The text to read.")],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+) -> None:
+    """Show what happens inside while the model reads a text.
+
+    Example: unrolled explain runs/books "It was the best" --out why.html
+    """
+    from unrolled.folders import write_bytes
+    from unrolled.pictures.page import page
+    from unrolled.tasks import load
+    from unrolled.tasks.explain_language_model import explain_text
+
+    if out is not None and out.exists() and not overwrite:
+        raise FolderError(f"{out}: exists already. Choose another --out or add --overwrite.")
+    found = explain_text(load(model), text)
+    if out is None:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    if out.suffix.lower() == ".png":
+        from unrolled.errors import MissingExtra
+
+        try:
+            from unrolled.pictures.png import explanation
+        except ImportError:
+            raise MissingExtra("matplotlib", "plots", "Writing PNG pictures") from None
+        explanation(found, out)
+    else:
+        write_bytes(out, page(f"How {Path(model).name} reads: {text[:60]}", found).encode())
+    say(f"wrote {out}")
+
+
+def _lines() -> Iterator[str]:
+    for number, raw in enumerate(sys.stdin.buffer, start=1):
+        try:
+            yield raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"<standard input>, line {number}: not utf-8 at byte {error.start} of the line. Convert it first."
+            ) from None
+
+
+def _visible(token: str) -> Any:
+    return token.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace(" ", "␣").replace("Ġ", "␣")

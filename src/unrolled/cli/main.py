@@ -1,0 +1,86 @@
+"""The command line: verbs, exit codes, one place where errors become messages.
+
+stdout carries data only; progress and messages go to stderr. Exit codes: 0 ok, 1 failure, 2 usage, 3 bad data or config,
+4 some inputs failed, 130 interrupted. Nothing here imports torch before a command needs it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from unrolled import __version__
+from unrolled.cli import demo, info, language_model, train
+from unrolled.errors import UnrolledError
+
+__all__ = ["app", "main"]
+
+EXAMPLES = """
+unrolled demo                                            train on text that Python ships, and write
+
+unrolled train language-model corpus.txt --out runs/books
+
+unrolled sample runs/books --prompt "It was" --temperature 0.8
+
+unrolled evaluate runs/books held-out.txt
+"""
+
+app = typer.Typer(
+    help="Recurrent sequence models: train, evaluate, sample, explain.\n\nExamples:\n\n" + EXAMPLES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+for command in (
+    language_model.evaluate,
+    language_model.sample,
+    language_model.predict,
+    language_model.explain,
+    info.info,
+    demo.demo,
+):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    del version  # its callback has answered
+    if debug:
+        os.environ["UNROLLED_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        app()
+    except UnrolledError as error:
+        _fail(f"error: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
+        sys.exit(0)
+    except OSError as error:
+        _fail(f"error: {error.filename or 'output'}: {error.strerror or error}", 1)
+
+
+def _fail(message: str, code: int) -> None:
+    if os.environ.get("UNROLLED_DEBUG"):
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    sys.exit(code)

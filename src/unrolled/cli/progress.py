@@ -1,0 +1,74 @@
+"""Progress of a training on stderr: a live line on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Progress", "say"]
+
+_EVERY_SECONDS = 10.0
+
+
+def say(message: str = "") -> None:
+    """A message for people."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Shows the events of `training.loop.fit`. A context manager, so that the live line is always cleared."""
+
+    def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
+        self._quiet, self._previews = quiet, previews
+        self._live = sys.stderr.isatty() and not quiet
+        self._shown = time.perf_counter()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._clear()
+
+    def step(self, step: Any) -> None:
+        """Show an update, if it is time to."""
+        now = time.perf_counter()
+        if self._quiet or now - self._shown < (0.2 if self._live else _EVERY_SECONDS):
+            return
+        self._shown = now
+        line = (
+            f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
+            f"{step.tokens_per_second:,.0f} tokens/s  {_remaining(step)}"
+        )
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
+        else:
+            say(line)
+
+    def evaluated(self, event: Any) -> None:
+        """Show a validation and what the model writes now."""
+        if self._quiet:
+            return
+        self._clear()
+        row = event.row
+        train = "" if row["train_loss"] is None else f"  training {row['train_loss']:.3f}"
+        say(
+            f"[{row['seconds']:6.0f} s] step {row['step']}{train}  validation {row['valid_loss']:.4f} nats/token, "
+            f"perplexity {row['valid_perplexity']:.2f}{'  (best)' if event.best else ''}"
+        )
+        if self._previews:
+            say(f"           {event.preview!r}")
+
+    def _clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _remaining(step: Any) -> str:
+    if not step.total:
+        return "measuring speed"
+    seconds = (step.total - step.step) * step.seconds / step.step
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"

@@ -1,0 +1,103 @@
+"""`unrolled train TASK`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import with_options
+from unrolled.cli.progress import Progress, say
+from unrolled.config import read_toml, to_toml
+from unrolled.options.language_model import PRESETS, LanguageModelOptions
+
+__all__ = ["app", "run_training"]
+
+app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _tasks() -> None:
+    """Train a model: unrolled train TASK FILES --out FOLDER."""
+
+
+@app.command("language-model")
+@with_options(LanguageModelOptions, PRESETS)
+def language_model(
+    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")],
+    valid: Annotated[
+        list[str] | None, typer.Option(help="Validation text instead of the end of the training text.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="tiny, char or word; chosen by --tokens if not given.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best validation as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a language model on text.
+
+    Examples:
+
+    unrolled train language-model corpus.txt --out runs/books
+
+    unrolled train language-model books/ --tokens words --minutes 60 --out runs/words
+
+    unrolled train language-model ptb.train.txt --valid ptb.valid.txt --tokens whitespace --out runs/ptb
+    """
+    from unrolled.run import language_model_options
+
+    file = read_toml(config) if config else None
+    options = language_model_options(preset=preset, file=file, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    best = run_training(options, files, out, valid=valid, overwrite=overwrite, quiet=quiet)
+    if as_json:
+        print(json.dumps(best))
+
+
+def run_training(
+    options: LanguageModelOptions,
+    files: list[str] | None,
+    out: Path,
+    *,
+    valid: list[str] | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Train, showing progress; return the best validation. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run import train_language_model
+    from unrolled.tasks.language_model import LanguageModelTask
+    from unrolled.training.loop import Evaluated, Finished, Step
+
+    best: dict[str, Any] = {}
+    reason = ""
+    with Progress(quiet=quiet) as progress:
+        for event in train_language_model(options, files, out, valid=valid, overwrite=overwrite):
+            match event:
+                case LanguageModelTask() if not quiet:
+                    say(
+                        f"{event.train_tokens:,} {event.codec.tokenizer.unit} to train on, {event.valid_tokens:,} to "
+                        f"validate on; {len(event.codec.vocabulary):,} symbols; "
+                        f"up to {options.training.minutes:g} minutes"
+                    )
+                case Step():
+                    progress.step(event)
+                case Evaluated():
+                    progress.evaluated(event)
+                case Finished():
+                    best, reason = event.best, event.reason
+    if not quiet:
+        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
+        say(f"{why}. Best validation {best['valid_loss']:.4f} nats/token at step {best['step']}.")
+        say(f"Report: {out / 'report.html'}   Next: unrolled sample {out}")
+    if reason == "interrupted":
+        raise KeyboardInterrupt
+    return best

@@ -1,0 +1,132 @@
+"""Options: pydantic models with sections, read from TOML, presets, the environment and flags.
+
+A default exists once, in the model's field. Leaf names are unique across sections, so that `hidden_size` can be a flag, a
+key of `-s`, an environment variable UNROLLED_HIDDEN_SIZE and an entry under [model] in TOML.
+
+Precedence: flag, environment, file, preset, default. Unknown keys are errors that name the nearest.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from unrolled.errors import ConfigError, nearest
+
+__all__ = ["Leaf", "Section", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
+
+
+class Section(BaseModel):
+    """Base of all option models: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Leaf(NamedTuple):
+    """One option: its section's name, its own name and pydantic's description of it."""
+
+    section: str
+    name: str
+    field: FieldInfo
+
+
+Options = TypeVar("Options", bound=Section)
+
+
+def leaves(options: type[Section]) -> Iterator[Leaf]:
+    """All options of a model made of sections."""
+    for section, field in options.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, Section)
+        for name, leaf in kind.model_fields.items():
+            yield Leaf(section, name, leaf)
+
+
+def resolve(
+    options: type[Options],
+    *,
+    preset: Mapping[str, Any] | None = None,
+    file: Mapping[str, Any] | None = None,
+    flags: Mapping[str, Any] | None = None,
+) -> Options:
+    """Put the layers together. `preset` and `flags` are flat (leaf name -> value), `file` has sections as TOML does."""
+    section_of = {leaf.name: leaf.section for leaf in leaves(options)}
+    tree: dict[str, dict[str, Any]] = {section: {} for section in options.model_fields}
+    environment = {
+        name: os.environ[f"UNROLLED_{name.upper()}"] for name in section_of if f"UNROLLED_{name.upper()}" in os.environ
+    }
+    for origin, layer in (
+        ("preset", preset or {}),
+        ("config file", _flatten(file or {}, section_of)),
+        ("environment", environment),
+        ("options", flags or {}),
+    ):
+        for key, value in layer.items():
+            name = key.rpartition(".")[2].replace("-", "_")
+            if name not in section_of:
+                raise ConfigError(f"{origin}: unknown key '{key}'.{nearest(name, section_of)}")
+            tree[section_of[name]][name] = value
+    try:
+        return options.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from None
+
+
+def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for section, entries in file.items():
+        if section not in section_of.values() or not isinstance(entries, Mapping):
+            known = sorted(set(section_of.values()))
+            raise ConfigError(
+                f"config file: unknown section [{section}]; known: {', '.join(known)}.{nearest(section, known)}"
+            )
+        for key, value in entries.items():
+            if section_of.get(key) != section:
+                here = [name for name, owner in section_of.items() if owner == section]
+                raise ConfigError(f"config file: unknown key '{key}' in [{section}].{nearest(key, here)}")
+            flat[key] = value
+    return flat
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][-1]) if problem["loc"] else "options"
+        lines.append(f"{name.replace('_', '-')}: {problem['msg']}, got {problem['input']!r}")
+    return "\n".join(lines)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """'hidden_size=300' -> ('hidden_size', 300); the value is TOML, and plain text where that is no TOML."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"-s takes key=value, got '{text}'. Example: -s hidden_size=300")
+    try:
+        return key.strip(), tomllib.loads(f"v = {value.strip()}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a config file; raise ConfigError with file and line when it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not utf-8 text at byte {error.start}; a config file is TOML.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}.") from None
+
+
+def to_toml(options: Section) -> str:
+    """The options as TOML; options that are not set (None) are left out."""
+    return tomli_w.dumps(options.model_dump(exclude_none=True))

@@ -1,0 +1,73 @@
+"""The error tree. Every failure a user can cause is one of these, and says what to do about it.
+
+UnrolledError                  exit code 1
+|- DataError                   3   a file or a line of the user's
+|- ConfigError                 3   an option, a preset, a config file
+|- FolderError                 3   a run or model folder that is damaged, foreign or in the way
+|- PartialFailure              4   some inputs of many failed, the others were answered
+'- MissingExtra                1   an optional package that is not installed
+ShapeError (also a ValueError)     a tensor whose axes do not fit
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "FolderError",
+    "MissingExtra",
+    "PartialFailure",
+    "ShapeError",
+    "UnrolledError",
+    "nearest",
+]
+
+
+class UnrolledError(Exception):
+    """Base of all errors that are reported without a traceback; `exit_code` is what the command returns."""
+
+    exit_code = 1
+
+
+class DataError(UnrolledError):
+    """A file, a line or a text cannot be used. The message names place, text, expectation and remedy."""
+
+    exit_code = 3
+
+
+class ConfigError(UnrolledError):
+    """An option has an unknown name or an impossible value."""
+
+    exit_code = 3
+
+
+class FolderError(UnrolledError):
+    """A run or model folder is missing, damaged, made by something else, or would be overwritten."""
+
+    exit_code = 3
+
+
+class PartialFailure(UnrolledError):
+    """Some of many inputs failed; the others were answered."""
+
+    exit_code = 4
+
+
+class MissingExtra(UnrolledError):
+    """A feature needs a package that is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs the package '{package}'. Install it with: pip install 'unrolled[{extra}]'")
+
+
+class ShapeError(UnrolledError, ValueError):
+    """A tensor whose axes do not fit; the message names the axis, the expected and the given size."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean X?' for the closest of `known`, or the empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""

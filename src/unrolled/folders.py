@@ -1,0 +1,144 @@
+"""Model and run folders: what is in them, how they are written so that a crash leaves the old or the new one whole.
+
+A run folder:    config.toml  metrics.jsonl  report.html  README.md  best/  last/
+A model folder:  config.json (with `format`, `format_version`, `task`)  model.safetensors  vocabulary.json  tokenizer.json
+                 metrics.json  README.md
+
+JSON and safetensors only: opening a folder made by someone else runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unrolled.errors import FolderError
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "model_folder",
+    "new_folder",
+    "prepare_run",
+    "read_config",
+    "read_json",
+    "tensor_shapes",
+    "write_bytes",
+    "write_json",
+]
+
+FORMAT, FORMAT_VERSION = "unrolled-model", 1
+_MARK = "config.toml"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a crash leaves the old content or the new, never half of either."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FolderError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON, UTF-8, one key a line."""
+    write_bytes(path, (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill a temporary folder; on success it takes the place of `path`, on any error `path` stays as it was."""
+    temporary, old = path.with_name(f".{path.name}.{os.getpid()}.tmp"), path.with_name(f".{path.name}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
+
+
+def prepare_run(path: Path, *, overwrite: bool) -> None:
+    """Make the run folder, or say why it cannot be used. A run already there is only removed under `overwrite`."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if not path.is_dir():
+            raise FolderError(f"{path}: is a file; --out names a folder.")
+        if not overwrite or not (path / _MARK).exists():
+            extra = " or add --overwrite to replace that run" if (path / _MARK).exists() else ""
+            raise FolderError(f"{path}: is not empty and would be overwritten. Choose another --out{extra}.")
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder that `path` is or holds: a model folder itself, or a run's best/ (last/ before the first best)."""
+    folder = Path(path)
+    for candidate in (folder, folder / "best", folder / ".best.old", folder / "last"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    if not folder.exists():
+        raise FolderError(f"{folder}: no such folder. Train a model first: unrolled train --help")
+    if not folder.is_dir():
+        raise FolderError(f"{folder}: is a file; a model is a folder with config.json and model.safetensors.")
+    raise FolderError(f"{folder}: holds no model (no config.json here, in best/ or in last/).")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a model folder."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FolderError(f"{path}: is missing; the model folder is not whole. Copy it again.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise FolderError(f"{path}: is damaged ({error}). Copy the model folder again.") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder, format checked."""
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise FolderError(f"{folder}: config.json was not written by unrolled ('format' is not '{FORMAT}').")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise FolderError(
+            f"{folder}: format version {config.get('format_version')!r}; this version of unrolled reads {FORMAT_VERSION}. "
+            "Install the version of unrolled that wrote it."
+        )
+    return config
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes in a safetensors file, read from its header alone."""
+    try:
+        with path.open("rb") as file:
+            (size,) = struct.unpack("<Q", file.read(8))
+            if size > 100_000_000:
+                raise ValueError("header too long")
+            header = json.loads(file.read(size))
+        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+        raise FolderError(f"{path}: is not a whole safetensors file ({error}). Copy the model folder again.") from None

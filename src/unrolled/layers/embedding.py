@@ -1,0 +1,51 @@
+"""Words as vectors: one-hot (the notes' first representation) and embedded (a row of a learned table).
+
+Multiplying a one-hot vector with a matrix picks one of its columns, so an embedding followed by W_ih is a one-hot input
+with the factored matrix W_ih E^T: fewer parameters, and similar words can share a direction.
+
+Ids from V on (begin, padding) stand for "no word": they give the zero vector, the x<1> = 0 of the notes.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unrolled.layers.dropout import word_dropout
+
+__all__ = ["Embedding", "OneHot"]
+
+
+class OneHot(nn.Module):
+    """ids (...) -> one-hot vectors (..., V); ids >= V give zero vectors."""
+
+    def __init__(self, n_symbols: int) -> None:
+        super().__init__()
+        self.n_symbols = self.size = n_symbols
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return functional.one_hot(ids.clamp(max=self.n_symbols), self.n_symbols + 1)[..., :-1].to(torch.get_default_dtype())
+
+
+class Embedding(nn.Module):
+    """ids (...) -> vectors (..., D), rows of `weight` (V, D); ids >= V give zero vectors.
+
+    Entries start from N(0, 1/D), so that the table can serve as the output matrix too; looked-up vectors are multiplied by
+    sqrt(D) / 2, so that they reach the first layer at a size it learns from.
+    """
+
+    def __init__(self, n_symbols: int, size: int, *, word_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.n_symbols, self.size, self.word_dropout = n_symbols, size, word_dropout
+        self.scale = math.sqrt(size) / 2
+        self.weight = nn.Parameter(torch.randn(n_symbols, size) / math.sqrt(size))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        inside = ids.clamp(max=self.n_symbols - 1)
+        factor = (ids < self.n_symbols).unsqueeze(-1) * self.scale
+        if self.training and self.word_dropout:
+            factor = factor * functional.embedding(inside, word_dropout(self.weight, self.word_dropout, True))
+        return functional.embedding(inside, self.weight) * factor

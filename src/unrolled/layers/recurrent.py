@@ -1,0 +1,175 @@
+"""Deep and bidirectional recurrent layers: the stack that every model and the drop-in layers share.
+
+Layer l reads the outputs of layer l-1 (DRNN of the notes); a bidirectional layer reads its input from both ends and
+returns [forward; backward] at each position (BRNN of the notes), so it needs the whole sequence before its first output.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.cells import Cell, Weights
+from unrolled.errors import ConfigError, ShapeError
+from unrolled.layers.dropout import Dropout, weight_drop
+from unrolled.layers.unroll import Layout, unroll
+from unrolled.types import LSTMState, Padded, State
+
+__all__ = ["Recurrent", "Stack"]
+
+
+class Stack(nn.Module, ABC):
+    """Parameters of a deep, perhaps bidirectional layer, named as in `torch.nn`, and the pass through it.
+
+    Parameters of layer k: weight_ih_lk (G*H, D), weight_hh_lk (G*H, P), bias_ih_lk, bias_hh_lk (G*H,), for a projected
+    LSTM weight_hr_lk (P, H); with the suffix `_reverse` for the backward direction.
+    """
+
+    def __init__(self, cell: Cell, input_size: int, n_layers: int, *, bidirectional: bool, bias: bool) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", cell.hidden_size), ("n_layers", n_layers)):
+            if size < 1:
+                raise ConfigError(f"{name} must be at least 1, got {size}")
+        self.cell, self.input_size, self.n_layers = cell, input_size, n_layers
+        self.n_directions = 2 if bidirectional else 1
+        self.bias = bias
+        self.between = Dropout()
+        self._names: list[dict[str, str]] = []
+
+    @abstractmethod
+    def reset_parameters(self) -> None:
+        """Draw new parameters."""
+
+    @property
+    def output_size(self) -> int:
+        """Size of the output at each position: P, or 2P when bidirectional."""
+        return self.cell.output_size * self.n_directions
+
+    def _register(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
+        gates, size = self.cell.n_gates * self.cell.hidden_size, self.cell.output_size
+        projected = size != self.cell.hidden_size
+        for layer in range(self.n_layers):
+            read = self.input_size if layer == 0 else self.output_size
+            for suffix in ("", "_reverse")[: self.n_directions]:
+                shapes = {"weight_ih": (gates, read), "weight_hh": (gates, size)}
+                shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)} if self.bias else {}
+                shapes |= {"weight_hr": (size, self.cell.hidden_size)} if projected else {}
+                names = {kind: f"{kind}_l{layer}{suffix}" for kind in shapes}
+                for kind, shape in shapes.items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(names[kind], parameter)
+                self._names.append(names)
+        self.reset_parameters()
+
+    def weights(self, k: int) -> Weights:
+        """Parameters of layer and direction k = layer * n_directions + direction, with weight drop in training."""
+        w = Weights(**{kind: getattr(self, name) for kind, name in self._names[k].items()})
+        return w._replace(weight_hh=weight_drop(w.weight_hh, self.between.weight, self.training))
+
+    def initial_state(self, batch_size: int) -> State:
+        """The zero state: (B, L, P), or LSTMState of (B, L, P) and (B, L, H); L layers times directions."""
+        like = getattr(self, self._names[0]["weight_hh"])
+        one = self.cell.initial_state(batch_size, like)
+        n = self.n_layers * self.n_directions
+        spread = [s.unsqueeze(1).expand(-1, n, -1) for s in ((one,) if isinstance(one, Tensor) else one)]
+        return spread[0] if isinstance(one, Tensor) else LSTMState(*spread)
+
+    def run(self, x: Tensor, state: State, layout: Layout) -> tuple[Tensor, State]:
+        """x (T, B, D) and state (B, L, ...) -> outputs (T, B, output_size) and the state after each row's end."""
+        finals: list[State] = []
+        for layer in range(self.n_layers):
+            if layer:
+                x = self.between.mask_between(x, self.training)
+            outputs = []
+            for direction in range(self.n_directions):
+                k = layer * self.n_directions + direction
+                start = state[:, k] if isinstance(state, Tensor) else LSTMState(*(s[:, k] for s in state))
+                output, final = unroll(self.cell, x, start, self.weights(k), layout=layout, reverse=direction == 1)
+                outputs.append(output)
+                finals.append(final)
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
+        if isinstance(state, Tensor):
+            return x, torch.stack([f for f in finals if isinstance(f, Tensor)], dim=1)
+        return x, LSTMState(*(torch.stack(parts, dim=1) for parts in zip(*finals, strict=True)))
+
+    def check_input(self, x: Tensor) -> None:
+        """Raise ShapeError unless x is (..., D) with this layer's D."""
+        if x.shape[-1] != self.input_size:
+            raise ShapeError(f"last axis of the input must be input_size {self.input_size}, got {x.shape[-1]}")
+
+
+class Recurrent(Stack):
+    """A deep recurrent layer of any cell, batch first.
+
+    Args:
+        cell: the equations of one step, e.g. `GRUCell(256)` or `CELLS["lstm"](256)`.
+        input_size: D.
+        n_layers: layers stacked on each other.
+        bidirectional: read from both ends.
+        dropout: kinds and probabilities inside the layer.
+        learned_state: train the initial state instead of starting from zero.
+
+    Starts from orthogonal recurrent matrices, Xavier input matrices, zero biases and a forget bias of 1 (Jozefowicz et al.
+    2015), which learns faster than the uniform start of `torch.nn` that the drop-in layers keep.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        *,
+        n_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: Dropout | None = None,
+        learned_state: bool = False,
+    ) -> None:
+        super().__init__(cell, input_size, n_layers, bidirectional=bidirectional, bias=True)
+        self.between = dropout or Dropout()
+        self.learned_state = learned_state
+        self._register()
+        if learned_state:
+            start = super().initial_state(1)
+            self.initial = nn.ParameterList(
+                nn.Parameter(s.clone()) for s in ((start,) if isinstance(start, Tensor) else start)
+            )
+
+    def reset_parameters(self) -> None:
+        size = self.cell.hidden_size
+        for name, parameter in self.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+                if self.cell.torch_kernel == "lstm" and name.startswith("bias_ih"):
+                    nn.init.ones_(parameter[size : 2 * size])
+            elif name.startswith("weight"):
+                for gate in parameter.chunk(self.cell.n_gates if "_hr_" not in name else 1):
+                    (nn.init.orthogonal_ if name.startswith("weight_hh") else nn.init.xavier_uniform_)(gate)
+
+    def initial_state(self, batch_size: int) -> State:
+        """The zero or the learned state for each of `batch_size` rows."""
+        if not self.learned_state:
+            return super().initial_state(batch_size)
+        spread = [s.expand(batch_size, -1, -1) for s in self.initial]
+        return spread[0] if len(spread) == 1 else LSTMState(*spread)
+
+    @overload
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]: ...
+    @overload
+    def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]: ...
+    def forward(self, x: Tensor | Padded, state: State | None = None) -> tuple[Tensor | Padded, State]:
+        """x (B, T, D) or Padded -> outputs (B, T, output_size) of the same kind, and the last state (B, L, ...)."""
+        values = x.values if isinstance(x, Padded) else x
+        if values.dim() != 3:
+            raise ShapeError(f"the input needs the axes (B, T, D), got shape {tuple(values.shape)}")
+        self.check_input(values)
+        rows, steps = values.shape[:2]
+        layout = Layout.of(x.lengths, steps, values.device) if isinstance(x, Padded) else Layout.full(steps, rows)
+        start = self.initial_state(rows) if state is None else state
+        outputs, final = self.run(values.transpose(0, 1), start, layout)
+        outputs = outputs.transpose(0, 1)
+        return (Padded(outputs, x.lengths) if isinstance(x, Padded) else outputs), final
+
+    def extra_repr(self) -> str:
+        return f"{self.cell}, input_size={self.input_size}, n_layers={self.n_layers}, directions={self.n_directions}"

@@ -1,0 +1,91 @@
+"""What a user may say about a language model, and the presets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unrolled.config import Section
+from unrolled.options.training import TrainingOptions
+
+__all__ = ["PRESETS", "LanguageModelOptions", "preset_for"]
+
+
+class DataOptions(Section):
+    """How the text is read."""
+
+    tokens: Literal["char", "words", "whitespace", "bpe", "unigram", "chinese-words"] = Field(
+        "char", description="What a symbol is. Han text goes well with char."
+    )
+    vocabulary_size: int | None = Field(None, ge=3, description="Most symbols kept; unset takes the tokenizer's own limit.")
+    min_count: int | None = Field(None, ge=1, description="Rarer symbols become unknown; unset takes the tokenizer's own.")
+    sentences: bool = Field(False, description="Every line is a text of its own, with an end symbol; else one stream.")
+    encoding: str = Field("utf-8", description="Encoding of the files.")
+    valid_fraction: float = Field(0.1, gt=0, lt=0.9, description="Part held out at the end where --valid is not given.")
+
+
+class ModelOptions(Section):
+    """The network."""
+
+    cell: Literal["rnn", "rnn-relu", "gru", "gru-before", "lstm"] = Field("lstm", description="The recurrent cell.")
+    embedding_size: int = Field(256, ge=1, description="Size of a symbol's vector.")
+    hidden_size: int = Field(256, ge=1, description="Units of a layer.")
+    n_layers: int = Field(1, ge=1, description="Layers stacked on each other.")
+    input: Literal["embedded", "one-hot"] = Field("embedded", description="How symbols enter the network.")
+    tied: bool = Field(True, description="The output matrix is the embedding.")
+    learned_state: bool = Field(False, description="Train the initial state instead of starting from zero.")
+    dropout_input: float = Field(0.0, ge=0, lt=1, description="Locked dropout on embedded symbols.")
+    dropout_between: float = Field(0.0, ge=0, lt=1, description="Locked dropout between layers.")
+    dropout_output: float = Field(0.0, ge=0, lt=1, description="Locked dropout on the last layer.")
+    dropout_word: float = Field(0.0, ge=0, lt=1, description="Dropout of whole symbols of the vocabulary.")
+    dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
+
+
+class LanguageModelOptions(Section):
+    """All options of the task, by section."""
+
+    data: DataOptions = DataOptions()
+    model: ModelOptions = ModelOptions()
+    training: TrainingOptions = TrainingOptions()
+
+
+#: Flat settings by name; chosen on validation data, see docs/results.md.
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "embedding_size": 64,
+        "hidden_size": 192,
+        "minutes": 1.2,
+        "batch_size": 32,
+        "window": 64,
+        "learning_rate": 6e-3,
+        "evaluations": 12,
+    },
+    "char": {
+        "embedding_size": 128,
+        "hidden_size": 400,
+        "n_layers": 2,
+        "dropout_input": 0.1,
+        "dropout_between": 0.3,
+        "dropout_output": 0.4,
+        "dropout_word": 0.05,
+        "minutes": 25,
+        "learning_rate": 3e-3,
+    },
+    "word": {
+        "embedding_size": 256,
+        "hidden_size": 256,
+        "dropout_input": 0.4,
+        "dropout_between": 0.3,
+        "dropout_output": 0.4,
+        "dropout_word": 0.1,
+        "minutes": 30,
+        "window": 35,
+        "learning_rate": 3e-3,
+    },
+}
+
+
+def preset_for(tokens: str) -> str:
+    """The preset taken where none is named."""
+    return "char" if tokens == "char" else "word"

@@ -1,0 +1,71 @@
+"""PNG pictures, where matplotlib is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+__all__ = ["curves"]
+
+
+def curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw training and validation loss over steps."""
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    for name, key in (("training (dropout on)", "train_loss"), ("validation", "valid_loss")):
+        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=".", label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("nats per token")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def explanation(found: dict[str, Any], path: Path) -> None:
+    """Draw the blocks of an explanation under each other."""
+    blocks = [block for block in found["blocks"] if block["kind"] in _DRAW]
+    figure, all_axes = pyplot.subplots(len(blocks), 1, figsize=(max(8, 0.22 * len(found["tokens"])), 3.4 * len(blocks)))
+    for block, axes in zip(blocks, [all_axes] if len(blocks) == 1 else all_axes, strict=True):
+        axes.set_title(block["title"], fontsize=10)
+        _DRAW[block["kind"]](block, axes)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def _tokens(block: dict[str, Any], axes: Any) -> None:
+    axes.bar(range(len(block["values"])), block["values"])
+    _label(axes, block["tokens"])
+    axes.set_ylabel("bits")
+
+
+def _heat(block: dict[str, Any], axes: Any) -> None:
+    low, high = block["range"]
+    axes.imshow(block["values"], aspect="auto", cmap="RdBu_r", vmin=low, vmax=high)
+    _label(axes, block["columns"])
+    if len(block["rows"]) <= 8:
+        axes.set_yticks(range(len(block["rows"])), block["rows"])
+
+
+def _lines(block: dict[str, Any], axes: Any) -> None:
+    for series in block["series"]:
+        axes.plot(*zip(*series["points"], strict=True), marker=".", label=series["name"])
+    if block.get("log"):
+        axes.set_yscale("log")
+    axes.set_xlabel(block["x"])
+
+
+def _label(axes: Any, tokens: list[str]) -> None:
+    axes.set_xticks(
+        range(len(tokens)), [repr(token)[1:-1].replace("$", r"\$") for token in tokens], rotation=60, fontsize=7
+    )
+
+
+_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines}

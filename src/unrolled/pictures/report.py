@@ -1,0 +1,44 @@
+"""report.html of a run: what happened during training, self-contained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unrolled.pictures.page import page
+
+__all__ = ["report_page"]
+
+
+def report_page(title: str, rows: list[dict[str, Any]], samples: list[tuple[int, str]], config: str) -> str:
+    """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
+    best = min(rows, key=lambda row: row["valid_loss"])
+    blocks = [
+        {
+            "kind": "facts",
+            "title": "Best validation",
+            "rows": [
+                [key, best[key]]
+                for key in ("valid_loss", "valid_perplexity", "step", "epoch", "seconds")
+                if best.get(key) is not None
+            ],
+            "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact.",
+        },
+        {
+            "kind": "lines",
+            "title": "Loss (nats per token)",
+            "x": "step",
+            "series": [
+                {"name": name, "points": [[row["step"], row[key]] for row in rows if row.get(key) is not None]}
+                for name, key in (("training, dropout on", "train_loss"), ("validation", "valid_loss"))
+            ],
+        },
+        {
+            "kind": "lines",
+            "title": "Learning rate",
+            "x": "step",
+            "series": [{"name": "learning rate", "points": [[row["step"], row["learning_rate"]] for row in rows]}],
+        },
+        {"kind": "texts", "title": "What it wrote", "rows": [[f"step {step}", text] for step, text in samples]},
+        {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
+    ]
+    return page(f"Run {title}", {"blocks": blocks})

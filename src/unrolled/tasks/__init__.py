@@ -1,0 +1,39 @@
+"""The tasks by name. A new task is a model, options, a file here and one line below."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unrolled.errors import FolderError, nearest
+from unrolled.folders import model_folder, read_config
+
+__all__ = ["TASKS", "TaskEntry", "load"]
+
+
+class TaskEntry(NamedTuple):
+    """Where a task's parts live; nothing is imported before it is used."""
+
+    summary: str
+    module: str
+    trained: str
+
+
+TASKS: dict[str, TaskEntry] = {
+    "language-model": TaskEntry(
+        "Predict the next symbol of text; write text.", "unrolled.tasks.language_model", "TrainedLanguageModel"
+    ),
+}
+
+
+def load(path: str | Path) -> Any:
+    """Open a trained model: a model folder, or a run folder (its best model). FolderError if it cannot be used."""
+    folder = model_folder(path)
+    name = read_config(folder).get("task")
+    if name not in TASKS:
+        raise FolderError(
+            f"{folder}: is a model for the task {name!r}, which this version does not know.{nearest(str(name), TASKS)}"
+        )
+    entry = TASKS[name]
+    return getattr(importlib.import_module(entry.module), entry.trained).load(folder)

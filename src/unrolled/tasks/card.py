@@ -1,0 +1,43 @@
+"""The model card: README.md of every model folder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["model_card"]
+
+
+def model_card(config: dict[str, Any], unit: str) -> str:
+    """Markdown that says what the model is, what it was trained on, how good it is and how to use it."""
+    metrics = config.get("metrics") or {}
+    data = config.get("data") or {}
+    rows = "".join(f"| {name} | {value} |\n" for name, value in metrics.items() if value is not None)
+    sizes = json.dumps(config["model"], indent=1)
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    return f"""# A {config["task"]} made with unrolled {config["unrolled"]}
+
+Trained on: {sources} ({data.get("train_tokens", "?")} {unit}, {data.get("valid_tokens", "?")} held out).
+
+Validation during training, read in columns (approximate; `unrolled evaluate` is exact):
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data: fill in.
+
+## Use
+
+    unrolled sample FOLDER --prompt "..."
+    unrolled evaluate FOLDER text.txt
+
+    import unrolled
+    model = unrolled.load("FOLDER")
+    print(model.sample("...")[0], model.score("...").perplexity)
+
+## Sizes
+
+```json
+{sizes}
+```
+"""

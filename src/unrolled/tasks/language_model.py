@@ -1,0 +1,416 @@
+"""The language model task: text files -> tokenizer, vocabulary, columns -> model -> perplexity, samples, explanations.
+
+`TrainedLanguageModel` is what `unrolled.load` returns and what the command line speaks to; `LanguageModelTask` makes one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled import __version__
+from unrolled.data.text import Document
+from unrolled.decoding.sampling import SamplingOptions, sample
+from unrolled.errors import ConfigError, DataError, FolderError
+from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
+from unrolled.features.spelling import Spelling
+from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
+from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
+from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, read_json, write_bytes, write_json
+from unrolled.metrics.perplexity import Tally
+from unrolled.models.language_model import LanguageModel, LanguageModelConfig
+from unrolled.options.language_model import LanguageModelOptions
+from unrolled.tasks.card import model_card
+from unrolled.training.weights import load_weights, save_weights
+
+__all__ = ["LanguageModelTask", "Score", "TextCodec", "TrainedLanguageModel"]
+
+NAME = "language-model"
+#: Texts read side by side, and steps read at once, at evaluation. Neither changes a result.
+_TEXTS, _WINDOW = 16, 256
+#: Validation during training reads at most this many tokens, in this many columns: approximate, and fast.
+_VALID_TOKENS, _VALID_COLUMNS = 150_000, 16
+
+
+class TextCodec(NamedTuple):
+    """How text becomes ids and back."""
+
+    tokenizer: Tokenizer
+    vocabulary: Vocabulary
+    spelling: Spelling
+    sentences: bool
+
+    @staticmethod
+    def fit(texts: Sequence[str], options: Any) -> TextCodec:
+        """Build tokenizer, vocabulary and spelling from the training text. `options`: the section [data]."""
+        tokenizer = TOKENIZERS[options.tokens]()
+        size = options.vocabulary_size or tokenizer.default_size
+        tokenizer.train(texts, size or 0)
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(tokenizer.split(text))
+        minimum = options.min_count or tokenizer.default_min_count
+        vocabulary = Vocabulary.build(counts, min_count=minimum, max_size=size)
+        if len(vocabulary) < 4 and END not in counts:
+            raise DataError(
+                f"the training text has {len(vocabulary) - 2} different {tokenizer.unit}, but a language model needs at "
+                "least two to choose between. Is this the right file, and the right --tokens?"
+            )
+        rare = [s for s in counts if s not in vocabulary] or [s for s, n in counts.items() if n == 1] or list(counts)
+        return TextCodec(tokenizer, vocabulary, Spelling.fit(rare), options.sentences)
+
+    def texts(self, text: str) -> list[list[str]]:
+        """The token sequences that are read from their own start: the text, or each of its lines under `sentences`."""
+        if not self.sentences:
+            return [self.tokenizer.split(text)]
+        lines = (self.tokenizer.split(line) for line in text.split("\n") if line.strip())
+        return [[s for s in line if s != END] + [END] for line in lines]
+
+    def tally(self, symbols: list[str], ids: np.ndarray, nats: float) -> Tally:
+        """Count what a text of these symbols cost."""
+        unknown = [s for s, i in zip(symbols, ids.tolist(), strict=True) if i == Vocabulary.unknown]
+        known = UNKNOWN not in unknown or self.tokenizer.name != "whitespace"
+        spelling = sum(self.spelling.cost(s) for s in unknown) if known else None
+        plain = symbols[:-1] if self.sentences and self.tokenizer.name != "whitespace" else symbols
+        characters = self.tokenizer.characters(plain) + (len(symbols) - len(plain))
+        return Tally(nats, len(symbols), len(unknown), characters, spelling)
+
+    def save(self, folder: Path) -> None:
+        """Write vocabulary.json, tokenizer.json and spelling.json."""
+        write_json(folder / "vocabulary.json", self.vocabulary.to_json())
+        write_json(folder / "tokenizer.json", self.tokenizer.to_json() | {"sentences": self.sentences})
+        write_json(folder / "spelling.json", self.spelling.to_json())
+
+    @staticmethod
+    def load(folder: Path) -> TextCodec:
+        """Read what `save` wrote."""
+        stored = read_json(folder / "tokenizer.json")
+        try:
+            vocabulary = Vocabulary.from_json(read_json(folder / "vocabulary.json"))
+            spelling = Spelling.from_json(read_json(folder / "spelling.json"))
+            return TextCodec(load_tokenizer(stored), vocabulary, spelling, bool(stored["sentences"]))
+        except (KeyError, TypeError, AttributeError, DataError) as error:
+            raise FolderError(f"{folder}: vocabulary or tokenizer is damaged ({error}). Copy the folder again.") from None
+
+
+class Score(NamedTuple):
+    """What the model thinks of one text. tokens: the symbols and -log P of each in nats; log_probability in nats."""
+
+    text: str
+    tokens: list[tuple[str, float]]
+    log_probability: float
+    perplexity: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line of `predict`."""
+        tokens = [{"token": token, "surprisal": round(nats, 6)} for token, nats in self.tokens]
+        return {
+            "text": self.text,
+            "log_probability": self.log_probability,
+            "perplexity": self.perplexity,
+            "tokens": tokens,
+        }
+
+
+class TrainedLanguageModel:
+    """A language model with everything it needs: `sample`, `score`, `evaluate`, `save`. Made by `unrolled.load`."""
+
+    def __init__(self, model: LanguageModel, codec: TextCodec, metrics: dict[str, Any] | None = None) -> None:
+        self.model, self.codec, self.metrics = model, codec, metrics or {}
+
+    @staticmethod
+    def load(path: str | Path) -> TrainedLanguageModel:
+        """Open a model folder or a run folder. FolderError if it is damaged or of another kind."""
+        folder = model_folder(path)
+        config = read_config(folder)
+        if config.get("task") != NAME:
+            raise FolderError(f"{folder}: is a model for '{config.get('task')}', not a language model.")
+        try:
+            sizes = LanguageModelConfig(**config["model"])
+        except (KeyError, TypeError, ConfigError) as error:
+            raise FolderError(f"{folder}: config.json does not describe a language model ({error}).") from None
+        codec = TextCodec.load(folder)
+        if len(codec.vocabulary) != sizes.n_symbols:
+            raise FolderError(
+                f"{folder}: the vocabulary has {len(codec.vocabulary)} symbols, config.json asks for {sizes.n_symbols}."
+            )
+        model = LanguageModel(sizes)
+        load_weights(model, folder / "model.safetensors")
+        return TrainedLanguageModel(model.eval(), codec, config.get("metrics"))
+
+    def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
+        """Write a self-sufficient model folder. `extra` goes into config.json."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config |= {"model": self.model.config.to_json(), "metrics": self.metrics} | (extra or {})
+        save_weights(self.model, folder / "model.safetensors")
+        self.codec.save(folder)
+        write_json(folder / "metrics.json", self.metrics)
+        write_bytes(folder / "README.md", model_card(config, self.codec.tokenizer.unit).encode())
+        write_json(folder / "config.json", config)
+
+    @torch.no_grad()
+    def _losses(self, texts: Sequence[np.ndarray], batch_size: int = _TEXTS) -> list[np.ndarray]:
+        """-log P of every id of every text, each text read from its own start."""
+        self.model.eval()
+        vocabulary = self.codec.vocabulary
+        found: list[list[np.ndarray]] = [[] for _ in texts]
+        state = None
+        rows: list[int] = []
+        for alive, batch in read_windows(texts, begin=vocabulary.begin, batch_size=batch_size, window=_WINDOW):
+            if bool(batch.fresh.all()):
+                state = None
+            elif len(alive) < len(rows):  # texts that have ended leave the batch; they are the last rows
+                state = _first_rows(state, len(alive))
+            rows = alive
+            losses, state = self.model.token_losses(batch, state)
+            lengths = [batch.inputs.shape[1]] * len(alive) if batch.lengths is None else batch.lengths.tolist()
+            for i, row, length in zip(alive, losses.double().numpy(), lengths, strict=True):
+                found[i].append(row[:length])
+        return [np.concatenate(parts) if parts else np.zeros(0) for parts in found]
+
+    def score(self, text: str) -> Score:
+        """Log-probability, perplexity and the surprisal of each token of a text."""
+        return next(self.scores([text]))
+
+    def scores(self, texts: Iterable[str], batch_size: int = _TEXTS) -> Iterator[Score]:
+        """Score many texts, in order, `batch_size` at a time. A text is one sequence, also where it has several lines."""
+        codec = self.codec
+        remaining = iter(texts)
+        while group := list(itertools.islice(remaining, batch_size)):
+            split = [codec.tokenizer.split(text) for text in group]
+            if codec.sentences:
+                split = [[s for s in part if s != END] + [END] for part in split]
+            ids = [codec.vocabulary.encode(part) for part in split]
+            for text, symbols, nats in zip(group, split, self._losses(ids, batch_size), strict=True):
+                tally = Tally(float(nats.sum()), len(symbols))
+                tokens = list(zip(symbols, nats.tolist(), strict=True))
+                yield Score(text, tokens, -tally.nats, tally.perplexity)
+
+    def evaluate(self, documents: Sequence[Document], batch_size: int = _TEXTS) -> dict[str, Any]:
+        """Read each document from first to last token, state carried; every token counts once.
+
+        Returns the numbers of all documents together and, under "texts", of each. Batch size changes nothing.
+        """
+        codec = self.codec
+        owners: list[int] = []
+        symbols: list[list[str]] = []
+        for n, document in enumerate(documents):
+            for part in codec.texts(document.text):
+                owners.append(n)
+                symbols.append(part)
+        ids = [codec.vocabulary.encode(part) for part in symbols]
+        tallies = [Tally() for _ in documents]
+        for n, part, numbers, nats in zip(owners, symbols, ids, self._losses(ids, batch_size), strict=True):
+            tallies[n] += codec.tally(part, numbers, float(nats.sum()))
+        each = [{"text": d.name} | t.to_json() for d, t in zip(documents, tallies, strict=True)]
+        total = sum(tallies, Tally())
+        return total.to_json() | {"unit": codec.tokenizer.unit, "texts": each}
+
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        n: int = 1,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> list[str]:
+        """Continue the prompt `n` times by at most `length` tokens; returns the texts, prompt included."""
+        options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
+        texts = [""] * n
+        for pieces in self.stream(prompt, length=length, n=n, options=options):
+            texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
+        return texts
+
+    def stream(
+        self, prompt: str = "", *, length: int = 500, n: int = 1, options: SamplingOptions | None = None
+    ) -> Iterator[tuple[str, ...]]:
+        """Like `sample`, but yields the next piece of text of each of the `n` samples as it is drawn, the prompt first."""
+        if n < 1 or length < 0:
+            raise ConfigError(f"n must be at least 1 and length at least 0, got n={n}, length={length}")
+        codec, vocabulary = self.codec, self.codec.vocabulary
+        symbols = codec.tokenizer.split(prompt)
+        if codec.tokenizer.name == "whitespace" and symbols and not prompt.endswith("\n"):
+            symbols.pop()  # the line goes on: no end of line after the prompt
+        ids = torch.from_numpy(vocabulary.encode(symbols).astype(np.int64))
+        self.model.eval()
+        drawn = sample(
+            self.model,
+            torch.cat((torch.tensor([vocabulary.begin]), ids)),
+            n_rows=n,
+            length=length,
+            options=options or SamplingOptions(),
+            end=vocabulary.end if codec.sentences else None,
+            forbidden=self._never_drawn(),
+        )
+        rows = [_Row(codec.tokenizer) for _ in range(n)]
+        yield tuple("".join(row.add(symbol) for symbol in symbols) for row in rows)
+        ends_text = codec.sentences
+        for step in drawn:
+            names = [None if i is None or (ends_text and i == vocabulary.end) else vocabulary.symbols[i] for i in step]
+            yield tuple("" if name is None else row.add(name) for row, name in zip(rows, names, strict=True))
+        yield tuple(row.finish() for row in rows)
+
+    def _never_drawn(self) -> tuple[int, ...]:
+        """Unknown is never written, nor an end that the training text does not have."""
+        ends = self.codec.sentences or self.codec.tokenizer.name == "whitespace"
+        vocabulary = self.codec.vocabulary
+        only_unknown = len(vocabulary) == 2
+        return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
+
+
+class _Row:
+    """The text of one sample as its symbols come: tokenizers yield one piece for each symbol they are given."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._next: str | None = None
+        self._pieces = tokenizer.pieces(self._symbols())
+
+    def _symbols(self) -> Iterator[str]:
+        while self._next is not None:
+            yield self._next
+
+    def add(self, symbol: str) -> str:
+        """The text that this symbol adds."""
+        self._next = symbol
+        return next(self._pieces)
+
+    def finish(self) -> str:
+        """What was held back."""
+        self._next = None
+        return "".join(self._pieces)
+
+
+def _first_rows(state: Any, n: int) -> Any:
+    return state[:n] if isinstance(state, Tensor) else type(state)(*(s[:n] for s in state))
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Training and validation ids."""
+
+    train: Columns | Sentences
+    valid: list[TextBatch]
+
+
+class LanguageModelTask:
+    """Implements `types.Task` for language models."""
+
+    def __init__(
+        self, options: LanguageModelOptions, train: Sequence[Document], valid: Sequence[Document] | None = None
+    ) -> None:
+        self.options = options
+        if valid is None:
+            train, valid = _hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
+        self.codec = TextCodec.fit([d.text for d in train], options.data)
+        texts = [self.codec.vocabulary.encode(part) for d in train for part in self.codec.texts(d.text)]
+        held = [self.codec.vocabulary.encode(part) for d in valid for part in self.codec.texts(d.text)]
+        self.data = _Split(self._batches(texts), self._validation(held))
+        self.train_tokens, self.valid_tokens = sum(map(len, texts)), sum(map(len, held))
+        self.sources = [d.name for d in train]
+
+    def _batches(self, texts: list[np.ndarray]) -> Columns | Sentences:
+        vocabulary, training = self.codec.vocabulary, self.options.training
+        if self.codec.sentences:
+            lines = [text[:-1] for text in texts]
+            tokens = training.batch_size * training.window
+            return Sentences(lines, tokens=tokens, begin=vocabulary.begin, end=vocabulary.end, seed=training.seed)
+        return Columns(
+            np.concatenate(texts),
+            batch_size=training.batch_size,
+            window=training.window,
+            begin=vocabulary.begin,
+            seed=training.seed,
+        )
+
+    def _validation(self, texts: list[np.ndarray]) -> list[TextBatch]:
+        """The batches of the approximate validation: sentences as they are, a stream cut into columns."""
+        vocabulary = self.codec.vocabulary
+        ids = np.concatenate(texts)[:_VALID_TOKENS]
+        if self.codec.sentences:
+            enough = np.searchsorted(np.cumsum([len(t) for t in texts]), _VALID_TOKENS) + 1
+            lines = [text[:-1] for text in texts[:enough]]
+            split = Sentences(lines, tokens=8192, begin=vocabulary.begin, end=vocabulary.end, seed=0, longest=2**40)
+            return [split.batch(0, k) for k in range(len(split))]
+        columns = max(1, min(_VALID_COLUMNS, len(ids) // 200))
+        window = min(_WINDOW, len(ids) // columns)
+        split = Columns(ids, batch_size=columns, window=window, begin=vocabulary.begin, seed=0)
+        return [split.batch(0, k) for k in range(len(split))]
+
+    def build(self) -> LanguageModel:
+        """A fresh model of the configured size."""
+        return LanguageModel(LanguageModelConfig(n_symbols=len(self.codec.vocabulary), **self.options.model.model_dump()))
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Windows, or batches of sentences, in one pass."""
+        return len(self.data.train)
+
+    def batch(self, epoch: int, k: int) -> TextBatch:
+        """Batch k of an epoch."""
+        return self.data.train.batch(epoch, k)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Loss and perplexity on the validation text, in columns: approximate."""
+        assert isinstance(model, LanguageModel)
+        state = None
+        tally = Tally()
+        for batch in self.data.valid:
+            losses, state = model.token_losses(batch, state)
+            tally += Tally(float(losses.double().sum()), batch.n_tokens)
+        assert tally.loss is not None
+        assert tally.perplexity is not None
+        return {"valid_loss": tally.loss, "valid_perplexity": tally.perplexity}
+
+    def trained(self, model: nn.Module, metrics: dict[str, Any] | None = None) -> TrainedLanguageModel:
+        """The model with its tokenizer and vocabulary."""
+        assert isinstance(model, LanguageModel)
+        return TrainedLanguageModel(model, self.codec, metrics)
+
+    def preview(self, model: nn.Module) -> str:
+        """A short sample."""
+        length = 100 if self.codec.tokenizer.name == "char" else 25
+        return self.trained(model).sample(length=length, temperature=0.7, seed=self.options.training.seed)[0]
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write the model folder."""
+        data = {"sources": self.sources, "train_tokens": self.train_tokens, "valid_tokens": self.valid_tokens}
+        options = self.options.model_dump(exclude_none=True)
+        self.trained(model, metrics).save(folder, {"data": data, "options": options})
+
+
+def _hold_out(documents: Sequence[Document], fraction: float, *, by_line: bool) -> tuple[list[Document], list[Document]]:
+    """Split off the end of the text, at a line end where there is one near."""
+    total = sum(len(d.text) for d in documents)
+    keep = total - min(int(total * fraction), 1_000_000)
+    train, valid = [], []
+    for document in documents:
+        size = len(document.text)
+        if keep >= size:
+            train.append(document)
+        elif keep <= 0:
+            valid.append(document)
+        else:
+            line = document.text.rfind("\n", 0, keep) + 1
+            cut = line if by_line or line > 0.8 * keep else keep
+            train.append(Document(document.name, document.text[:cut]))
+            valid.append(Document(f"{document.name} (end)", document.text[cut:]))
+        keep -= size
+    train, valid = [d for d in train if d.text.strip()], [d for d in valid if d.text.strip()]
+    if not train or not valid:
+        raise DataError("the text is too short to hold a part of it out. Give more text, or --valid FILE.")
+    return train, valid

@@ -1,0 +1,252 @@
+"""The training loop of every task: a generator that trains as it is read and reports what happens.
+
+    for event in fit(task, options, folder):
+        ...                                     # a Step after each update, an Evaluated after each validation
+
+The order of the data is a function of (seed, epoch, batch); `minutes` becomes a number of steps as soon as the speed is
+known, so that the schedule depends on steps only. `best/` and `last/` are always whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.errors import UnrolledError
+from unrolled.folders import new_folder
+from unrolled.types import LSTMState, State, Task
+
+__all__ = ["Evaluated", "Finished", "Step", "fit"]
+
+#: Part of the time budget spent on measuring the speed, and the most seconds for it.
+_CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
+
+
+class Options(Protocol):
+    """What the loop reads of `unrolled.options.training.TrainingOptions`, where each is described."""
+
+    @property
+    def minutes(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def evaluations(self) -> int: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+
+
+class Step(NamedTuple):
+    """One update was made. total: steps planned, 0 while the speed is being measured; loss in nats a token."""
+
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    tokens_per_second: float
+    seconds: float
+
+
+class Evaluated(NamedTuple):
+    """The model was validated and saved. row: what was appended to metrics.jsonl."""
+
+    row: dict[str, Any]
+    best: bool
+    preview: str
+
+
+class Finished(NamedTuple):
+    """Training has ended. reason: 'budget', 'patience' or 'interrupted'."""
+
+    reason: str
+    best: dict[str, Any]
+
+
+@dataclass
+class _Run:
+    """Everything that changes while training."""
+
+    task: Task
+    options: Options
+    folder: Path
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    started: float
+    step: int = 0
+    total: int = 0
+    tokens: int = 0
+    window_loss: float = 0.0
+    window_tokens: int = 0
+    evaluation_seconds: float = 0.0
+    state: State | None = None
+    best: dict[str, Any] = field(default_factory=dict)
+    since_best: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+
+def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated | Finished]:
+    """Train a fresh model of the task into `folder`. Ctrl-C finishes the step, validates and saves; twice stops at once."""
+    torch.set_num_threads(options.threads or torch.get_num_threads())
+    random.seed(options.seed)
+    np.random.seed(options.seed % 2**32)
+    torch.manual_seed(options.seed)
+    model = task.build()
+    run = _Run(task, options, folder, model, _optimiser(model, options), time.perf_counter())
+    before = time.perf_counter()
+    yield _evaluate(run)
+    run.evaluation_seconds = time.perf_counter() - before
+    with _interruptible() as interrupted:
+        reason = "budget"
+        while not run.total or run.step < run.total:
+            yield _update(run)
+            _plan(run)
+            due = run.total and run.step * options.evaluations // run.total
+            if run.total and due > (run.step - 1) * options.evaluations // run.total:
+                yield _evaluate(run)
+                if run.since_best >= options.patience:
+                    reason = "patience"
+                    break
+            if interrupted.is_set():
+                reason = "interrupted"
+                yield _evaluate(run)
+                break
+    yield Finished(reason, run.best)
+
+
+def _optimiser(model: nn.Module, options: Options) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.99))
+
+
+def _update(run: _Run) -> Step:
+    """One step of optimisation."""
+    model, options = run.model, run.options
+    epoch, k = divmod(run.step, run.task.batches_per_epoch)
+    batch = run.task.batch(epoch, k)
+    model.train()
+    loss = model.loss(batch, run.state)  # type: ignore[operator]
+    mean = loss.loss / loss.n_tokens
+    if not math.isfinite(mean.item()):
+        raise UnrolledError(
+            f"The loss became {mean.item()} at step {run.step} (epoch {epoch}, batch {k}). The learning rate may be too "
+            f"high: try -s learning_rate={options.learning_rate / 3:.2g}. The last good model is in {run.folder / 'last'}."
+        )
+    run.optimiser.zero_grad()
+    mean.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+    for group in run.optimiser.param_groups:
+        group["lr"] = options.learning_rate * _schedule(run.step, run.total, options.warmup_steps)
+    run.optimiser.step()
+    run.state = _detach(loss.state)
+    run.step += 1
+    run.tokens += loss.n_tokens
+    run.window_loss += float(loss.loss.detach())
+    run.window_tokens += loss.n_tokens
+    speed = run.tokens / max(run.seconds, 1e-9)
+    passes = run.step / run.task.batches_per_epoch
+    return Step(run.step, run.total, passes, mean.item(), speed, run.seconds)
+
+
+def _schedule(step: int, total: int, warmup_steps: int) -> float:
+    """Factor of the learning rate: a linear rise over the warm-up, then a straight line down to zero at `total`."""
+    warmup_steps = min(warmup_steps, total // 10) if total else warmup_steps
+    rise = min(1.0, (step + 1) / (warmup_steps + 1))
+    return rise * (1 - step / total) if total else rise
+
+
+def _plan(run: _Run) -> None:
+    """Turn the minutes into steps, once enough have been timed."""
+    if run.total:
+        return
+    budget = run.options.minutes * 60
+    most = max(1, math.ceil(run.options.epochs * run.task.batches_per_epoch))
+    spent = run.seconds - run.evaluation_seconds
+    if run.step < most and (run.step < 5 or spent < min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
+        return
+    left = budget - run.seconds - run.evaluation_seconds * run.options.evaluations
+    run.total = max(run.step, min(most, run.step + int(left * run.step / spent)))
+
+
+@torch.no_grad()
+def _evaluate(run: _Run) -> Evaluated:
+    """Validate, save last/ and, if it is the best so far, best/; append a line to metrics.jsonl."""
+    run.model.eval()
+    metrics = run.task.evaluate(run.model)
+    watched = next(iter(metrics))
+    best = not run.best or metrics[watched] < run.best[watched]
+    row: dict[str, Any] = {
+        "step": run.step,
+        "epoch": round(run.step / run.task.batches_per_epoch, 4),
+        "seconds": round(run.seconds, 2),
+        "train_loss": run.window_loss / run.window_tokens if run.window_tokens else None,
+        **metrics,
+        "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
+        "learning_rate": run.optimiser.param_groups[0]["lr"],
+    }
+    run.window_loss, run.window_tokens = 0.0, 0
+    run.since_best = 0 if best else run.since_best + 1
+    for name in ("last", "best")[: 2 if best else 1]:
+        with new_folder(run.folder / name) as folder:
+            run.task.save(run.model, folder, row)
+    if best:
+        run.best = row
+    with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    return Evaluated(row, best, run.task.preview(run.model))
+
+
+def _detach(state: State | None) -> State | None:
+    if state is None or isinstance(state, Tensor):
+        return state if state is None else state.detach()
+    return LSTMState(*(s.detach() for s in state))
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """Within this context the first Ctrl-C sets the event; the second one interrupts as usual."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(*_: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,129 @@
+"""The vocabulary of shapes, and the shapes everything else hangs on.
+
+Letters used in every comment and docstring:
+
+    B  rows of a batch            T  time steps                 V  vocabulary size
+    D  input size of a layer      H  hidden size of a layer     G  number of gates of a cell
+    L  layers times directions    N  time steps of all rows together (padding not counted)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.errors import ShapeError
+
+__all__ = ["LSTMState", "LossSum", "Padded", "State", "Stepper", "Task", "Trainable"]
+
+
+class LSTMState(NamedTuple):
+    """The two tensors an LSTM carries from step to step: activation a (here `hidden`) and memory c (`memory`)."""
+
+    hidden: Tensor
+    memory: Tensor
+
+
+#: What a recurrent network carries from step to step: a tensor or a `NamedTuple` of tensors, batch first.
+State = Tensor | LSTMState
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Sequences of mixed lengths in one tensor.
+
+    values: (B, T, ...); what stands behind a row's length is never read.
+    lengths: (B,) whole numbers of steps, 0 <= length <= T.
+    """
+
+    values: Tensor
+    lengths: Tensor
+
+    def __post_init__(self) -> None:
+        if self.values.dim() < 2:
+            raise ShapeError(f"Padded.values needs the axes (B, T, ...), got shape {tuple(self.values.shape)}")
+        rows, steps = self.values.shape[:2]
+        if self.lengths.shape != (rows,):
+            raise ShapeError(f"Padded.lengths needs shape ({rows},), one per row, got {tuple(self.lengths.shape)}")
+        if self.lengths.is_floating_point() or self.lengths.is_complex():
+            raise ShapeError(f"Padded.lengths counts whole steps, got dtype {self.lengths.dtype}")
+        if rows and not (int(self.lengths.min()) >= 0 and int(self.lengths.max()) <= steps):
+            raise ShapeError(
+                f"Padded.lengths must lie in 0..{steps}, got {int(self.lengths.min())}..{int(self.lengths.max())}"
+            )
+
+    @staticmethod
+    def of(rows: list[Tensor], value: float = 0) -> Padded:
+        """Pad a list of (T_b, ...) tensors with `value` to their longest."""
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
+        return Padded(nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value), lengths)
+
+    def rows(self) -> list[Tensor]:
+        """The sequences again, each without its padding."""
+        return [row[:length] for row, length in zip(self.values, self.lengths.tolist(), strict=True)]
+
+    def mask(self) -> Tensor:
+        """(B, T), True where a value counts."""
+        steps = torch.arange(self.values.shape[1], device=self.values.device)
+        return steps < self.lengths.to(self.values.device).unsqueeze(1)
+
+
+class Stepper(Protocol):
+    """All that a decoder may know of a model. R is the number of rows (hypotheses) alive."""
+
+    def start(self, source: Any) -> tuple[Any, State]:
+        """Read `source` once; return what is kept per sentence (never tiled or reordered) and the first state."""
+        ...
+
+    def step(self, last: Tensor, state: State, memory: Any, sentence_of_row: Tensor) -> tuple[Tensor, State]:
+        """Feed the last symbols (R,); return logits (R, V) and the next state."""
+        ...
+
+
+class LossSum(NamedTuple):
+    """loss: summed over the batch, in nats; n_tokens: what it was summed over; state: to carry into the next batch."""
+
+    loss: Tensor
+    n_tokens: int
+    state: State | None = None
+
+
+class Trainable(Protocol):
+    """What the training loop needs of a model besides being a `torch.nn.Module`."""
+
+    def loss(self, batch: Any, state: State | None = None) -> LossSum:
+        """The summed loss of one batch, starting from `state`; the batch knows which rows do not take it over."""
+        ...
+
+
+class Task(Protocol):
+    """All that the training loop may know of a task."""
+
+    def build(self) -> nn.Module:
+        """A fresh model (`Trainable`) of the configured size."""
+        ...
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Number of batches in one pass over the training data."""
+        ...
+
+    def batch(self, epoch: int, k: int) -> Any:
+        """Batch k of an epoch: a pure function of (seed, epoch, k)."""
+        ...
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        """Validation metrics; the first entry is the one to minimise."""
+        ...
+
+    def preview(self, model: nn.Module) -> str:
+        """A short example of what the model does now, for the log."""
+        ...
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write a self-sufficient model folder into the existing, empty `folder`."""
+        ...
