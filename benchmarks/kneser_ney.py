@@ -3,10 +3,11 @@
     python benchmarks/kneser_ney.py --train train.txt --test test.txt --tokens whitespace --order 5
     python benchmarks/kneser_ney.py --train train.txt --test test.txt --tokens char --min-count 1
 
-Chen and Goodman 1998, section 3: three discounts an order from the counts of counts, continuation counts below the highest
-order, interpolation down to the uniform distribution. Tokens and vocabulary are made by `unrolled`'s own tokenizers from
-the training text, so that a perplexity compares with `unrolled evaluate` on the same files. With `whitespace` every line is a
-sentence and begins with empty history; otherwise the text is one stream. Pure Python: a million tokens take about a minute.
+Chen and Goodman 1998, section 3: three discounts an order from the counts of counts, continuation counts below the
+highest order, interpolation down to the uniform distribution. Tokens and vocabulary are made by `unrolled`'s own
+tokenizers from the training text, so that a perplexity compares with `unrolled evaluate` on the same files. With
+`whitespace` every line is a sentence and begins with empty history; otherwise the text is one stream. Pure Python: a
+million tokens take about a minute.
 """
 
 from __future__ import annotations

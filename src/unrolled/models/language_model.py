@@ -136,7 +136,9 @@ class LanguageModel(nn.Module):
 
     def _start(self, batch: Batch, state: State | None) -> State | None:
         """The carried state, with the initial one in rows that start anew."""
-        if state is None or not bool(batch.fresh.any()):
+        if state is None or bool(batch.fresh.all()):
+            return None
+        if not bool(batch.fresh.any()):
             return state
         new, rows = self.recurrent.initial_state(len(batch.fresh)), batch.fresh.view(-1, 1, 1)
         if isinstance(new, Tensor) or isinstance(state, Tensor):

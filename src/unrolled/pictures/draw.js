@@ -91,9 +91,10 @@ function heat(block) {
       svg.append(box);
     });
   });
+  const turn = block.columns.some((token) => token.length > 2) ? " rotate(60)" : "";
   block.columns.forEach((token, c) => {
-    const x = left + cell * c + 12, y = height - label + 8;
-    svg.append(shape("text", { transform: `translate(${x},${y}) rotate(60)` }, visible(token).slice(0, 7)));
+    const x = left + cell * c + 5, y = height - label + 12;
+    svg.append(shape("text", { transform: `translate(${x},${y})${turn}` }, visible(token).slice(0, 7)));
   });
   return element("div", { class: "scroll" }, svg);
 }

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,84 +20,22 @@ from unrolled.data.text import Document
 from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
-from unrolled.features.spelling import Spelling
-from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
-from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
-from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, read_json, write_bytes, write_json
+from unrolled.features.vocabulary import END
+from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_bytes, write_json
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.card import model_card
+from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
 
-__all__ = ["LanguageModelTask", "Score", "TextCodec", "TrainedLanguageModel"]
+__all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel"]
 
 NAME = "language-model"
 #: Texts read side by side, and steps read at once, at evaluation. Neither changes a result.
 _TEXTS, _WINDOW = 16, 256
 #: Validation during training reads at most this many tokens, in this many columns: approximate, and fast.
 _VALID_TOKENS, _VALID_COLUMNS = 150_000, 16
-
-
-class TextCodec(NamedTuple):
-    """How text becomes ids and back."""
-
-    tokenizer: Tokenizer
-    vocabulary: Vocabulary
-    spelling: Spelling
-    sentences: bool
-
-    @staticmethod
-    def fit(texts: Sequence[str], options: Any) -> TextCodec:
-        """Build tokenizer, vocabulary and spelling from the training text. `options`: the section [data]."""
-        tokenizer = TOKENIZERS[options.tokens]()
-        size = options.vocabulary_size or tokenizer.default_size
-        tokenizer.train(texts, size or 0)
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(tokenizer.split(text))
-        minimum = options.min_count or tokenizer.default_min_count
-        vocabulary = Vocabulary.build(counts, min_count=minimum, max_size=size)
-        if len(vocabulary) < 4 and END not in counts:
-            raise DataError(
-                f"the training text has {len(vocabulary) - 2} different {tokenizer.unit}, but a language model needs at "
-                "least two to choose between. Is this the right file, and the right --tokens?"
-            )
-        rare = [s for s in counts if s not in vocabulary] or [s for s, n in counts.items() if n == 1] or list(counts)
-        return TextCodec(tokenizer, vocabulary, Spelling.fit(rare), options.sentences)
-
-    def texts(self, text: str) -> list[list[str]]:
-        """The token sequences that are read from their own start: the text, or each of its lines under `sentences`."""
-        if not self.sentences:
-            return [self.tokenizer.split(text)]
-        lines = (self.tokenizer.split(line) for line in text.split("\n") if line.strip())
-        return [[s for s in line if s != END] + [END] for line in lines]
-
-    def tally(self, symbols: list[str], ids: np.ndarray, nats: float) -> Tally:
-        """Count what a text of these symbols cost."""
-        unknown = [s for s, i in zip(symbols, ids.tolist(), strict=True) if i == Vocabulary.unknown]
-        known = UNKNOWN not in unknown or self.tokenizer.name != "whitespace"
-        spelling = sum(self.spelling.cost(s) for s in unknown) if known else None
-        plain = symbols[:-1] if self.sentences and self.tokenizer.name != "whitespace" else symbols
-        characters = self.tokenizer.characters(plain) + (len(symbols) - len(plain))
-        return Tally(nats, len(symbols), len(unknown), characters, spelling)
-
-    def save(self, folder: Path) -> None:
-        """Write vocabulary.json, tokenizer.json and spelling.json."""
-        write_json(folder / "vocabulary.json", self.vocabulary.to_json())
-        write_json(folder / "tokenizer.json", self.tokenizer.to_json() | {"sentences": self.sentences})
-        write_json(folder / "spelling.json", self.spelling.to_json())
-
-    @staticmethod
-    def load(folder: Path) -> TextCodec:
-        """Read what `save` wrote."""
-        stored = read_json(folder / "tokenizer.json")
-        try:
-            vocabulary = Vocabulary.from_json(read_json(folder / "vocabulary.json"))
-            spelling = Spelling.from_json(read_json(folder / "spelling.json"))
-            return TextCodec(load_tokenizer(stored), vocabulary, spelling, bool(stored["sentences"]))
-        except (KeyError, TypeError, AttributeError, DataError) as error:
-            raise FolderError(f"{folder}: vocabulary or tokenizer is damaged ({error}). Copy the folder again.") from None
 
 
 class Score(NamedTuple):
@@ -257,7 +194,7 @@ class TrainedLanguageModel:
             end=vocabulary.end if codec.sentences else None,
             forbidden=self._never_drawn(),
         )
-        rows = [_Row(codec.tokenizer) for _ in range(n)]
+        rows = [Written(codec.tokenizer) for _ in range(n)]
         yield tuple("".join(row.add(symbol) for symbol in symbols) for row in rows)
         ends_text = codec.sentences
         for step in drawn:
@@ -271,28 +208,6 @@ class TrainedLanguageModel:
         vocabulary = self.codec.vocabulary
         only_unknown = len(vocabulary) == 2
         return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
-
-
-class _Row:
-    """The text of one sample as its symbols come: tokenizers yield one piece for each symbol they are given."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._next: str | None = None
-        self._pieces = tokenizer.pieces(self._symbols())
-
-    def _symbols(self) -> Iterator[str]:
-        while self._next is not None:
-            yield self._next
-
-    def add(self, symbol: str) -> str:
-        """The text that this symbol adds."""
-        self._next = symbol
-        return next(self._pieces)
-
-    def finish(self) -> str:
-        """What was held back."""
-        self._next = None
-        return "".join(self._pieces)
 
 
 def _first_rows(state: Any, n: int) -> Any:

@@ -192,7 +192,8 @@ def _plan(run: _Run) -> None:
     budget = run.options.minutes * 60
     most = max(1, math.ceil(run.options.epochs * run.task.batches_per_epoch))
     spent = run.seconds - run.evaluation_seconds
-    if run.step < most and (run.step < 5 or spent < min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
+    short = most * spent < 0.5 * budget * run.step  # all epochs fit easily: nothing to measure
+    if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
         return
     left = budget - run.seconds - run.evaluation_seconds * run.options.evaluations
     run.total = max(run.step, min(most, run.step + int(left * run.step / spent)))

@@ -1,0 +1,40 @@
+"""One thread, fixed seeds, and a small trained model that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import unrolled
+from unrolled.data.samples import english
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> Iterator[None]:
+    torch.manual_seed(7)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="session")
+def english_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 30,000 characters of the English that Python ships."""
+    path = tmp_path_factory.mktemp("text") / "english.txt"
+    path.write_text(english().text[:30_000], encoding="utf-8")
+    return path
+
+
+SMALL = {"minutes": 5, "epochs": 2, "hidden_size": 24, "embedding_size": 16, "window": 40, "batch_size": 8, "threads": 1}
+
+
+@pytest.fixture(scope="session")
+def run_folder(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of a small character model."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    unrolled.train("language-model", [english_file], folder, preset="tiny", options=SMALL)
+    return folder

@@ -1,0 +1,120 @@
+"""The wheel holds what a user needs, and the documentation is executed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import shlex
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import unrolled
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", str(ROOT), "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+    subprocess.run([*command, "--disable-pip-version-check", "-w", str(folder)], check=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    source = ROOT / "src"
+    mine = {str(p.relative_to(source)) for p in source.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
+    assert mine <= names
+    assert {"unrolled/py.typed", "unrolled/pictures/draw.js"} <= names
+    assert not any(name.startswith(("tests", "benchmarks")) for name in names)
+
+
+def test_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own that borrows only the dependencies."""
+    home = tmp_path / "venv"
+    venv.create(home, with_pip=False)
+    site = next(home.glob("lib/python*/site-packages"))
+    (site / "parent.pth").write_text(str(Path(pytest.__file__).parents[1]))
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(home / "bin" / "python"),
+        "install",
+        "--no-deps",
+        "--no-index",
+        "-q",
+    ]
+    subprocess.run([*pip, "--disable-pip-version-check", str(wheel)], check=True)
+    code = "import unrolled; print(unrolled.__file__)"
+    clean = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = subprocess.run(
+        [home / "bin" / "python", "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True, env=clean
+    )
+    assert run.stdout.startswith(str(home))
+    script = [home / "bin" / "unrolled", "demo", "--minutes", "0.02", "--out", tmp_path / "demo"]
+    done = subprocess.run(script, cwd=tmp_path, check=True, capture_output=True, text=True, env=clean)
+    assert done.stdout.startswith("The ")
+    assert "What to do next" in done.stderr
+
+
+def test_docstring_examples() -> None:
+    for found in pkgutil.walk_packages(unrolled.__path__, "unrolled."):
+        if not found.name.endswith("__main__"):
+            result = doctest.testmod(importlib.import_module(found.name))
+            assert result.failed == 0, found.name
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_python_in_the_documentation_runs(
+    path: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "books").symlink_to(run_folder)
+    for block in blocks(path, "python"):
+        exec(compile(block, str(path), "exec"), {})
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_commands_in_the_documentation_are_understood(
+    path: Path, run_folder: Path, english_file: Path, tmp_path: Path
+) -> None:
+    """Training commands are parsed (--print-config); all others run on a small model and text."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "books").symlink_to(run_folder)
+    for name in ("corpus.txt", "held-out.txt", "lines.txt"):
+        (tmp_path / name).write_text(english_file.read_text()[:3000])
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    for block in blocks(path, "sh"):
+        for line in block.splitlines():
+            command = line.partition("  #")[0].strip()
+            if not command.startswith("unrolled ") or command.startswith("unrolled demo"):
+                continue
+            words = [sys.executable, "-m", *shlex.split(command.partition("<")[0])]
+            words += ["--print-config"] if words[3] == "train" else []
+            stdin = "The value\n" if "<" in command else None
+            done = subprocess.run(
+                words, cwd=tmp_path, input=stdin, capture_output=True, text=True, check=False, env=environment
+            )
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"

@@ -1,0 +1,294 @@
+"""The training loop: budget, schedule, best and last, interruption, failure; folders that survive a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unrolled import folders
+from unrolled.errors import FolderError, UnrolledError
+from unrolled.folders import new_folder, prepare_run, tensor_shapes, write_bytes
+from unrolled.options.training import TrainingOptions
+from unrolled.training.loop import Evaluated, Finished, Step, _schedule, fit
+from unrolled.training.weights import load_weights, save_weights
+from unrolled.types import LossSum, State
+
+
+class Line(nn.Module):
+    """y = w x, to be learned from y = 3 x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1, 1))
+        self.states: list[Any] = []
+
+    def loss(self, batch: Tensor, state: State | None = None) -> LossSum:
+        self.states.append(state)
+        return LossSum((((self.w - 3) * batch) ** 2).sum(), len(batch), batch[:1].view(1, 1) * self.w)
+
+
+class LineTask:
+    """Implements `types.Task`; `valid` scripts the validation losses."""
+
+    batches_per_epoch = 7
+
+    def __init__(self, valid: list[float] | None = None, *, broken_at: int | None = None) -> None:
+        self.valid, self.broken_at = valid, broken_at
+        self.asked: list[tuple[int, int]] = []
+        self.model = Line()
+
+    def build(self) -> Line:
+        return self.model
+
+    def batch(self, epoch: int, k: int) -> Tensor:
+        self.asked.append((epoch, k))
+        return torch.full((2,), float("nan") if len(self.asked) == self.broken_at else 1.0)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        loss = (self.model.w - 3).abs().item() if self.valid is None else self.valid.pop(0)
+        return {"valid_loss": loss}
+
+    def preview(self, model: nn.Module) -> str:
+        return f"w = {self.model.w.item():.2f}"
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        (folder / "w").write_text(str(self.model.w.item()))
+
+
+def options(**changes: Any) -> TrainingOptions:
+    return TrainingOptions(
+        **({"minutes": 10, "epochs": 10, "learning_rate": 0.1, "evaluations": 5, "warmup_steps": 3, "threads": 1} | changes)
+    )
+
+
+def events(task: LineTask, folder: Path, **changes: Any) -> Iterator[Step | Evaluated | Finished]:
+    folder.mkdir(exist_ok=True)
+    return fit(task, options(**changes), folder)  # type: ignore[arg-type]
+
+
+def test_it_trains_in_the_order_of_epochs_and_batches(tmp_path: Path) -> None:
+    task = LineTask()
+    seen = list(events(task, tmp_path / "r"))
+    assert task.asked == [divmod(i, 7) for i in range(70)]
+    assert task.model.w.item() == pytest.approx(3, abs=0.1)
+    steps = [e for e in seen if isinstance(e, Step)]
+    assert [s.step for s in steps] == list(range(1, 71))
+    assert steps[-1].total == 70
+    rows = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 14, 28, 42, 56, 70]
+    assert rows[0]["train_loss"] is None
+    assert rows[1]["train_loss"] == pytest.approx(sum(s.loss for s in steps[:14]) / 14, rel=1e-5)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].reason == "budget"
+    assert (tmp_path / "r" / "best" / "w").exists()
+
+
+def test_state_is_carried_without_its_gradient(tmp_path: Path) -> None:
+    task = LineTask()
+    list(events(task, tmp_path / "r", epochs=1))
+    assert task.model.states[0] is None
+    assert all(isinstance(s, Tensor) and not s.requires_grad for s in task.model.states[1:])
+
+
+def test_best_is_the_best_and_last_the_last(tmp_path: Path) -> None:
+    task = LineTask([9, 5, 4, 6, 4.5, 7])
+    seen = list(events(task, tmp_path / "r"))
+    flags = [e.best for e in seen if isinstance(e, Evaluated)]
+    assert flags == [True, True, True, False, False, False]
+    best, last = (float((tmp_path / "r" / name / "w").read_text()) for name in ("best", "last"))
+    assert last == task.model.w.item() != best
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].best["step"] == 28
+
+
+def test_patience_stops(tmp_path: Path) -> None:
+    seen = list(events(LineTask([9, 1, 2, 3, 4, 5]), tmp_path / "r", patience=2))
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].reason == "patience"
+    assert max(e.step for e in seen if isinstance(e, Step)) == 42
+
+
+def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch takes a second and a validation ten: the budget is kept, and the number of steps does not change."""
+
+    class Slow(LineTask):
+        now = 0.0
+
+        def batch(self, epoch: int, k: int) -> Tensor:
+            self.now += 1
+            return super().batch(epoch, k)
+
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            self.now += 10
+            return super().evaluate(model)
+
+    task = Slow()
+    monkeypatch.setattr("time.perf_counter", lambda: task.now)
+    seen = [e for e in events(task, tmp_path / "r", minutes=10, epochs=1e6) if isinstance(e, Step)]
+    totals = {s.total for s in seen if s.total}
+    assert totals == {seen[-1].step}
+    assert 500 < task.now <= 600
+    assert [s.total for s in seen].index(seen[-1].step) <= 16
+
+
+def test_schedule_rises_and_falls_to_zero() -> None:
+    rates = [_schedule(step, 1000, 100) for step in range(1001)]
+    assert rates[0] < 0.02
+    assert max(rates) == pytest.approx(0.9, abs=0.02)
+    assert rates[-1] == 0
+    assert rates.index(max(rates)) in (99, 100, 101)
+    assert _schedule(50, 0, 100) == pytest.approx(51 / 101)
+    assert _schedule(1, 10, 100) > 0.4  # the warm-up of a short training is short
+
+
+def test_ctrl_c_finishes_the_step_and_saves(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    for event in events(LineTask(), tmp_path / "r"):
+        seen.append(event)
+        if isinstance(event, Step) and event.step == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].reason == "interrupted"
+    assert max(e.step for e in seen if isinstance(e, Step)) in (10, 11)
+    assert isinstance(seen[-2], Evaluated)
+    assert seen[-2].row["step"] in (10, 11)
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    def press_twice() -> None:
+        for event in events(LineTask(), tmp_path / "r"):
+            if isinstance(event, Step) and event.step == 10:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        press_twice()
+    assert (tmp_path / "r" / "last" / "w").exists()
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(UnrolledError, match=r"nan at step 15 \(epoch 2, batch 1\).*learning_rate=0.033.*last"):
+        list(events(LineTask(broken_at=16), tmp_path / "r"))
+    assert (tmp_path / "r" / "last" / "w").exists()
+
+
+def test_same_seed_same_weights(english_file: Path, tmp_path: Path) -> None:
+    import unrolled
+
+    flags = {
+        "minutes": 5,
+        "epochs": 1,
+        "hidden_size": 8,
+        "embedding_size": 8,
+        "window": 30,
+        "threads": 1,
+        "dropout_output": 0.3,
+    }
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        unrolled.train("language-model", [english_file], tmp_path / name, preset="tiny", options=flags | {"seed": seed})
+        weights.append((tmp_path / name / "last" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_new_folder_is_all_or_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "best"
+    with new_folder(target) as folder:
+        (folder / "a").write_text("old")
+    with pytest.raises(RuntimeError, match="crash"), new_folder(target) as folder:
+        (folder / "a").write_text("new")
+        raise RuntimeError("crash")
+    assert (target / "a").read_text() == "old"
+    with pytest.raises(FolderError, match="No space left"), new_folder(target) as folder:
+        raise OSError(28, "No space left on device")
+    assert (target / "a").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+    with new_folder(target) as folder:
+        (folder / "b").write_text("new")
+    assert [p.name for p in target.iterdir()] == ["b"]
+
+
+def test_a_crash_between_the_renames_leaves_a_model_to_load(run_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import unrolled
+
+    run = tmp_path / "run"
+    shutil.copytree(run_folder / "best", run / ".best.old")
+    assert unrolled.load(run).sample(length=3)
+
+
+def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folders.os, "fsync", full)
+    with pytest.raises(FolderError, match="file: cannot be written .No space"):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "chapter.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(FolderError, match="would be overwritten"):
+            prepare_run(mine, overwrite=overwrite)
+    with pytest.raises(FolderError, match="is a file"):
+        prepare_run(mine / "chapter.txt", overwrite=True)
+    assert (mine / "chapter.txt").read_text() == "years of work"
+    run = tmp_path / "run"
+    prepare_run(run, overwrite=False)
+    (run / "config.toml").write_text("")
+    with pytest.raises(FolderError, match="--overwrite"):
+        prepare_run(run, overwrite=False)
+    prepare_run(run, overwrite=True)
+    assert not list(run.iterdir())
+
+
+def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", deny)
+    with pytest.raises(FolderError, match="cannot be written .Permission denied"):
+        prepare_run(tmp_path / "x" / "y", overwrite=False)
+
+
+def test_weights_round_trip_tied_once_and_shapes_in_the_header(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Linear(3, 4)
+            self.b = nn.Linear(3, 4)
+            self.b.weight = self.a.weight
+
+    first, second = Tied(), Tied()
+    save_weights(first, tmp_path / "w.safetensors")
+    assert tensor_shapes(tmp_path / "w.safetensors") == {"a.weight": (4, 3), "a.bias": (4,), "b.bias": (4,)}
+    load_weights(second, tmp_path / "w.safetensors")
+    assert torch.equal(second.b.weight, first.a.weight)
+    with pytest.raises(FolderError, match="does not ask for"):
+        load_weights(nn.Linear(3, 4), tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(FolderError, match="damaged"):
+        load_weights(second, tmp_path / "w.safetensors")
+    with pytest.raises(FolderError, match="not a whole safetensors"):
+        tensor_shapes(tmp_path / "w.safetensors")
