@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import references
 import torch
 from torch import Tensor
 
+import references
 from unrolled.cells import CELLS, Cell, GRUCell, LSTMCell, Weights
 from unrolled.errors import ConfigError
 from unrolled.layers import unroll as module

@@ -15,7 +15,7 @@ import pytest
 COMMAND = [sys.executable, "-m", "unrolled"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "NO_COLOR": "1"}
 TRAIN = ["train", "language-model"]
-SMALL = "--preset tiny --epochs 1 --hidden-size 8 --embedding-size 8 --window 20 --threads 1".split()
+SMALL = ["--preset=tiny", "--epochs=1", "--hidden-size=8", "--embedding-size=8", "--window=20", "--threads=1"]
 
 
 def run(*arguments: object, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:

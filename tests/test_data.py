@@ -92,6 +92,9 @@ def test_english_is_there_and_the_copy_task_is_what_it_says() -> None:
     assert (inputs[:, 1:5] == 8).all()
     assert (inputs[:, 5] == 9).all()
     assert answers.unique().numel() == 8
+    noisy, _ = copy_task(50, 4, torch.Generator().manual_seed(0), n_distractors=3)
+    assert set(noisy[:, 1:5].unique().tolist()) == {8, 9, 10}
+    assert (noisy[:, 5] == 11).all()
 
 
 def test_a_python_without_topics_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from unrolled import layers
+from unrolled.cells import CELLS
 from unrolled.errors import ShapeError
 from unrolled.layers import Dropout, Padded, Recurrent
-from unrolled.cells import CELLS
 
 NAMES = ("RNN", "GRU", "LSTM")
 OPTIONS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from pathlib import Path
@@ -146,7 +147,7 @@ def test_evaluation_is_the_probability_of_the_whole_text_step_by_step() -> None:
     ids = [model.codec.vocabulary.begin, *model.codec.vocabulary.encode(list(text)).tolist()]
     state, nats = None, 0.0
     with torch.no_grad():
-        for last, following in zip(ids, ids[1:], strict=False):
+        for last, following in itertools.pairwise(ids):
             logits, state = model.model(torch.tensor([[last]]), state)
             nats -= torch.log_softmax(logits[0, 0], dim=0)[following].item()
     found = model.evaluate([Document("text", text)])
@@ -179,7 +180,7 @@ def test_sentences_reset_the_state_and_count_an_end_each() -> None:
     assert both["characters"] == 16
 
 
-def fit(made: LanguageModelTask, folder: Path, steps: int = 200, rate: float = 0.02) -> TrainedLanguageModel:
+def fit(made: LanguageModelTask, steps: int = 200, rate: float = 0.02) -> TrainedLanguageModel:
     torch.manual_seed(1)
     model = made.build()
     optimiser = torch.optim.AdamW(model.parameters(), rate)
@@ -196,17 +197,17 @@ def fit(made: LanguageModelTask, folder: Path, steps: int = 200, rate: float = 0
     return made.trained(model)
 
 
-def test_it_learns_a_text_and_continues_it(tmp_path: Path) -> None:
+def test_it_learns_a_text_and_continues_it() -> None:
     made = task("abcdefg hijklmn. " * 60, hidden_size=32, embedding_size=16)
-    model = fit(made, tmp_path)
+    model = fit(made)
     assert model.evaluate([Document("a", "abcdefg hijklmn. " * 3)])["loss"] < 0.25  # only the first character is open
     assert model.sample("abcd", length=13, temperature=0) == ["abcdefg hijklmn. "]
     assert model.sample("", length=40, seed=5) == model.sample("", length=40, seed=5)
 
 
-def test_sentences_end_by_themselves(tmp_path: Path) -> None:
+def test_sentences_end_by_themselves() -> None:
     made = task("one two three\nfour five\n" * 80, sentences=True, tokens="words", hidden_size=32, embedding_size=16)
-    model = fit(made, tmp_path)
+    model = fit(made)
     written = model.sample(n=12, length=50, seed=2)
     assert {"one two three", "four five"} == set(written)
     assert model.sample("four", n=1, length=50) == ["four five"]

@@ -102,7 +102,7 @@ def test_commands_in_the_documentation_are_understood(
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for block in blocks(path, "sh"):
         for line in block.splitlines():
-            command = line.partition("  #")[0].strip()
+            command = re.sub(r"\s#.*", "", line).strip()
             if not command.startswith("unrolled ") or command.startswith("unrolled demo"):
                 continue
             words = [sys.executable, "-m", *shlex.split(command.partition("<")[0])]

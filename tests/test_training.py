@@ -238,7 +238,7 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(folders.os, "fsync", full)
-    with pytest.raises(FolderError, match="file: cannot be written .No space"):
+    with pytest.raises(FolderError, match=r"file: cannot be written \(No space"):
         write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -268,7 +268,7 @@ def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", deny)
-    with pytest.raises(FolderError, match="cannot be written .Permission denied"):
+    with pytest.raises(FolderError, match=r"cannot be written \(Permission denied"):
         prepare_run(tmp_path / "x" / "y", overwrite=False)
 
 

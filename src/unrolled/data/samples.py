@@ -22,12 +22,14 @@ def english() -> Document:
     return Document("pydoc_data.topics", "\n".join(topics[key] for key in sorted(topics)))
 
 
-def copy_task(n_rows: int, lag: int, generator: torch.Generator, n_symbols: int = 8) -> tuple[Tensor, Tensor]:
-    """One symbol first, then `lag` blanks, then a cue: the network must name the first symbol at the cue.
+def copy_task(
+    n_rows: int, lag: int, generator: torch.Generator, *, n_symbols: int = 8, n_distractors: int = 1
+) -> tuple[Tensor, Tensor]:
+    """One symbol first, then `lag` distractors drawn at random, then a cue: the first symbol is to be named at the cue.
 
-    Returns inputs (B, lag + 2) with ids 0..n_symbols+1 (blank = n_symbols, cue = n_symbols + 1) and answers (B,).
+    Returns inputs (B, lag + 2) and answers (B,). Ids: symbols from 0, then distractors (one: plain blanks), then the cue.
     """
     answers = torch.randint(n_symbols, (n_rows,), generator=generator)
-    inputs = torch.full((n_rows, lag + 2), n_symbols)
-    inputs[:, 0], inputs[:, -1] = answers, n_symbols + 1
+    inputs = n_symbols + torch.randint(n_distractors, (n_rows, lag + 2), generator=generator)
+    inputs[:, 0], inputs[:, -1] = answers, n_symbols + n_distractors
     return inputs, answers
