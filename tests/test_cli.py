@@ -109,8 +109,11 @@ def test_predict_answers_line_by_line(run_folder: Path) -> None:
     assert float(perplexity) == pytest.approx(found[0]["perplexity"], rel=1e-3)
     assert len(tokens.split(" ")) == 9
     assert run("predict", run_folder, stdin=b"")[0] == ""
-    _, err = run("predict", run_folder, stdin=b"fine\nbad \xff\n", code=3)
-    assert "line 2" in err
+    out, err = run("predict", run_folder, "--json", stdin=b"fine\nbad \xff\nfine\n", code=4)
+    assert "line 2: not utf-8 at byte 4" in err
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert "error" in answers[1]
+    assert answers[0]["text"] == answers[2]["text"] == "fine"
 
 
 def test_a_closed_pipe_is_no_error(run_folder: Path) -> None:

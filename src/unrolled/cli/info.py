@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import re
 from typing import Annotated, Any
 
 import typer
@@ -16,11 +17,7 @@ from unrolled.folders import model_folder, read_config, tensor_shapes
 
 __all__ = ["info"]
 
-_EXTRAS = {
-    "zh": ("rjieba",),
-    "plots": ("matplotlib",),
-}
-_CORE = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "typer")
+_REQUIREMENT = re.compile(r"^([\w.-]+)[^;]*(?:;\s*extra == ['\"](\w+)['\"])?$")
 
 
 def info(
@@ -43,17 +40,22 @@ def info(
 
 
 def _installation() -> dict[str, dict[str, Any]]:
-    core = {name: _version(name) or "missing" for name in _CORE}
-    extras = {
-        extra: ", ".join(f"{name} {_version(name) or 'missing'}" for name in names) for extra, names in _EXTRAS.items()
-    }
+    core: dict[str, str] = {}
+    extras: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires("unrolled") or ():
+        if (found := _REQUIREMENT.match(requirement)) and found[1] != "unrolled":
+            version = _version(found[1]) or "missing"
+            if found[2]:
+                extras.setdefault(found[2], []).append(f"{found[1]} {version}")
+            else:
+                core[found[1]] = version
     system = {
         "unrolled": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
     }
-    return {"System": system, "Core packages": core, "Extras": extras}
+    return {"System": system, "Core packages": core, "Extras": {name: ", ".join(of) for name, of in extras.items()}}
 
 
 def _version(package: str) -> str | None:

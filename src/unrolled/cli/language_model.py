@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli.progress import say
-from unrolled.errors import DataError, FolderError
+from unrolled.errors import FolderError, PartialFailure
 
 __all__ = ["evaluate", "explain", "predict", "sample"]
 
@@ -98,13 +98,23 @@ def predict(
 
     trained = load(model)
     interactive = not texts and sys.stdin.isatty()
-    for score in trained.scores(texts or _lines(), batch_size=1 if interactive else 16):
-        if as_json:
-            print(json.dumps(score.to_json(), ensure_ascii=False), flush=interactive)
-            continue
-        tokens = " ".join(f"{_visible(token)}:{nats:.2f}" for token, nats in score.tokens)
-        perplexity = "-" if score.perplexity is None else f"{score.perplexity:.4f}"
-        print(f"{score.log_probability:.4f}\t{perplexity}\t{tokens}", flush=interactive)
+    bad: dict[int, str] = {}
+    lines = texts if texts else _lines(bad)
+    for number, score in enumerate(trained.scores(lines, batch_size=1 if interactive else 16), start=1):
+        print(_answer(score, bad.get(number), as_json=as_json), flush=interactive)
+    if bad:
+        raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} lines could not be read."]))
+
+
+def _answer(score: Any, problem: str | None, *, as_json: bool) -> str:
+    """The output line of one text; a line that could not be read keeps its place."""
+    if problem is not None:
+        return json.dumps({"error": problem}) if as_json else "-\t-\t"
+    if as_json:
+        return json.dumps(score.to_json(), ensure_ascii=False)
+    tokens = " ".join(f"{_visible(token)}:{nats:.2f}" for token, nats in score.tokens)
+    perplexity = "-" if score.perplexity is None else f"{score.perplexity:.4f}"
+    return f"{score.log_probability:.4f}\t{perplexity}\t{tokens}"
 
 
 def explain(
@@ -143,14 +153,14 @@ def explain(
     say(f"wrote {out}")
 
 
-def _lines() -> Iterator[str]:
+def _lines(bad: dict[int, str]) -> Iterator[str]:
+    """Lines of standard input; one that is not UTF-8 is noted in `bad` by its number and read as empty."""
     for number, raw in enumerate(sys.stdin.buffer, start=1):
         try:
             yield raw.decode("utf-8").rstrip("\r\n")
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"<standard input>, line {number}: not utf-8 at byte {error.start} of the line. Convert it first."
-            ) from None
+            bad[number] = f"<standard input>, line {number}: not utf-8 at byte {error.start} of the line."
+            yield ""
 
 
 def _visible(token: str) -> Any:

@@ -45,10 +45,8 @@ class Tally:
 
     @property
     def perplexity(self) -> float | None:
-        """exp of the loss; infinite where that overflows."""
-        if self.loss is None:
-            return None
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        """exp of the loss; None where that overflows."""
+        return None if self.loss is None or self.loss > 700 else math.exp(self.loss)
 
     @property
     def bits_per_character(self) -> float | None:

@@ -1,0 +1,95 @@
+"""A drill for the tests themselves: break the code in small ways and see whether some test fails.
+
+    python tests/mutation_drill.py            # every mutant, about ten minutes
+    python tests/mutation_drill.py gru        # mutants of files with gru in the path
+
+Each mutant changes one place in a copy of the package; the tests named beside it run against the copy. A mutant that
+survives is a test that is missing. Not part of the suite: run it after touching what the mutants touch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CELLS, LM = "tests/test_cells.py", "tests/test_language_model.py"
+MUTANTS = [
+    ("cells/elman.py", 'a = z.tanh_() if self.nonlinearity == "tanh" else z.relu_()', "a = z.tanh_()", CELLS),
+    ("cells/gru.py", "c = torch.lerp(n, state, z)", "c = torch.lerp(state, n, z)", CELLS),
+    ("cells/gru.py", "r, z = torch.sigmoid(gates).chunk(2, dim=1)", "z, r = torch.sigmoid(gates).chunk(2, dim=1)", CELLS),
+    ("cells/gru.py", "n = torch.tanh(torch.addcmul(projected[:, 2 * size :], r, inner))",
+     "n = torch.tanh(projected[:, 2 * size :] + r * (inner - recurrent[-1]) + recurrent[-1])", CELLS),
+    ("cells/gru.py", "(0, self.hidden_size))", "(0, self.hidden_size)) + w.bias_hh * 0.5", CELLS),
+    ("cells/gru.py", "sigmoid_backward(dn * inner, r, grad_input=dr)", "sigmoid_backward(dn * inner, z, grad_input=dr)", CELLS),
+    ("cells/gru.py", "kept = g * z", "kept = g * (1 - z)", CELLS),
+    ("cells/lstm.py", "c = torch.addcmul(f * state.memory, i, g)", "c = torch.addcmul(i * state.memory, f, g)", CELLS),
+    ("cells/lstm.py", "dc_i, dc_f = dc * i, dc * f", "dc_i, dc_f = dc * f, dc * i", CELLS),
+    ("cells/lstm.py", "dc = torch.addcmul(grad_state.memory, da * o", "dc = torch.addcmul(grad_state.memory * 0, da * o", CELLS),
+    ("cells/lstm.py", "torch.mul(da * shown, 1 - o, out=do)", "torch.mul(da * squashed, 1 - o, out=do)", CELLS),
+    ("layers/unroll.py", "backwards = (by_length - 1 - t)", "backwards = (steps - 1 - t + 0 * by_length)", CELLS),
+    ("layers/unroll.py", "running = t < by_length", "running = t <= by_length - 1 + (by_length == 3)", CELLS),
+    ("layers/unroll.py", "return _map(lambda s: s.index_select(0, inverse), state)", "return state", CELLS),
+    ("layers/unroll.py", "_concatenate([state, *reversed(ended)])", "_concatenate([state, *ended])", CELLS),
+    ("layers/unroll.py", "joining = _map(lambda s, a=active, n=n: s[a:n], grad_final)",
+     "joining = _map(lambda s, a=active, n=n: 0 * s[a:n], grad_final)", CELLS),
+    ("layers/recurrent.py", "reverse=direction == 1", "reverse=False", "tests/test_dropin.py"),
+    ("layers/recurrent.py", "k = layer * self.n_directions + direction", "k = layer + direction * self.n_layers", "tests/test_dropin.py"),
+    ("layers/dropin.py", "h, c = (s.transpose(0, 1) for s in state)", "c, h = (s.transpose(0, 1) for s in state)", "tests/test_dropin.py"),
+    ("layers/dropout.py", "x.new_ones(1, *x.shape[1:])", "torch.ones_like(x)", "tests/test_dropin.py"),
+    ("layers/recurrent.py", "weight_hh=weight_drop(w.weight_hh, self.between.weight, self.training)",
+     "weight_hh=w.weight_hh", "tests/test_dropin.py"),
+    ("layers/embedding.py", "(ids < self.n_symbols).unsqueeze(-1) * self.scale", "self.scale", LM),
+    ("models/language_model.py", "batch.targets.masked_fill(behind, -100).t()", "batch.targets.clamp(max=0).t()", LM),
+    ("models/language_model.py", "return LSTMState(*(torch.where(rows, n, s)", "return LSTMState(*(torch.where(~rows, n, s)", LM),
+    ("features/batching.py", "np.arange(-1, steps)", "np.arange(0, steps + 1)", "tests/test_features.py"),
+    ("features/batching.py", "texts[i][start - 1]", "texts[i][start]", "tests/test_features.py"),
+    ("features/vocabulary.py", "kept[: max(0, max_size - 2)]", "kept[:max_size]", "tests/test_features.py"),
+    ("features/tokenizers.py", 'return "" if _HAN_OR_CJK.match(symbol) or _HAN_OR_CJK.match(last) else " "', 'return " "', "tests/test_features.py"),
+    ("features/spelling.py", "return end + sum", "return sum", "tests/test_features.py"),
+    ("decoding/sampling.py", "before < options.top_p", "before + ranked < options.top_p", "tests/test_sampling.py"),
+    ("decoding/sampling.py", "default_rng([options.seed, row])", "default_rng([options.seed, 0])", "tests/test_sampling.py"),
+    ("decoding/sampling.py", "logits / options.repetition_penalty,", "logits * options.repetition_penalty,", "tests/test_sampling.py"),
+    ("tasks/language_model.py", "state = _first_rows(state, len(alive))", "state = None", LM),
+    ("tasks/text_codec.py", "known = UNKNOWN not in unknown", "known = True or UNKNOWN not in unknown", LM),
+    ("training/loop.py", "run.state = _detach(loss.state)", "run.state = None", "tests/test_training.py"),
+    ("training/loop.py", "best = not run.best or metrics", "best = True or metrics", "tests/test_training.py"),
+    ("training/weights.py", "if first[id(tensor)] == name", "if True", "tests/test_training.py"),
+    ("folders.py", "temporary.replace(path)", "path.write_bytes(data)", "tests/test_training.py"),
+]  # fmt: skip
+
+
+def survives(file: str, old: str, new: str, tests: str) -> bool:
+    """Whether all tests pass although the code is broken."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", copy)
+        path = copy / "unrolled" / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} has no {old!r} any more: mend the drill"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(ROOT / tests)]
+        environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        check = "import unrolled, sys; sys.exit('src' not in unrolled.__file__ or not unrolled.__file__.startswith(sys.argv[1]))"
+        subprocess.run([sys.executable, "-c", check, str(copy)], check=True, env=environment, cwd=folder)
+        return subprocess.run(command, capture_output=True, env=environment, cwd=ROOT, check=False).returncode == 0
+
+
+def main() -> None:
+    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = [m for m in MUTANTS if wanted in m[0]]
+    alive = 0
+    for file, old, new, tests in chosen:
+        lived = survives(file, old, new, tests)
+        alive += lived
+        print(f"{'SURVIVED' if lived else 'caught  '}  {file}: {old[:60]} -> {new[:60]}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} caught")
+    sys.exit(alive > 0)
+
+
+if __name__ == "__main__":
+    main()
