@@ -83,7 +83,7 @@ def test_step_is_the_equation_of_the_notes(name: str) -> None:
         want = np.stack([e[0] if isinstance(e, tuple) else e for e in expected])
         np.testing.assert_allclose(output.numpy(), want, atol=1e-14)
     if isinstance(s, LSTMState):
-        np.testing.assert_allclose(s.memory.numpy(), np.stack([e[1] for e in expected]), atol=1e-14)
+        np.testing.assert_allclose(s.cell.numpy(), np.stack([e[1] for e in expected]), atol=1e-14)
 
 
 @every_cell
@@ -92,7 +92,7 @@ def test_step_is_the_equation_of_the_notes(name: str) -> None:
 def test_unroll_equals_steps_in_values_and_gradients(cell: Cell, lengths: Tensor, reverse: bool) -> None:
     w, start = weights(cell, grad=True), state(cell, grad=True)
     x = torch.randn(T, B, D, requires_grad=True)
-    layout = Layout.of(lengths, T, x.device)
+    layout = Layout.of(lengths, x)
     got, final = unroll(cell, x, start, w, layout=layout, reverse=reverse)
     want, want_final = by_hand(cell, x, start, w, lengths, reverse)
     torch.testing.assert_close(got, want, atol=1e-13, rtol=0)
@@ -113,7 +113,7 @@ def test_unroll_equals_steps_in_values_and_gradients(cell: Cell, lengths: Tensor
 def test_gradcheck_first_and_second_order(cell: Cell, lengths: Tensor) -> None:
     w, start = weights(cell, grad=True), state(cell, grad=True)
     x = torch.randn(T, B, D, requires_grad=True)
-    layout = Layout.of(lengths, T, x.device)
+    layout = Layout.of(lengths, x)
     n = len(tensors(start))
 
     def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -127,13 +127,34 @@ def test_gradcheck_first_and_second_order(cell: Cell, lengths: Tensor) -> None:
 
 
 @every_cell
+def test_second_order_when_a_state_depends_on_the_weights(cell: Cell) -> None:
+    """Two calls in a row: the second's state is a function of the same weights. create_graph must change no gradient."""
+    w = weights(cell, grad=True)
+    x = torch.randn(T, B, D)
+
+    def loss() -> Tensor:
+        layout = Layout.of(LENGTHS, x)
+        first, middle = unroll(cell, x, state(cell), w, layout=layout)
+        second, _ = unroll(cell, x, middle, w, layout=layout)
+        return (first.square() + second.square()).sum()
+
+    leaves = [p for p in w if p is not None]
+    torch.manual_seed(1)
+    plain = torch.autograd.grad(loss(), leaves)
+    torch.manual_seed(1)
+    graph = torch.autograd.grad(loss(), leaves, create_graph=True)
+    for a, b in zip(graph, plain, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=0)
+
+
+@every_cell
 @both_directions
 def test_padding_never_leaks(cell: Cell, reverse: bool) -> None:
     w, start = weights(cell, grad=True), state(cell)
     clean = torch.randn(T, B, D)
     behind = torch.arange(T).unsqueeze(1) >= LENGTHS
     dirty = clean.masked_fill(behind.unsqueeze(2), torch.nan).requires_grad_()
-    layout = Layout.of(LENGTHS, T, clean.device)
+    layout = Layout.of(LENGTHS, clean)
     want, want_final = unroll(cell, clean, start, w, layout=layout, reverse=reverse)
     got, final = unroll(cell, dirty, start, w, layout=layout, reverse=reverse)
     assert torch.equal(got, want)
@@ -148,7 +169,7 @@ def test_padding_never_leaks(cell: Cell, reverse: bool) -> None:
 @every_cell
 def test_rows_of_a_batch_are_independent(cell: Cell) -> None:
     w, start, x = weights(cell), state(cell), torch.randn(T, B, D)
-    layout = Layout.of(LENGTHS, T, x.device)
+    layout = Layout.of(LENGTHS, x)
     want, _ = unroll(cell, x, start, w, layout=layout)
     garbage = x.clone()
     garbage[:, 1] = torch.nan
@@ -167,7 +188,7 @@ def test_no_steps_and_no_rows(cell: Cell) -> None:
         (torch.randn(T, B, D), torch.zeros(B)),
     ):
         first = state(cell, rows=x.shape[1], grad=True) if x.shape[1] != B else start
-        outputs, final = unroll(cell, x, first, w, layout=Layout.of(lengths.long(), len(x), x.device))
+        outputs, final = unroll(cell, x, first, w, layout=Layout.of(lengths.long(), x))
         assert outputs.shape == (*x.shape[:2], cell.output_size)
         assert all(torch.equal(a, b) for a, b in zip(tensors(final), tensors(first), strict=True))
         grads = torch.autograd.grad(outputs.sum() + sum(s.sum() for s in tensors(final)), [w.weight_ih, *tensors(first)])
@@ -193,8 +214,8 @@ def test_gates_reproduce_the_step(cell: Cell) -> None:
     gates = cell.gates(z, s, w)
     _, after = cell.step(z, s, w)
     if isinstance(s, LSTMState) and isinstance(after, LSTMState):
-        want = gates["update"] * gates["candidate"] + gates["forget"] * s.memory
-        torch.testing.assert_close(after.memory, want)
+        want = gates["update"] * gates["candidate"] + gates["forget"] * s.cell
+        torch.testing.assert_close(after.cell, want)
     elif gates:
         assert isinstance(after, Tensor)
         torch.testing.assert_close(after, gates["update"] * gates["candidate"] + (1 - gates["update"]) * s)
@@ -241,7 +262,7 @@ def test_a_cell_without_written_backward_is_differentiated_by_torch() -> None:
     cell = Counter(1)
     x = torch.ones(T, B, 1, requires_grad=True)
     w = Weights(torch.zeros(0), torch.zeros(0))
-    outputs, final = unroll(cell, x, torch.zeros(B, 1), w, layout=Layout.of(LENGTHS, T, x.device), reverse=True)
+    outputs, final = unroll(cell, x, torch.zeros(B, 1), w, layout=Layout.of(LENGTHS, x), reverse=True)
     assert isinstance(final, Tensor)
     assert final[:, 0].tolist() == LENGTHS.tolist()
     assert outputs[:, 1, 0].tolist() == [5, 4, 3, 2, 1, 0]

@@ -119,6 +119,7 @@ def test_predict_answers_line_by_line(run_folder: Path) -> None:
 def test_a_closed_pipe_is_no_error(run_folder: Path) -> None:
     shell = f"{' '.join(COMMAND)} sample {run_folder} --length 3000 | head -c 20"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", shell], capture_output=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr
     assert len(done.stdout) == 20
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
@@ -135,9 +136,10 @@ def test_a_closed_pipe_is_no_error(run_folder: Path) -> None:
         (b"a" * 5000, [], "different characters"),
         (b"fine text " * 200, ["-s", "hiden_size=3"], "Did you mean 'hidden_size'"),
         (b"fine text " * 200, ["-s", "hidden_size"], "-s takes key=value"),
+        (b"fine text " * 200, ["-s", "banana.hidden_size=5"], "unknown key 'banana.hidden_size'"),
         (b"fine text " * 200, ["--hidden-size", "0"], "hidden-size"),
         (b"fine text " * 200, ["--preset", "chra"], "Did you mean 'char'"),
-        (b"fine text " * 200, ["-s", "cell=grru"], "cell"),
+        (b"fine text " * 200, ["-s", "cell=grru"], "Did you mean 'gru'"),
         (b"fine text " * 200, ["--config", "missing.toml"], "missing.toml: cannot be read"),
     ],
 )
@@ -169,7 +171,7 @@ def test_config_files_are_checked(tmp_path: Path) -> None:
 def test_existing_and_unwritable_output(english_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     _, err = run(*TRAIN, english_file, "--out", tmp_path, *SMALL, code=3)
-    assert "would be overwritten" in err
+    assert "nothing is overwritten" in err
     _, err = run(*TRAIN, english_file, "--out", "/proc/nothing/here", *SMALL, code=3)
     assert "cannot be written" in err
     assert (tmp_path / "mine.txt").read_text() == "keep"
@@ -192,14 +194,16 @@ def test_ctrl_c_saves_and_returns_130(english_file: Path, tmp_path: Path) -> Non
     command = [*COMMAND, *TRAIN, english_file, "--out", folder, *SMALL, "--epochs", "1000", "--minutes", "5"]
     process = subprocess.Popen([str(c) for c in command], stderr=subprocess.PIPE, env=ENVIRONMENT)
     deadline = time.monotonic() + 60
-    while not (folder / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.exists() and metrics.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err.decode()
     assert b"Traceback" not in err
-    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert err.endswith(b"interrupted\n")
+    last = json.loads(metrics.read_text().splitlines()[-1])
     assert last["step"] > 0
     assert run("sample", folder, "--length", "5")[0]
 

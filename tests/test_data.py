@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unrolled.data.samples import copy_task, english
-from unrolled.data.text import read_documents, read_lines
+from unrolled.data.text import read_documents
 from unrolled.errors import DataError
 
 
@@ -25,7 +25,6 @@ def test_files_folders_gzip_and_stdin(tmp_path: Path, monkeypatch: pytest.Monkey
     documents = read_documents([tmp_path, "-"])
     assert [d.text for d in documents] == ["déjà", "two\nlines\n", "marked", "from stdin"]
     assert documents[-1].name == "<standard input>"
-    assert read_lines(str(tmp_path / "b.txt")) == ["two", "lines"]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_files_folders_gzip_and_stdin(tmp_path: Path, monkeypatch: pytest.Monkey
         (b"caf\xe9 au lait", r"not utf-8 at byte 3 \(byte 0xe9.*--encoding"),
         ("text".encode("utf-16"), "--encoding utf-16"),
         ("text".encode("utf-32"), "--encoding utf-32"),
-        (gzip.compress(b"cut off in the middle" * 100)[:40], "damaged or cut off"),
+        (gzip.compress(b"cut off in the middle" * 100, mtime=0)[:40], "damaged or cut off"),
         (b"\x1f\x8bgarbage", "damaged or cut off"),
     ],
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import io
 import itertools
+import math
+import pickle
 from typing import Any
 
 import pytest
@@ -162,6 +165,12 @@ def test_moved_copied_and_pickled_layers_keep_working(name: str) -> None:
             p.zero_()
     assert ours(x)[0].abs().sum() > 0
     assert twin(x)[0].abs().sum() == 0
+    assert torch.equal(pickle.loads(pickle.dumps(ours))(x)[0], ours(x)[0])
+    stored = io.BytesIO()
+    torch.save(ours.state_dict(), stored)
+    stored.seek(0)
+    twin.load_state_dict(torch.load(stored, weights_only=True))
+    assert torch.equal(twin(x)[0], ours(x)[0])
     assert ours.double()(x.double())[0].dtype == torch.float64
     swapped = torch.func.functional_call(
         ours, {k: torch.zeros_like(v) for k, v in ours.state_dict().items()}, (x.double(),)
@@ -187,14 +196,18 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
 
 def test_locked_and_weight_dropout() -> None:
     deep = Recurrent(CELLS["rnn"](64), 5, n_layers=2, dropout=Dropout(between=0.5, lock=True))
-    seen: list[Tensor] = []
-    inner = deep.between.mask_between
-    x = torch.ones(T, B, 64)
-    masked = inner(x, True)
+    with torch.no_grad():  # the second layer hands its input on, so that the mask on it can be seen
+        for name, parameter in deep.named_parameters():
+            parameter.zero_()
+            if name == "bias_ih_l0":
+                parameter.fill_(1.0)
+            if name == "weight_ih_l1":
+                parameter.copy_(torch.eye(64))
+    masked, _ = deep(torch.ones(B, T, 5))
+    masked = (torch.atanh(masked) / math.tanh(1)).transpose(0, 1).round(decimals=4)
     assert torch.equal(masked[0], masked[-1])
     assert 0.3 < (masked == 0).float().mean() < 0.7
     assert set(masked.unique().tolist()) == {0.0, 2.0}
-    assert not seen
     dropped = Recurrent(CELLS["rnn"](64), 5, dropout=Dropout(weight=0.5))
     w, original = dropped.weights(0), dropped.weight_hh_l0
     kept = w.weight_hh != 0
@@ -221,6 +234,23 @@ def test_state_in_and_out_continue_a_sequence() -> None:
     second, end = deep(x[:, 5:], middle)
     torch.testing.assert_close(torch.cat((first, second), dim=1), whole, atol=1e-12, rtol=0)
     torch.testing.assert_close(end, last, atol=1e-12, rtol=0)
+
+
+def test_habits_of_torch_users_work() -> None:
+    lstm, gru = layers.LSTM(D, H, 2), layers.GRU(D, H, 2)
+    x, h, c = torch.randn(T, B, D), torch.randn(2, B, H), torch.randn(2, B, H)
+    assert torch.equal(lstm(x, [h, c])[0], lstm(x, (h, c))[0])
+    gru.dropout = 0.5
+    assert not torch.equal(gru(x)[0], gru(x)[0])
+    sorted_before = pack_padded_sequence(x, torch.tensor([7, 5, 4, 1]), enforce_sorted=True)
+    assert lstm(sorted_before)[0].sorted_indices is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert gru(Padded(x.transpose(0, 1), LENGTHS))[0].values.isfinite().all()
+    weights = dict(gru.eval().named_parameters())
+    got = torch.func.grad(lambda w: torch.func.functional_call(gru, w, (x,))[0].square().sum())(weights)
+    want = torch.autograd.grad(gru(x)[0].square().sum(), list(weights.values()))
+    for a, b in zip(got.values(), want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_errors_name_axis_expectation_and_value() -> None:

@@ -162,6 +162,7 @@ def test_columns_read_the_stream_with_inputs_one_step_behind() -> None:
     targets = torch.cat([b.targets for b in batches], dim=1)
     assert targets.shape == (4, 103 // 4)
     assert (targets[:, 1:] - targets[:, :-1] == 1).all()
+    assert targets[:, 0].tolist() == [0, 25, 50, 75]
     assert targets.flatten().unique().numel() == targets.numel()  # no token twice
     assert batches[0].fresh.all()
     for batch in batches:
@@ -210,6 +211,27 @@ def test_sentences_stand_alone_and_every_one_is_read() -> None:
     assert sorted(rows) == sorted(line.tolist() for line in lines)
     with pytest.raises(DataError, match="no lines"):
         Sentences([], tokens=9, begin=50, end=1, seed=2)
+
+
+def test_long_lines_are_read_in_pieces_and_end_once() -> None:
+    split = Sentences([np.arange(2, 25, dtype=np.int32)], tokens=9, begin=50, end=1, seed=2, longest=10)
+    batches = [split.batch(0, k) for k in range(len(split))]
+    rows = [
+        (i[:n], t[:n])
+        for b in batches
+        for i, t, n in zip(b.inputs.tolist(), b.targets.tolist(), b.lengths.tolist(), strict=True)
+    ]  # type: ignore[union-attr]
+    rows.sort(key=lambda row: row[1][0] if row[1][0] != 1 else 99)
+    assert [target for _, targets in rows for target in targets] == [*range(2, 25), 1]
+    assert [inputs[0] for inputs, _ in rows] == [50, 11, 21]
+
+
+def test_subword_vocabularies_know_every_byte() -> None:
+    for name in ("bpe", "unigram"):
+        tokenizer = trained(name)
+        vocabulary = Vocabulary.build(Counter(tokenizer.split("plain")), max_size=400, always=tokenizer.alphabet())
+        assert len(vocabulary) <= 400
+        assert 0 not in vocabulary.encode(tokenizer.split("猫 🐈 \x07 é"))
 
 
 def test_read_windows_reads_every_id_of_every_text_once_in_order() -> None:

@@ -69,10 +69,13 @@ def test_installed_wheel_runs(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_docstring_examples() -> None:
+    attempted = 0
     for found in pkgutil.walk_packages(unrolled.__path__, "unrolled."):
         if not found.name.endswith("__main__"):
             result = doctest.testmod(importlib.import_module(found.name))
             assert result.failed == 0, found.name
+            attempted += result.attempted
+    assert attempted >= 10
 
 
 def blocks(path: Path, language: str) -> list[str]:

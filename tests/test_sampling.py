@@ -38,6 +38,8 @@ def test_filters_keep_what_they_say() -> None:
     assert dist(temperature=0) == [1, 0, 0, 0]
     assert dist(top_k=2) == pytest.approx([*(P[:2] / P[:2].sum()).tolist(), 0, 0])
     assert dist(top_k=9) == pytest.approx(P.tolist())
+    equal = distribution(torch.zeros(1, 4), SamplingOptions(top_k=1))
+    assert (equal > 0).sum() == 1
     assert dist(top_p=0.7) == pytest.approx([*(P[:2] / P[:2].sum()).tolist(), 0, 0])  # 0.64 < 0.7 <= 0.88
     assert dist(top_p=0.1) == [1, 0, 0, 0]
     assert dist(min_p=0.2) == pytest.approx([*(P[:2] / P[:2].sum()).tolist(), 0, 0])  # e^-1 = 0.37, e^-2 = 0.14

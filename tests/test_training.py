@@ -248,8 +248,9 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "thesis"
     mine.mkdir()
     (mine / "chapter.txt").write_text("years of work")
+    (mine / "config.toml").write_text("mine too")
     for overwrite in (False, True):
-        with pytest.raises(FolderError, match="would be overwritten"):
+        with pytest.raises(FolderError, match="nothing is overwritten"):
             prepare_run(mine, overwrite=overwrite)
     with pytest.raises(FolderError, match="is a file"):
         prepare_run(mine / "chapter.txt", overwrite=True)
@@ -257,10 +258,57 @@ def test_nothing_of_the_users_is_overwritten(tmp_path: Path) -> None:
     run = tmp_path / "run"
     prepare_run(run, overwrite=False)
     (run / "config.toml").write_text("")
+    (run / "best").mkdir()
     with pytest.raises(FolderError, match="--overwrite"):
         prepare_run(run, overwrite=False)
+    (run / "notes.txt").write_text("by hand")
+    with pytest.raises(FolderError, match=r"notes\.txt, which no run has"):
+        prepare_run(run, overwrite=True)
+    (run / "notes.txt").unlink()
     prepare_run(run, overwrite=True)
-    assert not list(run.iterdir())
+    assert [p.name for p in run.iterdir()] == ["metrics.jsonl"]
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FolderError, match="leads nowhere"):
+        prepare_run(tmp_path / "link", overwrite=False)
+
+
+def test_overwrite_keeps_the_old_run_until_the_new_data_is_read(run_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import unrolled
+    from unrolled.errors import DataError
+
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    with pytest.raises(DataError, match="no such file"):
+        unrolled.train("language-model", [tmp_path / "typo.txt"], run, preset="tiny", overwrite=True)
+    assert unrolled.load(run).sample(length=3)
+    mine = tmp_path / "project"
+    mine.mkdir()
+    (mine / "README.md").write_text("mine")
+    with pytest.raises(FolderError, match="nothing is overwritten"):
+        unrolled.load(run).save(mine)
+    assert (mine / "README.md").read_text() == "mine"
+
+
+def test_slow_validation_does_not_eat_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(LineTask):
+        now = 0.0
+
+        def batch(self, epoch: int, k: int) -> Tensor:
+            self.now += 1
+            return super().batch(epoch, k)
+
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            self.now += 30
+            return super().evaluate(model)
+
+    task = Slow()
+    monkeypatch.setattr("time.perf_counter", lambda: task.now)
+    seen = list(events(task, tmp_path / "r", minutes=10, epochs=1e6, evaluations=25))
+    assert max(e.step for e in seen if isinstance(e, Step)) > 400
+    assert 2 <= sum(isinstance(e, Evaluated) for e in seen) <= 5
+    assert task.now <= 610
 
 
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,8 +70,8 @@ def resolve(
         ("options", flags or {}),
     ):
         for key, value in layer.items():
-            name = key.rpartition(".")[2].replace("-", "_")
-            if name not in section_of:
+            section, _, name = key.replace("-", "_").rpartition(".")
+            if name not in section_of or section not in ("", section_of[name]):
                 raise ConfigError(f"{origin}: unknown key '{key}'.{nearest(name, section_of)}")
             tree[section_of[name]][name] = value
     try:

@@ -1,8 +1,8 @@
 """Model and run folders: what is in them, how they are written so that a crash leaves the old or the new one whole.
 
-A run folder:    config.toml  metrics.jsonl  report.html  README.md  best/  last/
+A run folder:    config.toml  metrics.jsonl  report.html  curves.png  README.md  best/  last/
 A model folder:  config.json (with `format`, `format_version`, `task`)  model.safetensors  vocabulary.json  tokenizer.json
-                 metrics.json  README.md
+                 spelling.json  metrics.json  README.md
 
 JSON and safetensors only: opening a folder made by someone else runs nothing.
 """
@@ -23,6 +23,7 @@ from unrolled.errors import FolderError
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
+    "check_run",
     "model_folder",
     "new_folder",
     "prepare_run",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 FORMAT, FORMAT_VERSION = "unrolled-model", 1
-_MARK = "config.toml"
+_RUN_FILES = {"config.toml", "metrics.jsonl", "report.html", "curves.png", "README.md", "best", "last"}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -77,20 +78,36 @@ def new_folder(path: Path) -> Iterator[Path]:
             old.rename(path)
 
 
-def prepare_run(path: Path, *, overwrite: bool) -> None:
-    """Make the run folder, or say why it cannot be used. A run already there is only removed under `overwrite`."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        if not path.is_dir():
-            raise FolderError(f"{path}: is a file; --out names a folder.")
-        if not overwrite or not (path / _MARK).exists():
-            extra = " or add --overwrite to replace that run" if (path / _MARK).exists() else ""
-            raise FolderError(f"{path}: is not empty and would be overwritten. Choose another --out{extra}.")
-        shutil.rmtree(path)
+def check_run(path: Path, *, overwrite: bool) -> None:
+    """Raise FolderError unless a run may be made at `path`: it is new or empty, or under `overwrite` a run and no more."""
+    if path.is_symlink() and not path.exists():
+        raise FolderError(f"{path}: is a link that leads nowhere. Choose another --out.")
+    if path.exists() and not path.is_dir():
+        raise FolderError(f"{path}: is a file; --out names a folder.")
     try:
+        found = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror or error}). Choose another --out.") from None
+    if not found:
+        return
+    foreign = sorted(name for name in found if name not in _RUN_FILES and not name.startswith("."))
+    if "metrics.jsonl" not in found or foreign:
+        what = f" (it holds {foreign[0]}, which no run has)" if foreign else ""
+        raise FolderError(f"{path}: is not empty and not a run{what}; nothing is overwritten. Choose another --out.")
+    if not overwrite:
+        raise FolderError(f"{path}: holds a run already. Choose another --out, or add --overwrite to replace that run.")
+
+
+def prepare_run(path: Path, *, overwrite: bool) -> None:
+    """Make the empty run folder, or say why it cannot be made. Two processes cannot both get it."""
+    check_run(path, overwrite=overwrite)
+    try:
+        for entry in list(path.iterdir()) if path.exists() else []:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / ".writable"
-        probe.touch()
-        probe.unlink()
+        (path / "metrics.jsonl").touch(exist_ok=False)
+    except FileExistsError:
+        raise FolderError(f"{path}: another training has just begun there. Choose another --out.") from None
     except OSError as error:
         raise FolderError(f"{path}: cannot be written ({error.strerror or error}). Choose another --out.") from None
 

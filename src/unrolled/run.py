@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
-from unrolled.data.samples import english
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, nearest
-from unrolled.folders import prepare_run, read_config, write_bytes
+from unrolled.features.tokenizers import TOKENIZERS
+from unrolled.folders import check_run, prepare_run, write_bytes
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.tasks.language_model import LanguageModelTask, TrainedLanguageModel
@@ -26,37 +27,40 @@ def language_model_options(
     file: dict[str, Any] | None = None,
     flags: dict[str, Any] | None = None,
     settings: Sequence[str] = (),
+    documents: Sequence[Document] = (),
 ) -> LanguageModelOptions:
-    """Options from a preset (chosen by the tokens if None), a config file's content, flags and `key=value` settings."""
+    """Options from a preset, a config file's content, flags and `key=value` settings.
+
+    Without a preset the tokens choose it, and for characters the size of the text's alphabet.
+    """
     given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
     if preset is not None and preset not in PRESETS:
         raise ConfigError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}.{nearest(preset, PRESETS)}")
     tokens = resolve(LanguageModelOptions, file=file, flags=given).data.tokens
-    return resolve(LanguageModelOptions, preset=PRESETS[preset or preset_for(tokens)], file=file, flags=given)
+    alphabet = set().union(*(document.text for document in documents))
+    chosen = PRESETS[preset or preset_for(tokens, len(alphabet))]
+    options = resolve(LanguageModelOptions, preset=chosen, file=file, flags=given)
+    for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
+        if value not in known:
+            raise ConfigError(f"unknown {name} '{value}'; known: {', '.join(known)}.{nearest(value, known)}")
+    return options
 
 
 def train_language_model(
     options: LanguageModelOptions,
-    sources: Sequence[str | Path] | None,
+    documents: Sequence[Document],
     out: str | Path,
     *,
-    valid: Sequence[str | Path] | None = None,
+    valid: Sequence[Document] | None = None,
     overwrite: bool = False,
 ) -> Iterator[LanguageModelTask | Step | Evaluated | Finished]:
-    """Train on `sources` (None: the English that Python ships) into the run folder `out`, yielding what happens.
+    """Train on the documents into the run folder `out`, yielding what happens.
 
-    The first item is the task, with the data read; then come the events of `training.loop.fit`.
+    The first item is the task, with the data prepared; then come the events of `training.loop.fit`.
     """
     folder = Path(out)
+    task = LanguageModelTask(options, documents, valid)
     prepare_run(folder, overwrite=overwrite)
-    try:
-        encoding = options.data.encoding
-        documents: list[Document] = [english()] if sources is None else read_documents(sources, encoding)
-        held_out = read_documents(valid, encoding) if valid else None
-        task = LanguageModelTask(options, documents, held_out)
-    except BaseException:
-        folder.rmdir()  # nothing was written yet
-        raise
     write_bytes(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}".encode())
     yield task
     rows: list[dict[str, Any]] = []
@@ -67,9 +71,7 @@ def train_language_model(
             samples.append((event.row["step"], event.preview))
             write_bytes(folder / "report.html", report_page(folder.name, rows, samples, to_toml(options)).encode())
         if isinstance(event, Finished):
-            best = read_config(folder / "best")
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-            assert best["task"] == "language-model"
             if importlib.util.find_spec("matplotlib"):
                 importlib.import_module("unrolled.pictures.png").curves(rows, folder / "curves.png")
         yield event
@@ -85,13 +87,13 @@ def train(
     overwrite: bool = False,
     options: dict[str, Any] | None = None,
 ) -> TrainedLanguageModel:
-    """Train from Python and return the best model.
-
-    >>> model = unrolled.train("language-model", ["corpus.txt"], "runs/books", options={"minutes": 1})  # doctest: +SKIP
-    """
+    """Train on files from Python and return the best model. `options`: any option by its name, as {"minutes": 10}."""
     if task != "language-model":
         raise ConfigError(f"unknown task '{task}'; known: language-model")
-    resolved = language_model_options(preset=preset, flags=options)
-    for _ in train_language_model(resolved, sources, out, valid=valid, overwrite=overwrite):
+    check_run(Path(out), overwrite=overwrite)
+    encoding = language_model_options(preset=preset, flags=options).data.encoding
+    documents, held_out = read_documents(sources, encoding), read_documents(valid, encoding) if valid else None
+    resolved = language_model_options(preset=preset, flags=options, documents=documents)
+    for _ in train_language_model(resolved, documents, out, valid=held_out, overwrite=overwrite):
         pass
     return TrainedLanguageModel.load(out)

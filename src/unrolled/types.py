@@ -9,6 +9,7 @@ Letters used in every comment and docstring:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -18,18 +19,46 @@ from torch import Tensor, nn
 
 from unrolled.errors import ShapeError
 
-__all__ = ["LSTMState", "LossSum", "Padded", "State", "Stepper", "Task", "Trainable"]
+__all__ = [
+    "LSTMState",
+    "LossSum",
+    "Padded",
+    "State",
+    "Stepper",
+    "Task",
+    "map_state",
+    "state_like",
+    "state_tensors",
+]
 
 
 class LSTMState(NamedTuple):
-    """The two tensors an LSTM carries from step to step: activation a (here `hidden`) and memory c (`memory`)."""
+    """The two tensors an LSTM carries from step to step: its activation a (`hidden`) and its memory c (`cell`)."""
 
     hidden: Tensor
-    memory: Tensor
+    cell: Tensor
 
 
 #: What a recurrent network carries from step to step: a tensor or a `NamedTuple` of tensors, batch first.
-State = Tensor | LSTMState
+State = Tensor | tuple[Tensor, ...]
+
+
+def state_tensors(state: State) -> tuple[Tensor, ...]:
+    """The tensors of a state, one or more."""
+    return (state,) if isinstance(state, Tensor) else tuple(state)
+
+
+def state_like(like: State, tensors: Iterable[Tensor]) -> State:
+    """A state of the same kind made of other tensors."""
+    if isinstance(like, Tensor):
+        (only,) = tensors
+        return only
+    return type(like)(*tensors)
+
+
+def map_state(function: Callable[..., Tensor], state: State, *others: State) -> State:
+    """Apply `function` to each tensor of the state, or to the corresponding tensors of several."""
+    return state_like(state, map(function, *map(state_tensors, (state, *others))))
 
 
 @dataclass(frozen=True)
@@ -38,6 +67,10 @@ class Padded:
 
     values: (B, T, ...); what stands behind a row's length is never read.
     lengths: (B,) whole numbers of steps, 0 <= length <= T.
+
+    >>> padded = Padded.of([torch.ones(3, 2), torch.ones(1, 2)])
+    >>> padded.values.shape, padded.lengths.tolist()
+    (torch.Size([2, 3, 2]), [3, 1])
     """
 
     values: Tensor
@@ -92,19 +125,11 @@ class LossSum(NamedTuple):
     state: State | None = None
 
 
-class Trainable(Protocol):
-    """What the training loop needs of a model besides being a `torch.nn.Module`."""
-
-    def loss(self, batch: Any, state: State | None = None) -> LossSum:
-        """The summed loss of one batch, starting from `state`; the batch knows which rows do not take it over."""
-        ...
-
-
 class Task(Protocol):
     """All that the training loop may know of a task."""
 
     def build(self) -> nn.Module:
-        """A fresh model (`Trainable`) of the configured size."""
+        """A fresh model of the configured size. It has a method `loss(batch, state) -> LossSum`."""
         ...
 
     @property

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from unrolled.cells.base import Cell, StepGradients, Weights
+from unrolled.cells.base import Cell, Weights
 from unrolled.cells.elman import ElmanCell
 from unrolled.cells.gru import GRUCell
 from unrolled.cells.lstm import LSTMCell
 
-__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "StepGradients", "Weights"]
+__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "Weights"]
 
 #: name -> function of the hidden size
 CELLS: dict[str, Callable[[int], Cell]] = {

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from unrolled.types import State
 
-__all__ = ["Cell", "StepGradients", "Weights"]
+__all__ = ["Cell", "Weights", "sigmoid_backward", "tanh_backward"]
 
 
 #: dy * (1 - y^2) and dy * y * (1 - y) in one pass each, `out=` allowed: torch's own, which its autograd uses.
@@ -37,20 +37,6 @@ class Weights(NamedTuple):
     bias_ih: Tensor | None = None
     bias_hh: Tensor | None = None
     weight_hr: Tensor | None = None
-
-
-class StepGradients(NamedTuple):
-    """What one step backward yields.
-
-    projected: (B, G*H), gradient of the projected input
-    state: gradient of the state before the step
-    products: pairs (d, x), one for each product y = x W^T with a recurrent weight in the step. Their sum over time,
-        sum_t d_t^T x_t, is the weight's gradient; the time loop forms it as ONE product when all steps are done.
-    """
-
-    projected: Tensor
-    state: State
-    products: tuple[tuple[Tensor, Tensor], ...]
 
 
 @dataclass(frozen=True)
@@ -102,13 +88,30 @@ class Cell(ABC):
         """`step`, and what `backward` needs to remember of it."""
         raise NotImplementedError(f"{type(self).__name__} has no written-out backward pass")
 
-    def backward(self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...]) -> StepGradients:
-        """One step of back-propagation through time, given the gradients of the step's output and next state."""
+    def backward(
+        self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...], out: tuple[Tensor, ...]
+    ) -> State:
+        """One step of back-propagation through time: the gradient of the state before the step.
+
+        Given are the gradients of the step's output and of the state after it. The gradients in front of the gates are
+        written into `out`, this step's rows of buffers (N, size) with the sizes of `gradient_sizes`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no written-out backward pass")
 
-    def weight_gradients(self, products: tuple[tuple[Tensor, Tensor], ...]) -> tuple[Tensor, ...]:
-        """Gradients of `recurrent_weights`, from the products of all steps concatenated over time."""
-        return tuple(d.t() @ x for d, x in products)
+    def gradient_sizes(self) -> tuple[int, ...]:
+        """Columns of the buffers that `backward` fills; the first is the gradient of the projected input, G*H."""
+        return (self.n_gates * self.hidden_size,)
+
+    def factors(self, saved: Any) -> tuple[Tensor, ...]:
+        """What the recurrent weights were multiplied with in the step: the x of each product W x."""
+        return (saved[0],)
+
+    def weight_gradients(self, d: tuple[Tensor, ...], x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Gradients of `recurrent_weights`: d (N, size) as `backward` filled them, x (N, ...) the factors of all steps.
+
+        The gradient of W is the sum over time of d<t> x<t>^T: ONE product when all steps are done.
+        """
+        return tuple(a.t() @ b for a, b in zip(d, x, strict=True))
 
     def gates(self, projected: Tensor, state: State, w: Weights) -> dict[str, Tensor]:
         """The gates' activations (B, H) by name, for pictures. Empty where a cell has no gates."""

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.cells.base import Cell, StepGradients, Weights, tanh_backward
+from unrolled.cells.base import Cell, Weights, tanh_backward
 from unrolled.errors import ConfigError
 from unrolled.types import State
 
@@ -70,10 +70,19 @@ class ElmanCell(Cell):
         return a, a, (state, a)
 
     def backward(
-        self, saved: tuple[Tensor, Tensor], grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...]
-    ) -> StepGradients:
+        self,
+        saved: tuple[Tensor, Tensor],
+        grad_output: Tensor,
+        grad_state: State,
+        recurrent: tuple[Tensor, ...],
+        out: tuple[Tensor, ...],
+    ) -> Tensor:
         assert isinstance(grad_state, Tensor)
-        previous, a = saved
+        _, a = saved
+        (dz,) = out
         da = grad_output + grad_state
-        dz = tanh_backward(da, a, grad_input=da) if self.nonlinearity == "tanh" else da * (a > 0)
-        return StepGradients(dz, dz @ recurrent[0], ((dz, previous),))
+        if self.nonlinearity == "tanh":
+            tanh_backward(da, a, grad_input=dz)
+        else:
+            torch.mul(da, a > 0, out=dz)
+        return dz @ recurrent[0]

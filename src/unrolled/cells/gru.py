@@ -20,9 +20,9 @@ Deviations, all of them:
 
 Gates are stacked r, z, c~ along the first axis of the weights, as in `torch.nn.GRU`.
 
-Backward, with g the whole gradient of c<t>:
+Backward, with n the candidate, g the whole gradient of c<t>, and dr, dz, dn gradients in front of the sigmoid or tanh:
 
-    dn = g * (1 - z) * (1 - n^2)        (n = c~, before its tanh)
+    dn = g * (1 - z) * (1 - n^2)
     dz = g * (c<t-1> - n) * z * (1 - z)
     after:   dr = dn * (W_cc c + b_h) * r * (1 - r),  dc<t-1> = g * z + W^T [dr, dz, dn * r]
     before:  dq = W_cc^T dn,  dr = dq * c<t-1> * r * (1 - r),  dc<t-1> = g * z + dq * r + W_rz^T [dr, dz]
@@ -41,7 +41,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.cells.base import Cell, StepGradients, Weights, sigmoid_backward, tanh_backward
+from unrolled.cells.base import Cell, Weights, sigmoid_backward, tanh_backward
 from unrolled.errors import ConfigError
 from unrolled.types import State
 
@@ -102,34 +102,44 @@ class GRUCell(Cell):
             r, z = torch.sigmoid(gates).chunk(2, dim=1)
             inner = r * state
             n = torch.tanh(torch.addmm(projected[:, 2 * size :], inner, recurrent[0][2 * size :].t()))
-        c = torch.lerp(n, state, z)
+        c = n + z * (state - n)
         return c, c, (state, r, z, n, inner)
 
-    def backward(self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...]) -> StepGradients:
+    def gradient_sizes(self) -> tuple[int, ...]:
+        """[dr, dz, dn], and under `after` [dr, dz, dn * r], the gradient in front of W_hh."""
+        return (3 * self.hidden_size,) * (2 if self.reset == "after" else 1)
+
+    def factors(self, saved: Any) -> tuple[Tensor, ...]:
+        """c<t-1>, and under `before` r * c<t-1>."""
+        previous, _, _, _, inner = saved
+        return (previous,) if self.reset == "after" else (previous, inner)
+
+    def backward(
+        self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...], out: tuple[Tensor, ...]
+    ) -> Tensor:
         assert isinstance(grad_state, Tensor)
         previous, r, z, n, inner = saved
         size = self.hidden_size
         g = grad_output + grad_state
         kept = g * z
-        projected = g.new_empty(len(g), 3 * size)  # [dr, dz, dn]
-        dr, dz, dn = projected.chunk(3, dim=1)
+        dr, dz, dn = out[0].chunk(3, dim=1)
         tanh_backward(g - kept, n, grad_input=dn)
         sigmoid_backward(g * (previous - n), z, grad_input=dz)
         if self.reset == "after":
             sigmoid_backward(dn * inner, r, grad_input=dr)
-            d = torch.cat((projected[:, : 2 * size], dn * r), dim=1)
-            return StepGradients(projected, torch.addmm(kept, d, recurrent[0]), ((d, previous),))
+            out[1].copy_(out[0])
+            out[1][:, 2 * size :].mul_(r)
+            return torch.addmm(kept, out[1], recurrent[0])
         dq = dn @ recurrent[0][2 * size :]
         torch.mul(dq * inner, 1 - r, out=dr)  # inner = r * c<t-1>
-        drz = projected[:, : 2 * size]
-        grad = torch.addmm(torch.addcmul(kept, dq, r), drz, recurrent[0][: 2 * size])
-        return StepGradients(projected, grad, ((drz, previous), (dn, inner)))
+        return torch.addmm(torch.addcmul(kept, dq, r), out[0][:, : 2 * size], recurrent[0][: 2 * size])
 
-    def weight_gradients(self, products: tuple[tuple[Tensor, Tensor], ...]) -> tuple[Tensor, ...]:
+    def weight_gradients(self, d: tuple[Tensor, ...], x: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        size = self.hidden_size
         if self.reset == "before":
-            return (torch.cat([d.t() @ x for d, x in products]),)
-        (d, previous) = products[0]
-        return d.t() @ previous, d[:, 2 * self.hidden_size :].sum(0)
+            (before_gates,), (previous, inner) = d, x
+            return (torch.cat((before_gates[:, : 2 * size].t() @ previous, before_gates[:, 2 * size :].t() @ inner)),)
+        return d[1].t() @ x[0], d[1][:, 2 * size :].sum(0)
 
     def gates(self, projected: Tensor, state: State, w: Weights) -> dict[str, Tensor]:
         _, _, (_, r, z, n, _) = self.record(projected, state, self.recurrent_weights(w))

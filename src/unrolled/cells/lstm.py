@@ -13,7 +13,7 @@ Deviations, all of them:
 
 - The notes print c~<t-1> in the memory's update; the candidate of step t is meant.
 - The notes' candidate still prints `r * c<t-1>` although their text drops that gate; meant is a<t-1>, as above.
-- Names: the notes' update gate is torch's input gate i; the candidate is torch's g.
+- Names in the code are torch's: i is the notes' update gate u, f and o are the same, g is the candidate c~.
 - Each gate has two biases, as in `torch.nn`; the notes' one bias is their sum.
 - With `projection_size` P > 0 (Sak et al. 2014, `proj_size` in torch) the activation is W_hr (o * tanh(c)), of size P.
 
@@ -23,8 +23,10 @@ Backward, with da and dc the gradients of a<t> and c<t> (da already multiplied b
 
     do = da * tanh(c) * o * (1 - o)
     dc = dc + da * o * (1 - tanh(c)^2)
-    du = dc * c~ * u * (1 - u),   df = dc * c<t-1> * f * (1 - f),   dc~ = dc * u * (1 - c~^2)
-    dc<t-1> = dc * f,             da<t-1> = W^T [du, df, dc~, do]
+    di = dc * g * i * (1 - i),   df = dc * c<t-1> * f * (1 - f),   dg = dc * i * (1 - g^2)
+    dc<t-1> = dc * f,            da<t-1> = W^T [di, df, dg, do]
+
+(di, df, dg, do are gradients in front of the sigmoid or tanh.)
 
 dc<t-1> = dc * f is the path on which the gradient survives distance: with f near 1 nothing shrinks it.
 
@@ -40,7 +42,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.cells.base import Cell, StepGradients, Weights
+from unrolled.cells.base import Cell, Weights, tanh_backward
 from unrolled.errors import ConfigError
 from unrolled.types import LSTMState, State
 
@@ -87,29 +89,37 @@ class LSTMCell(Cell):
         i, f = torch.sigmoid(z[:, : 2 * size]).chunk(2, dim=1)
         g = torch.tanh(z[:, 2 * size : 3 * size])
         o = torch.sigmoid(z[:, 3 * size :])
-        c = torch.addcmul(f * state.memory, i, g)
+        c = torch.addcmul(f * state.cell, i, g)
         squashed = torch.tanh(c)
         shown = o * squashed
         a = shown if len(recurrent) == 1 else shown @ recurrent[1].t()
-        return a, LSTMState(a, c), (state.hidden, state.memory, i, f, g, o, squashed, shown)
+        return a, LSTMState(a, c), (state.hidden, state.cell, i, f, g, o, squashed, shown)
 
-    def backward(self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...]) -> StepGradients:
+    def gradient_sizes(self) -> tuple[int, ...]:
+        """[di, df, dg, do], and with a projection da, the gradient in front of W_hr."""
+        return (4 * self.hidden_size, *((self.projection_size,) if self.projection_size else ()))
+
+    def factors(self, saved: Any) -> tuple[Tensor, ...]:
+        """a<t-1>, and with a projection o * tanh(c)."""
+        return (saved[0], saved[-1]) if self.projection_size else (saved[0],)
+
+    def backward(
+        self, saved: Any, grad_output: Tensor, grad_state: State, recurrent: tuple[Tensor, ...], out: tuple[Tensor, ...]
+    ) -> LSTMState:
         assert isinstance(grad_state, LSTMState)
-        previous, memory, i, f, g, o, squashed, shown = saved
+        _, memory, i, f, g, o, squashed, shown = saved
         da = grad_output + grad_state.hidden
-        projection: tuple[tuple[Tensor, Tensor], ...] = ()
-        if len(recurrent) == 2:
-            projection = ((da, shown),)
+        if self.projection_size:
+            out[1].copy_(da)
             da = da @ recurrent[1]
-        dz = da.new_empty(len(da), 4 * self.hidden_size)  # [di, df, dg, do]
-        di, df, dg, do = dz.chunk(4, dim=1)
+        di, df, dg, do = out[0].chunk(4, dim=1)
         torch.mul(da * shown, 1 - o, out=do)
-        dc = torch.addcmul(grad_state.memory, da * o, 1 - squashed * squashed)
+        dc = torch.addcmul(grad_state.cell, da * o, 1 - squashed * squashed)
         dc_i, dc_f = dc * i, dc * f
         torch.mul(dc_i * g, 1 - i, out=di)
         torch.mul(dc_f * memory, 1 - f, out=df)
-        torch.mul(dc_i, 1 - g * g, out=dg)
-        return StepGradients(dz, LSTMState(dz @ recurrent[0], dc_f), ((dz, previous), *projection))
+        tanh_backward(dc_i, g, grad_input=dg)
+        return LSTMState(out[0] @ recurrent[0], dc_f)
 
     def gates(self, projected: Tensor, state: State, w: Weights) -> dict[str, Tensor]:
         _, _, (_, _, i, f, g, o, _, _) = self.record(projected, state, self.recurrent_weights(w))

@@ -27,6 +27,7 @@ def demo(
     """
     if task not in _TASKS:
         raise ConfigError(f"there is no demo '{task}'; there is: {', '.join(_TASKS)}.{nearest(task, _TASKS)}")
+    from unrolled.data.samples import english
     from unrolled.run import language_model_options
     from unrolled.tasks import load
 
@@ -34,7 +35,7 @@ def demo(
     options = language_model_options(preset="tiny", flags={} if minutes is None else {"minutes": minutes})
     say("Training a small network, character by character, on the manual inside Python's help().")
     say("Below each validation stands what it writes at that moment.\n")
-    run_training(options, None, folder)
+    run_training(options, [english()], folder)
     say("\nA longer sample:\n")
     print(load(folder).sample("The ", length=400, temperature=0.7, seed=1)[0])
     say(

@@ -52,7 +52,9 @@ def _parameter(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> inspect.
 
 def _help(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> str:
     default = leaf.field.default
-    shown = "" if default in (None, PydanticUndefined) else f"default {default}"
-    named = ", ".join(f"{name} {values[leaf.name]}" for name, values in presets.items() if leaf.name in values)
-    both = "; ".join(part for part in (shown, named) if part)
-    return f"{leaf.field.description}{f' [{both}]' if both else ''}"
+    chosen = {name: values.get(leaf.name, default) for name, values in presets.items()}
+    if len(set(chosen.values())) > 1:
+        shown = f" [{', '.join(f'{name} {value}' for name, value in chosen.items())}]"
+    else:
+        shown = "" if default in (None, PydanticUndefined) else f" [default {next(iter(chosen.values()))}]"
+    return f"{leaf.field.description}{shown}"

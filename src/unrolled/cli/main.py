@@ -15,6 +15,7 @@ import typer
 
 from unrolled import __version__
 from unrolled.cli import demo, info, language_model, train
+from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
 __all__ = ["app", "main"]
@@ -45,7 +46,7 @@ for command in (
     info.info,
     demo.demo,
 ):
-    app.command()(command)
+    app.command()(guarded(command))
 
 
 def _version(wanted: bool) -> None:
@@ -70,11 +71,6 @@ def main() -> None:
         app()
     except UnrolledError as error:
         _fail(f"error: {error}", error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
-        sys.exit(0)
     except OSError as error:
         _fail(f"error: {error.filename or 'output'}: {error.strerror or error}", 1)
 

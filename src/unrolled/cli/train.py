@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli.flags import with_options
+from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
+from unrolled.data.text import Document, read_documents
+from unrolled.folders import check_run
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
 
-__all__ = ["app", "run_training"]
+__all__ = ["app", "language_model", "run_training"]
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,6 +29,7 @@ def _tasks() -> None:
 
 
 @app.command("language-model")
+@guarded
 @with_options(LanguageModelOptions, PRESETS)
 def language_model(
     files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
@@ -31,7 +37,9 @@ def language_model(
     valid: Annotated[
         list[str] | None, typer.Option(help="Validation text instead of the end of the training text.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="tiny, char or word; chosen by --tokens if not given.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="tiny, char, han or word; chosen by --tokens and the alphabet if not given.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
     settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
@@ -54,21 +62,25 @@ def language_model(
     from unrolled.run import language_model_options
 
     file = read_toml(config) if config else None
-    options = language_model_options(preset=preset, file=file, flags=given, settings=settings or ())
+    choose = partial(language_model_options, preset=preset, file=file, flags=given, settings=settings or ())
+    options = choose()
     if print_config:
         print(to_toml(options), end="")
         return
-    best = run_training(options, files, out, valid=valid, overwrite=overwrite, quiet=quiet)
+    check_run(out, overwrite=overwrite)
+    documents = read_documents(files, options.data.encoding)
+    held_out = read_documents(valid, options.data.encoding) if valid else None
+    best = run_training(choose(documents=documents), documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
     if as_json:
         print(json.dumps(best))
 
 
 def run_training(
     options: LanguageModelOptions,
-    files: list[str] | None,
+    documents: Sequence[Document],
     out: Path,
     *,
-    valid: list[str] | None = None,
+    valid: Sequence[Document] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def run_training(
     best: dict[str, Any] = {}
     reason = ""
     with Progress(quiet=quiet) as progress:
-        for event in train_language_model(options, files, out, valid=valid, overwrite=overwrite):
+        for event in train_language_model(options, documents, out, valid=valid, overwrite=overwrite):
             match event:
                 case LanguageModelTask() if not quiet:
                     say(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from unrolled.errors import DataError
 
-__all__ = ["Document", "read_documents", "read_lines"]
+__all__ = ["Document", "read_documents"]
 
 #: How many problems are collected before giving up.
 MAX_PROBLEMS = 10
@@ -56,12 +56,6 @@ def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> li
     return documents
 
 
-def read_lines(source: str, encoding: str = "utf-8") -> list[str]:
-    """The lines of one file or of standard input ("-"), without line ends."""
-    lines = _read(source, encoding, allow_empty=True).text.split("\n")
-    return lines[:-1] if lines and not lines[-1] else lines
-
-
 def _expand(source: str) -> list[str]:
     if source == "-":
         return [source]
@@ -76,11 +70,11 @@ def _expand(source: str) -> list[str]:
     return [source]
 
 
-def _read(source: str, encoding: str, *, allow_empty: bool = False) -> Document:
+def _read(source: str, encoding: str) -> Document:
     name = "<standard input>" if source == "-" else source
     raw = _bytes(source, name)
     text = _decode(raw, name, encoding)
-    if not text.strip() and not allow_empty:
+    if not text.strip():
         raise DataError(f"{name}: the file holds no text ({len(raw)} bytes).")
     return Document(name, text)
 

@@ -71,7 +71,7 @@ def distribution(logits: Tensor, options: SamplingOptions, seen: Tensor | None =
     probabilities = torch.softmax((logits - logits.amax(1, keepdim=True)) / options.temperature, dim=1)
     keep = torch.ones_like(probabilities, dtype=torch.bool)
     if 0 < options.top_k < logits.shape[1]:
-        keep &= probabilities >= probabilities.topk(options.top_k, dim=1).values[:, -1:]
+        keep = torch.zeros_like(keep).scatter(1, probabilities.topk(options.top_k, dim=1).indices, True)
     if options.top_p < 1:
         kept = (probabilities * keep) / (probabilities * keep).sum(1, keepdim=True)
         ranked, order = kept.sort(dim=1, descending=True, stable=True)

@@ -23,8 +23,8 @@ from unrolled.errors import DataError
 __all__ = ["Columns", "Sentences", "TextBatch", "read_windows"]
 
 
-#: Chance of a column to start anew at a window.
-_FRESH = 0.02
+#: Chance of a column to start anew at a window of the training.
+_RESTARTS = 0.02
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,18 @@ class Columns:
 
     Each epoch cuts the stream, closed to a ring, at another place. Now and then a column starts anew in the middle of the
     text, so that the model learns to begin: it is asked to whenever text is written without a prompt, and at the first
-    token of every text it reads. Raises DataError if N < window.
+    token of every text it reads (`restarts` is the chance at a window). Raises DataError if N < window.
     """
 
-    def __init__(self, ids: np.ndarray, *, batch_size: int, window: int, begin: int, seed: int) -> None:
+    def __init__(
+        self, ids: np.ndarray, *, batch_size: int, window: int, begin: int, seed: int, restarts: float = _RESTARTS
+    ) -> None:
         if len(ids) < window:
             raise DataError(
                 f"the training text has {len(ids)} tokens, less than one window of {window}. "
                 f"Give more text, or a shorter window: -s window={max(2, len(ids) // 4)}"
             )
-        self.ids, self.window, self.begin, self.seed = ids, window, begin, seed
+        self.ids, self.window, self.begin, self.seed, self.restarts = ids, window, begin, seed, restarts
         self.batch_size = max(1, min(batch_size, len(ids) // window))
         self.column = len(ids) // self.batch_size
 
@@ -74,7 +76,7 @@ class Columns:
         steps = min(self.window, self.column - start)
         first = offset + np.arange(self.batch_size)[:, None] * self.column + start
         taken = self.ids.take(first + np.arange(-1, steps), mode="wrap").astype(np.int64)
-        fresh = (np.random.default_rng([self.seed, epoch, k]).random(self.batch_size) < _FRESH) | (k == 0)
+        fresh = (np.random.default_rng([self.seed, epoch, k]).random(self.batch_size) < self.restarts) | (k == 0)
         taken[fresh, 0] = self.begin
         both = torch.from_numpy(taken)
         return TextBatch(both[:, :-1], both[:, 1:], torch.from_numpy(fresh))
@@ -83,7 +85,8 @@ class Columns:
 class Sentences:
     """Lines (lists of ids), each ended by `end`, in batches of about batch_size * window tokens.
 
-    Lines longer than `longest` are cut there in training.
+    Of lines longer than `longest` every piece is read, each from the zero state: only the first begins with `begin`,
+    only the last ends with `end`.
     """
 
     def __init__(
@@ -91,9 +94,10 @@ class Sentences:
     ) -> None:
         if not lines:
             raise DataError("the training text has no lines that are not empty")
-        self.lines = [np.append(line[:longest], end).astype(np.int64) for line in lines]
+        whole = [np.concatenate(([begin], line, [end])).astype(np.int64) for line in lines]
+        self.pieces = [line[at : at + longest + 1] for line in whole for at in range(0, len(line) - 1, longest)]
         self.begin, self.seed = begin, seed
-        lengths = np.array([len(line) for line in self.lines])
+        lengths = np.array([len(piece) - 1 for piece in self.pieces])
         order = np.argsort(lengths, kind="stable")
         self._groups: list[np.ndarray] = []
         start = 0
@@ -108,18 +112,17 @@ class Sentences:
     def batch(self, epoch: int, k: int) -> TextBatch:
         """Batch k of the epoch: groups of similar length, in an order of the epoch's own."""
         group = self._groups[np.random.default_rng([self.seed, epoch]).permutation(len(self._groups))[k]]
-        return pad_rows([self.lines[i] for i in group], self.begin)
+        return _pad_rows([self.pieces[i] for i in group], self.begin)
 
 
-def pad_rows(rows: Sequence[np.ndarray], begin: int) -> TextBatch:
-    """Rows of target ids -> one fresh batch; inputs are `begin` and the targets but the last."""
-    lengths = np.array([len(row) for row in rows])
-    targets = np.full((len(rows), int(lengths.max())), begin + 1)
-    for line, row in zip(targets, rows, strict=True):
+def _pad_rows(rows: Sequence[np.ndarray], begin: int) -> TextBatch:
+    """Rows of ids -> one fresh batch: all but the last id of a row are its inputs, all but the first its targets."""
+    lengths = np.array([len(row) - 1 for row in rows])
+    ids = np.full((len(rows), int(lengths.max()) + 1), begin + 1)  # padding
+    for line, row in zip(ids, rows, strict=True):
         line[: len(row)] = row
-    inputs = np.concatenate([np.full((len(rows), 1), begin), targets[:, :-1]], axis=1)
-    fresh = torch.ones(len(rows), dtype=torch.bool)
-    return TextBatch(torch.from_numpy(inputs), torch.from_numpy(targets), fresh, torch.from_numpy(lengths))
+    both, fresh = torch.from_numpy(ids), torch.ones(len(rows), dtype=torch.bool)
+    return TextBatch(both[:, :-1], both[:, 1:], fresh, torch.from_numpy(lengths))
 
 
 def read_windows(
@@ -134,8 +137,8 @@ def read_windows(
         group = order[at : at + batch_size]
         for start in range(0, len(texts[group[0]]), window):
             alive = [i for i in group if len(texts[i]) > start]
-            whole = pad_rows([texts[i][start : start + window].astype(np.int64) for i in alive], begin)
-            if start:
-                whole.inputs[:, 0] = torch.tensor([int(texts[i][start - 1]) for i in alive])
-            lengths = None if whole.lengths is None or bool((whole.lengths == window).all()) else whole.lengths
-            yield alive, TextBatch(whole.inputs, whole.targets, whole.fresh if not start else ~whole.fresh, lengths)
+            rows = [np.append(texts[i][start - 1] if start else begin, texts[i][start : start + window]) for i in alive]
+            batch = _pad_rows([row.astype(np.int64) for row in rows], begin)
+            full = batch.lengths is not None and bool((batch.lengths == batch.inputs.shape[1]).all())
+            fresh = batch.fresh if not start else ~batch.fresh
+            yield alive, TextBatch(batch.inputs, batch.targets, fresh, None if full else batch.lengths)

@@ -57,6 +57,10 @@ class Tokenizer(ABC):
         """How many characters of text the symbols stand for."""
         return len(self.join(symbols))
 
+    def alphabet(self) -> Iterable[str]:
+        """Symbols that belong into the vocabulary whether they were seen or not."""
+        return ()
+
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name}
 
@@ -112,6 +116,11 @@ class Words(Tokenizer):
     Between two symbols either one blank or nothing is expected (no blank before a comma, one after it, quotes by turns
     open and close within a line). What the text does otherwise becomes a symbol of its own: the white space itself, or
     `<glue>` for a missing blank. So the vocabulary holds clean words, and yet every text can be restored exactly.
+
+    >>> Words().split('He said, "No  way."')
+    ['He', 'said', ',', '"', 'No', '  ', 'way', '.', '"']
+    >>> Words().join(_)
+    'He said, "No  way."'
     """
 
     name, unit = "words", "words"
@@ -227,6 +236,9 @@ class _Subword(Tokenizer):
             raise ConfigError(f"the tokenizer '{self.name}' was not trained")
         found = self._model.encode_batch_fast(list(_chunks(text)), add_special_tokens=False)
         return [self._symbols[i] for part in found for i in part.ids]
+
+    def alphabet(self) -> Iterable[str]:
+        return self._symbols
 
     def pieces(self, symbols: Iterable[str]) -> Iterator[str]:
         """Bytes of a character that is not complete yet are held back."""

@@ -24,6 +24,14 @@ UNKNOWN, END = "<unk>", "<eos>"
 class Vocabulary:
     """A two-way table of symbols and ids.
 
+    >>> vocabulary = Vocabulary.build(Counter("to be or not to be".split()))
+    >>> vocabulary.symbols
+    ('<unk>', '<eos>', 'be', 'to', 'not', 'or')
+    >>> vocabulary.encode(["to", "sleep"])
+    array([3, 0], dtype=int32)
+    >>> vocabulary.one_hot([3])
+    array([[0., 0., 0., 1., 0., 0.]], dtype=float32)
+
     Args:
         symbols: the V symbols that can be predicted, `<unk>` and `<eos>` first.
         counts: how often each stood in the training text.
@@ -42,11 +50,19 @@ class Vocabulary:
             raise DataError(f"The vocabulary names the symbol {twice!r} twice.")
 
     @staticmethod
-    def build(counts: Counter[str], *, min_count: int = 1, max_size: int | None = None) -> Vocabulary:
-        """Keep symbols seen at least `min_count` times, and of them the most frequent so that V <= max_size."""
-        kept = [(s, n) for s, n in counts.items() if n >= min_count and s not in (UNKNOWN, END)]
-        kept.sort(key=lambda pair: (-pair[1], pair[0]))
+    def build(
+        counts: Counter[str], *, min_count: int = 1, max_size: int | None = None, always: Iterable[str] = ()
+    ) -> Vocabulary:
+        """Keep symbols seen at least `min_count` times, and of them the most frequent so that V <= max_size.
+
+        Symbols in `always` are kept however rare.
+        """
+        fixed = set(always)
+        seen = {**dict.fromkeys(fixed, 0), **counts}
+        kept = [(s, n) for s, n in seen.items() if (n >= min_count or s in fixed) and s not in (UNKNOWN, END)]
+        kept.sort(key=lambda pair: (pair[0] not in fixed, -pair[1], pair[0]))
         kept = kept if max_size is None else kept[: max(0, max_size - 2)]
+        kept.sort(key=lambda pair: (-pair[1], pair[0]))
         dropped = sum(counts.values()) - sum(n for _, n in kept) - counts[END]
         return Vocabulary([UNKNOWN, END, *(s for s, _ in kept)], [dropped, counts[END], *(n for _, n in kept)])
 

@@ -1,7 +1,8 @@
 """`RNN`, `GRU` and `LSTM` with the constructors, calls, state layout and `state_dict` keys of `torch.nn`.
 
-Change the import and nothing else. In addition to what `torch.nn` takes, a `Padded` input gives a `Padded` output: mixed
-lengths without sorting, packing or unpacking. A `PackedSequence` is understood too.
+Change the import. In addition to what `torch.nn` takes, a `Padded` input gives a `Padded` output: mixed
+lengths without sorting, packing or unpacking. A `PackedSequence` is understood too. Not kept: private attributes of
+`torch.nn` (`_flat_weights` and the like) and TorchScript.
 
 States are torch's: (L, B, H) whatever `batch_first` says, L = num_layers * directions; (L, H) for unbatched input.
 """
@@ -21,7 +22,7 @@ from unrolled.errors import ShapeError
 from unrolled.layers.dropout import Dropout
 from unrolled.layers.recurrent import Stack
 from unrolled.layers.unroll import Layout
-from unrolled.types import LSTMState, Padded, State
+from unrolled.types import LSTMState, Padded, State, state_tensors
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -45,12 +46,21 @@ class _DropIn(Stack):
     ) -> None:
         super().__init__(cell, input_size, num_layers, bidirectional=bidirectional, bias=bias)
         self.hidden_size, self.num_layers, self.bidirectional = cell.hidden_size, num_layers, bidirectional
-        self.batch_first, self.dropout = batch_first, float(dropout)
+        self.batch_first = batch_first
         self.proj_size = cell.projection_size if isinstance(cell, LSTMCell) else 0
-        self.between = Dropout(self.dropout)
+        self.dropouts = Dropout(float(dropout))
         if dropout and num_layers == 1:
             warnings.warn(f"dropout={dropout} acts between layers and has no effect with num_layers=1", stacklevel=3)
         self._register(device, dtype)
+
+    @property
+    def dropout(self) -> float:
+        """Probability of the dropout between layers; may be set."""
+        return self.dropouts.between
+
+    @dropout.setter
+    def dropout(self, probability: float) -> None:
+        self.dropouts = Dropout(float(probability))
 
     def reset_parameters(self) -> None:
         """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), in torch's order."""
@@ -79,8 +89,8 @@ class _DropIn(Stack):
         if isinstance(input, PackedSequence):
             values, lengths = pad_packed_sequence(input, batch_first=True)
             output, final = self.forward(Padded(values, lengths), hx)
-            packed = pack_padded_sequence(output.values, lengths, batch_first=True, enforce_sorted=False)
-            return packed, final
+            sort = input.sorted_indices is not None
+            return pack_padded_sequence(output.values, lengths, batch_first=True, enforce_sorted=not sort), final
         padded = isinstance(input, Padded)
         x: Tensor = input.values if padded else input
         batched = x.dim() == 3
@@ -89,18 +99,17 @@ class _DropIn(Stack):
         self.check_input(x)
         swap = batched and (self.batch_first or padded)
         x = x.transpose(0, 1) if swap else x if batched else x.unsqueeze(1)
-        steps, rows = x.shape[:2]
-        layout = Layout.of(input.lengths, steps, x.device) if padded else Layout.full(steps, rows)
-        state = self.initial_state(rows) if hx is None else self._checked(hx, rows, batched)
+        layout = Layout.of(input.lengths if padded else None, x)
+        state = self.initial_state(layout.rows) if hx is None else self._checked(hx, layout.rows, batched)
         output, final = self.run(x, state, layout)
         output = output.transpose(0, 1) if swap else output if batched else output.squeeze(1)
         return (Padded(output, input.lengths) if padded else output), self._leave(final, batched)
 
     def _checked(self, hx: Any, rows: int, batched: bool) -> State:
-        given = hx if isinstance(hx, tuple) else (hx,)
+        given = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
         state = self._enter(tuple(h if batched else h.unsqueeze(1) for h in given))
         expected = self.initial_state(rows)
-        for have, want in zip(_tensors(state), _tensors(expected), strict=True):
+        for have, want in zip(state_tensors(state), state_tensors(expected), strict=True):
             if have.shape != want.shape:
                 shape = tuple(want.transpose(0, 1).shape)
                 raise ShapeError(f"the initial state needs shape {shape}, got {tuple(have.transpose(0, 1).shape)}")
@@ -202,7 +211,3 @@ class LSTM(_DropIn):
         assert isinstance(state, LSTMState)
         h, c = (s.transpose(0, 1) for s in state)
         return (h, c) if batched else (h.squeeze(1), c.squeeze(1))
-
-
-def _tensors(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else tuple(state)

@@ -22,12 +22,19 @@ __all__ = ["Embedding", "OneHot"]
 class OneHot(nn.Module):
     """ids (...) -> one-hot vectors (..., V); ids >= V give zero vectors."""
 
-    def __init__(self, n_symbols: int) -> None:
+    unit: Tensor
+
+    def __init__(self, n_symbols: int, *, word_dropout: float = 0.0) -> None:
         super().__init__()
         self.n_symbols = self.size = n_symbols
+        self.word_dropout = word_dropout
+        self.register_buffer("unit", torch.ones(n_symbols, 1), persistent=False)  # moves and converts with the model
 
     def forward(self, ids: Tensor) -> Tensor:
-        return functional.one_hot(ids.clamp(max=self.n_symbols), self.n_symbols + 1)[..., :-1].to(torch.get_default_dtype())
+        hot = functional.one_hot(ids.clamp(max=self.n_symbols), self.n_symbols + 1)[..., :-1].to(self.unit.dtype)
+        if self.training and self.word_dropout:
+            hot = hot * word_dropout(self.unit, self.word_dropout, True).squeeze(1)
+        return hot
 
 
 class Embedding(nn.Module):

@@ -16,7 +16,7 @@ from unrolled.cells import Cell, Weights
 from unrolled.errors import ConfigError, ShapeError
 from unrolled.layers.dropout import Dropout, weight_drop
 from unrolled.layers.unroll import Layout, unroll
-from unrolled.types import LSTMState, Padded, State
+from unrolled.types import Padded, State, map_state, state_like, state_tensors
 
 __all__ = ["Recurrent", "Stack"]
 
@@ -36,7 +36,7 @@ class Stack(nn.Module, ABC):
         self.cell, self.input_size, self.n_layers = cell, input_size, n_layers
         self.n_directions = 2 if bidirectional else 1
         self.bias = bias
-        self.between = Dropout()
+        self.dropouts = Dropout()
         self._names: list[dict[str, str]] = []
 
     @abstractmethod
@@ -48,6 +48,7 @@ class Stack(nn.Module, ABC):
         """Size of the output at each position: P, or 2P when bidirectional."""
         return self.cell.output_size * self.n_directions
 
+    # A subclass calls this at the end of its constructor: only then is known what `reset_parameters` needs.
     def _register(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
         gates, size = self.cell.n_gates * self.cell.hidden_size, self.cell.output_size
         projected = size != self.cell.hidden_size
@@ -67,33 +68,28 @@ class Stack(nn.Module, ABC):
     def weights(self, k: int) -> Weights:
         """Parameters of layer and direction k = layer * n_directions + direction, with weight drop in training."""
         w = Weights(**{kind: getattr(self, name) for kind, name in self._names[k].items()})
-        return w._replace(weight_hh=weight_drop(w.weight_hh, self.between.weight, self.training))
+        return w._replace(weight_hh=weight_drop(w.weight_hh, self.dropouts.weight, self.training))
 
     def initial_state(self, batch_size: int) -> State:
         """The zero state: (B, L, P), or LSTMState of (B, L, P) and (B, L, H); L layers times directions."""
-        like = getattr(self, self._names[0]["weight_hh"])
-        one = self.cell.initial_state(batch_size, like)
-        n = self.n_layers * self.n_directions
-        spread = [s.unsqueeze(1).expand(-1, n, -1) for s in ((one,) if isinstance(one, Tensor) else one)]
-        return spread[0] if isinstance(one, Tensor) else LSTMState(*spread)
+        one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_hh"]))
+        return map_state(lambda s: s.unsqueeze(1).expand(-1, self.n_layers * self.n_directions, -1), one)
 
     def run(self, x: Tensor, state: State, layout: Layout) -> tuple[Tensor, State]:
         """x (T, B, D) and state (B, L, ...) -> outputs (T, B, output_size) and the state after each row's end."""
         finals: list[State] = []
         for layer in range(self.n_layers):
             if layer:
-                x = self.between.mask_between(x, self.training)
+                x = self.dropouts.mask_between(x, self.training)
             outputs = []
             for direction in range(self.n_directions):
                 k = layer * self.n_directions + direction
-                start = state[:, k] if isinstance(state, Tensor) else LSTMState(*(s[:, k] for s in state))
+                start = map_state(lambda s, k=k: s[:, k], state)
                 output, final = unroll(self.cell, x, start, self.weights(k), layout=layout, reverse=direction == 1)
                 outputs.append(output)
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
-        if isinstance(state, Tensor):
-            return x, torch.stack([f for f in finals if isinstance(f, Tensor)], dim=1)
-        return x, LSTMState(*(torch.stack(parts, dim=1) for parts in zip(*finals, strict=True)))
+        return x, map_state(lambda *layers: torch.stack(layers, dim=1), *finals)
 
     def check_input(self, x: Tensor) -> None:
         """Raise ShapeError unless x is (..., D) with this layer's D."""
@@ -112,6 +108,12 @@ class Recurrent(Stack):
         dropout: kinds and probabilities inside the layer.
         learned_state: train the initial state instead of starting from zero.
 
+    >>> from unrolled.cells import GRUCell
+    >>> layer = Recurrent(GRUCell(8), 5, n_layers=2, bidirectional=True)
+    >>> outputs, state = layer(torch.zeros(3, 7, 5))
+    >>> outputs.shape, state.shape
+    (torch.Size([3, 7, 16]), torch.Size([3, 4, 8]))
+
     Starts from orthogonal recurrent matrices, Xavier input matrices, zero biases and a forget bias of 1 (Jozefowicz et al.
     2015), which learns faster than the uniform start of `torch.nn` that the drop-in layers keep.
     """
@@ -127,14 +129,11 @@ class Recurrent(Stack):
         learned_state: bool = False,
     ) -> None:
         super().__init__(cell, input_size, n_layers, bidirectional=bidirectional, bias=True)
-        self.between = dropout or Dropout()
+        self.dropouts = dropout or Dropout()
         self.learned_state = learned_state
         self._register()
         if learned_state:
-            start = super().initial_state(1)
-            self.initial = nn.ParameterList(
-                nn.Parameter(s.clone()) for s in ((start,) if isinstance(start, Tensor) else start)
-            )
+            self.initial = nn.ParameterList(nn.Parameter(s.clone()) for s in state_tensors(super().initial_state(1)))
 
     def reset_parameters(self) -> None:
         size = self.cell.hidden_size
@@ -149,10 +148,10 @@ class Recurrent(Stack):
 
     def initial_state(self, batch_size: int) -> State:
         """The zero or the learned state for each of `batch_size` rows."""
+        zero = super().initial_state(batch_size)
         if not self.learned_state:
-            return super().initial_state(batch_size)
-        spread = [s.expand(batch_size, -1, -1) for s in self.initial]
-        return spread[0] if len(spread) == 1 else LSTMState(*spread)
+            return zero
+        return state_like(zero, (s.expand(batch_size, -1, -1) for s in self.initial))
 
     @overload
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]: ...
@@ -164,10 +163,9 @@ class Recurrent(Stack):
         if values.dim() != 3:
             raise ShapeError(f"the input needs the axes (B, T, D), got shape {tuple(values.shape)}")
         self.check_input(values)
-        rows, steps = values.shape[:2]
-        layout = Layout.of(x.lengths, steps, values.device) if isinstance(x, Padded) else Layout.full(steps, rows)
-        start = self.initial_state(rows) if state is None else state
-        outputs, final = self.run(values.transpose(0, 1), start, layout)
+        values = values.transpose(0, 1)
+        layout = Layout.of(x.lengths if isinstance(x, Padded) else None, values)
+        outputs, final = self.run(values, self.initial_state(layout.rows) if state is None else state, layout)
         outputs = outputs.transpose(0, 1)
         return (Padded(outputs, x.lengths) if isinstance(x, Padded) else outputs), final
 

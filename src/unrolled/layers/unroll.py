@@ -16,14 +16,16 @@ Three ways through, the same result to rounding:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from unrolled.cells import Cell, Weights
-from unrolled.types import LSTMState, State
+from unrolled.types import State, map_state, state_like, state_tensors
 
 __all__ = ["Layout", "trajectory", "unroll"]
 
@@ -50,10 +52,10 @@ class Layout:
         return Layout(steps, rows, (rows,) * steps if rows else ())
 
     @staticmethod
-    def of(lengths: Tensor, steps: int, device: torch.device) -> Layout:
-        """Rows of the given lengths (B,), each 0..steps."""
-        rows = len(lengths)
-        if bool((lengths == steps).all()):
+    def of(lengths: Tensor | None, x: Tensor) -> Layout:
+        """For x (T, B, ...) with rows of the given lengths (B,), each 0..T, or all full (None)."""
+        steps, rows = x.shape[:2]
+        if lengths is None or bool((lengths == steps).all()):
             return Layout.full(steps, rows)
         by_length, order = lengths.cpu().sort(descending=True, stable=True)
         t = torch.arange(steps).unsqueeze(1)
@@ -63,9 +65,9 @@ class Layout:
             steps,
             rows,
             tuple(n for n in running.sum(1).tolist() if n),
-            order.to(device),
-            (t * rows + order)[running].to(device),
-            (backwards * rows + order)[running].to(device),
+            order.to(x.device),
+            (t * rows + order)[running].to(x.device),
+            (backwards * rows + order)[running].to(x.device),
         )
 
     def pack(self, x: Tensor, reverse: bool) -> Tensor:
@@ -88,14 +90,14 @@ class Layout:
 
     def sort(self, state: State) -> State:
         """Rows of the state (B, ...) in running order."""
-        return state if self.order is None else _map(lambda s: s.index_select(0, self.order), state)
+        return state if self.order is None else map_state(lambda s: s.index_select(0, self.order), state)
 
     def unsort(self, state: State) -> State:
         """The inverse of `sort`."""
         if self.order is None:
             return state
         inverse = torch.argsort(self.order)
-        return _map(lambda s: s.index_select(0, inverse), state)
+        return map_state(lambda s: s.index_select(0, inverse), state)
 
 
 def unroll(
@@ -110,105 +112,120 @@ def unroll(
         return _torch_kernel(cell, x.flip(0) if reverse else x, state, w, flip=reverse)
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
-    if cell.has_backward and torch.is_grad_enabled():
-        recurrent = cell.recurrent_weights(w)
-        results = _Scan.apply(cell, layout.batch_sizes, len(_tensors(state)), projected, *_tensors(state), *recurrent)
-        packed, final = results[0], _like(state, results[1:])
+    if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
+        kind, tensors = partial(state_like, state), (projected, *state_tensors(state), *cell.recurrent_weights(w))
+        packed, *after = _Scan.apply(cell, layout.batch_sizes, kind, len(state_tensors(state)), *tensors)
+        final = kind(after)
     else:
-        packed, final = _loop(cell, layout.batch_sizes, projected, state, cell.recurrent_weights(w), w)
+        packed, final = _loop(lambda z, s: cell.step(z, s, w), layout.batch_sizes, projected, state, cell.output_size)
     return layout.unpack(packed, reverse), layout.unsort(final)
 
 
 def trajectory(cell: Cell, x: Tensor, state: State, w: Weights) -> list[State]:
-    """The states of one layer before the first step and after each step of x (T, B, D), by the reference loop."""
+    """The states of one layer before the first step and after each step of x (T, B, D)."""
     states = [state]
-    for z in cell.project(x, w):
-        states.append(cell.step(z, states[-1], w)[1])
+
+    def step(z: Tensor, state: State) -> tuple[Tensor, State]:
+        output, after = cell.step(z, state, w)
+        states.append(after)
+        return output, after
+
+    _loop(step, (x.shape[1],) * len(x), cell.project(x, w).flatten(0, 1), state, cell.output_size)
     return states
+
+
+def _loop(
+    step: Callable[[Tensor, State], tuple[Tensor, State]],
+    batch_sizes: tuple[int, ...],
+    projected: Tensor,
+    state: State,
+    output_size: int,
+) -> tuple[Tensor, State]:
+    """The loop over time, on the padding-free layout: outputs (N, H) and the state after each row's end."""
+    outputs, ended = [], []
+    active = _rows(state)
+    for z, n in zip(projected.split(batch_sizes), batch_sizes, strict=True):
+        if n < active:
+            ended.append(map_state(lambda s, n=n: s[n:], state))
+            state, active = map_state(lambda s, n=n: s[:n], state), n
+        output, state = step(z, state)
+        outputs.append(output)
+    final = _concatenate([state, *reversed(ended)]) if ended else state
+    return torch.cat(outputs) if outputs else projected.new_zeros(0, output_size), final
 
 
 class _Scan(torch.autograd.Function):
     """Back-propagation through time with the cell's own backward step and one weight product at the end."""
 
     @staticmethod
-    def forward(ctx: Any, cell: Cell, batch_sizes: tuple[int, ...], n_state: int, *tensors: Tensor) -> Any:
-        projected, state, recurrent = tensors[0], tensors[1 : 1 + n_state], tensors[1 + n_state :]
-        ctx.cell, ctx.batch_sizes, ctx.n_state, ctx.saved = cell, batch_sizes, n_state, []
+    def forward(
+        ctx: Any, cell: Cell, batch_sizes: tuple[int, ...], kind: Callable[..., State], n: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        projected, state, recurrent = tensors[0], kind(tensors[1 : 1 + n]), tensors[1 + n :]
+        steps: list[Any] = []
+
+        def record(z: Tensor, state: State) -> tuple[Tensor, State]:
+            output, after, saved = cell.record(z, state, recurrent)
+            steps.append(saved)
+            return output, after
+
+        packed, final = _loop(record, batch_sizes, projected, state, cell.output_size)
+        ctx.cell, ctx.batch_sizes, ctx.kind, ctx.n_state, ctx.steps = cell, batch_sizes, kind, n, steps
         ctx.save_for_backward(*tensors)
-        packed, final = _loop(cell, batch_sizes, projected, _state(state), recurrent, None, record=ctx.saved)
-        return packed, *(s.clone() for s in _tensors(final))  # a saved tensor must not be an output: it would leak
+        return packed, *(s.clone() for s in state_tensors(final))  # a saved tensor must not be an output: it would leak
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        inputs = ctx.saved_tensors
-        if torch.is_grad_enabled():  # a second derivative is wanted: differentiate the reference loop instead
-            wanted = [t for t in inputs if t.requires_grad]
-            projected, state, recurrent = inputs[0], inputs[1 : 1 + ctx.n_state], inputs[1 + ctx.n_state :]
-            packed, final = _loop(ctx.cell, ctx.batch_sizes, projected, _state(state), recurrent, None)
-            found = iter(torch.autograd.grad((packed, *_tensors(final)), wanted, grads, create_graph=True))
-            return None, None, None, *(next(found) if t.requires_grad else None for t in inputs)
-        return None, None, None, *_backward_loop(ctx, grads[0], _state(grads[1:]), inputs[1 + ctx.n_state :])
+        if torch.is_grad_enabled():
+            return *_NOT_TENSORS, *_second_order(ctx, grads)
+        recurrent = ctx.saved_tensors[1 + ctx.n_state :]
+        return *_NOT_TENSORS, *_backward_loop(ctx, grads[0], ctx.kind(grads[1:]), recurrent)
 
 
-def _loop(
-    cell: Cell,
-    batch_sizes: tuple[int, ...],
-    projected: Tensor,
-    state: State,
-    recurrent: tuple[Tensor, ...],
-    w: Weights | None,
-    record: list[Any] | None = None,
-) -> tuple[Tensor, State]:
-    """Forward through time on the padding-free layout; `record` receives what each backward step needs."""
-    outputs, ended = [], []
-    active = _rows(state)
-    for z, n in zip(projected.split(batch_sizes), batch_sizes, strict=True):
-        if n < active:
-            ended.append(_map(lambda s, n=n: s[n:], state))
-            state, active = _map(lambda s, n=n: s[:n], state), n
-        if w is not None and not cell.has_backward:
-            output, state = cell.step(z, state, w)
-        else:
-            output, state, saved = cell.record(z, state, recurrent)
-            if record is not None:
-                record.append(saved)
-        outputs.append(output)
-    final = _concatenate([state, *reversed(ended)]) if ended else state
-    packed = torch.cat(outputs) if outputs else projected.new_zeros(0, cell.output_size)
-    return packed, final
+#: Gradients of the arguments of `_Scan` in front of the tensors.
+_NOT_TENSORS = (None,) * 4
+
+
+def _second_order(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients as a differentiable function: run the loop again under autograd.
+
+    It works on views of the inputs: an input may depend on another (a state on the weights, when calls are chained), and
+    the gradient with respect to the input itself would count that path here and once more outside.
+    """
+    inputs = [t.view_as(t) if t.requires_grad else t for t in ctx.saved_tensors]
+    state, recurrent = ctx.kind(inputs[1 : 1 + ctx.n_state]), tuple(inputs[1 + ctx.n_state :])
+    packed, final = _loop(
+        lambda z, s: ctx.cell.record(z, s, recurrent)[:2], ctx.batch_sizes, inputs[0], state, ctx.cell.output_size
+    )
+    wanted = [t for t in inputs if t.requires_grad]
+    found = iter(torch.autograd.grad((packed, *state_tensors(final)), wanted, grads, create_graph=True))
+    return tuple(next(found) if t.requires_grad else None for t in inputs)
 
 
 def _backward_loop(
     ctx: Any, grad_outputs: Tensor, grad_final: State, recurrent: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     """Backward through time; rows join as the loop reaches their last step."""
-    cell, batch_sizes = ctx.cell, ctx.batch_sizes
+    cell, batch_sizes, steps = ctx.cell, ctx.batch_sizes, ctx.steps
+    d = tuple(grad_outputs.new_empty(len(grad_outputs), size) for size in cell.gradient_sizes())
     if not batch_sizes:
-        empty = grad_outputs.new_zeros(0, cell.n_gates * cell.hidden_size)
-        return empty, *_tensors(grad_final), *(torch.zeros_like(r) for r in recurrent)
-    grad_projected: list[Tensor] = []
-    products: list[tuple[tuple[Tensor, Tensor], ...]] = []
+        return d[0], *state_tensors(grad_final), *(torch.zeros_like(r) for r in recurrent)
     active = batch_sizes[-1]
-    grad_state = _map(lambda s: s[:active], grad_final)
-    for grad_output, saved in zip(reversed(grad_outputs.split(batch_sizes)), reversed(ctx.saved), strict=True):
+    grad_state = map_state(lambda s: s[:active], grad_final)
+    slices = zip(grad_outputs.split(batch_sizes), *(buffer.split(batch_sizes) for buffer in d), strict=True)
+    for saved, (grad_output, *out) in zip(reversed(steps), reversed(list(slices)), strict=True):
         n = len(grad_output)
         if n > active:
-            joining = _map(lambda s, a=active, n=n: s[a:n], grad_final)
+            joining = map_state(lambda s, a=active, n=n: s[a:n], grad_final)
             grad_state, active = _concatenate([grad_state, joining]), n
-        step = cell.backward(saved, grad_output, grad_state, recurrent)
-        grad_state = step.state
-        grad_projected.append(step.projected)
-        products.append(step.products)
-    rest = _map(lambda s: s[active:], grad_final)
-    grad_state = _concatenate([grad_state, rest]) if active < _rows(grad_final) else grad_state
-    weights = (
-        cell.weight_gradients(
-            tuple((torch.cat([d for d, _ in p]), torch.cat([x for _, x in p])) for p in zip(*products, strict=True))
-        )
-        if any(ctx.needs_input_grad[4 + ctx.n_state :])
-        else (None,) * len(recurrent)
-    )
-    return torch.cat(grad_projected[::-1]), *_tensors(grad_state), *weights[: len(recurrent)]
+        grad_state = cell.backward(saved, grad_output, grad_state, recurrent, tuple(out))
+    if active < _rows(grad_final):
+        grad_state = _concatenate([grad_state, map_state(lambda s: s[active:], grad_final)])
+    weights: tuple[Tensor | None, ...] = (None,) * len(recurrent)
+    if any(ctx.needs_input_grad[len(_NOT_TENSORS) + 1 + ctx.n_state :]):
+        x = tuple(torch.cat(parts) for parts in zip(*map(cell.factors, steps), strict=True))
+        weights = cell.weight_gradients(d, x)
+    return d[0], *state_tensors(grad_state), *weights[: len(recurrent)]
 
 
 def _torch_serves(cell: Cell, x: Tensor, layout: Layout) -> bool:
@@ -221,31 +238,15 @@ def _torch_kernel(cell: Cell, x: Tensor, state: State, w: Weights, *, flip: bool
     """One layer and direction by `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`."""
     kernel = getattr(torch, str(cell.torch_kernel))
     weights = [t for t in w if t is not None]
-    start = [s.unsqueeze(0).contiguous() for s in _tensors(state)]
+    start = [s.unsqueeze(0).contiguous() for s in state_tensors(state)]
     hidden = start if len(start) > 1 else start[0]
     outputs, *final = kernel(x, hidden, weights, w.bias_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
-    return (outputs.flip(0) if flip else outputs), _like(state, tuple(s.squeeze(0) for s in final))
-
-
-def _tensors(state: State) -> tuple[Tensor, ...]:
-    return (state,) if isinstance(state, Tensor) else tuple(state)
-
-
-def _state(tensors: tuple[Tensor, ...]) -> State:
-    return tensors[0] if len(tensors) == 1 else LSTMState(*tensors)
-
-
-def _like(state: State, tensors: tuple[Tensor, ...]) -> State:
-    return tensors[0] if isinstance(state, Tensor) else type(state)(*tensors)
-
-
-def _map(function: Any, state: State) -> State:
-    return _like(state, tuple(function(s) for s in _tensors(state)))
+    return (outputs.flip(0) if flip else outputs), state_like(state, (s.squeeze(0) for s in final))
 
 
 def _concatenate(states: list[State]) -> State:
-    return _like(states[0], tuple(torch.cat(parts) for parts in zip(*map(_tensors, states), strict=True)))
+    return state_like(states[0], (torch.cat(parts) for parts in zip(*map(state_tensors, states), strict=True)))
 
 
 def _rows(state: State) -> int:
-    return len(_tensors(state)[0])
+    return len(state_tensors(state)[0])

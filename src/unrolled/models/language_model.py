@@ -24,7 +24,7 @@ from unrolled.layers.dropout import Dropout, locked
 from unrolled.layers.embedding import Embedding, OneHot
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.unroll import Layout
-from unrolled.types import LossSum, LSTMState, State
+from unrolled.types import LossSum, State, map_state
 
 __all__ = ["LanguageModel", "LanguageModelConfig"]
 
@@ -78,7 +78,7 @@ class LanguageModel(nn.Module):
         self.config = config
         dropout = Dropout(config.dropout_between, config.dropout_weight, lock=True)
         self.embedding = (
-            OneHot(config.n_symbols)
+            OneHot(config.n_symbols, word_dropout=config.dropout_word)
             if config.input == "one-hot"
             else Embedding(config.n_symbols, config.embedding_size, word_dropout=config.dropout_word)
         )
@@ -104,11 +104,9 @@ class LanguageModel(nn.Module):
 
     def hidden(self, inputs: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """ids (B, T) -> activations of the last layer (T, B, H), dropout applied, and the last state."""
-        rows, steps = inputs.shape
-        layout = Layout.full(steps, rows) if lengths is None else Layout.of(lengths, steps, inputs.device)
         x = locked(self.embedding(inputs.t()), self.config.dropout_input, self.training)
-        start = self.recurrent.initial_state(rows) if state is None else state
-        a, final = self.recurrent.run(x, start, layout)
+        layout = Layout.of(lengths, x)
+        a, final = self.recurrent.run(x, self.recurrent.initial_state(layout.rows) if state is None else state, layout)
         return locked(a, self.config.dropout_output, self.training), final
 
     def logits(self, a: Tensor) -> Tensor:
@@ -128,11 +126,9 @@ class LanguageModel(nn.Module):
 
     def loss(self, batch: Batch, state: State | None = None) -> LossSum:
         """The cost of the notes: cross-entropy summed over the steps of all rows."""
-        a, final = self.hidden(batch.inputs, self._start(batch, state), batch.lengths)
-        targets = self._targets(batch).flatten()
-        loss = functional.cross_entropy(self.logits(a).flatten(0, 1), targets, reduction="sum")
-        n_tokens = targets.numel() if batch.lengths is None else int(batch.lengths.sum())
-        return LossSum(loss, n_tokens, final)
+        losses, final = self.token_losses(batch, state)
+        n_tokens = losses.numel() if batch.lengths is None else int(batch.lengths.sum())
+        return LossSum(losses.sum(), n_tokens, final)
 
     def _start(self, batch: Batch, state: State | None) -> State | None:
         """The carried state, with the initial one in rows that start anew."""
@@ -140,10 +136,8 @@ class LanguageModel(nn.Module):
             return None
         if not bool(batch.fresh.any()):
             return state
-        new, rows = self.recurrent.initial_state(len(batch.fresh)), batch.fresh.view(-1, 1, 1)
-        if isinstance(new, Tensor) or isinstance(state, Tensor):
-            return torch.where(rows, new, state)  # type: ignore[arg-type]
-        return LSTMState(*(torch.where(rows, n, s) for n, s in zip(new, state, strict=True)))
+        rows = batch.fresh.view(-1, 1, 1)
+        return map_state(lambda n, s: torch.where(rows, n, s), self.recurrent.initial_state(len(rows)), state)
 
     def _targets(self, batch: Batch) -> Tensor:
         """Targets (T, B), -100 (counted as nothing) behind a row's end."""

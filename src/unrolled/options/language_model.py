@@ -15,25 +15,27 @@ __all__ = ["PRESETS", "LanguageModelOptions", "preset_for"]
 class DataOptions(Section):
     """How the text is read."""
 
-    tokens: Literal["char", "words", "whitespace", "bpe", "unigram", "chinese-words"] = Field(
-        "char", description="What a symbol is. Han text goes well with char."
+    tokens: str = Field(
+        "char", description="What a symbol is: char, words, whitespace, bpe, unigram or chinese-words. Han text: char."
     )
     vocabulary_size: int | None = Field(None, ge=3, description="Most symbols kept; unset takes the tokenizer's own limit.")
     min_count: int | None = Field(None, ge=1, description="Rarer symbols become unknown; unset takes the tokenizer's own.")
     sentences: bool = Field(False, description="Every line is a text of its own, with an end symbol; else one stream.")
     encoding: str = Field("utf-8", description="Encoding of the files.")
-    valid_fraction: float = Field(0.1, gt=0, lt=0.9, description="Part held out at the end where --valid is not given.")
+    valid_fraction: float = Field(
+        0.1, gt=0, lt=0.9, description="Part held out at the end, at most 1,000,000 characters, where --valid is not given."
+    )
 
 
 class ModelOptions(Section):
     """The network."""
 
-    cell: Literal["rnn", "rnn-relu", "gru", "gru-before", "lstm"] = Field("lstm", description="The recurrent cell.")
+    cell: str = Field("lstm", description="The recurrent cell: lstm, gru, gru-before, rnn, rnn-relu.")
     embedding_size: int = Field(256, ge=1, description="Size of a symbol's vector.")
     hidden_size: int = Field(256, ge=1, description="Units of a layer.")
     n_layers: int = Field(1, ge=1, description="Layers stacked on each other.")
     input: Literal["embedded", "one-hot"] = Field("embedded", description="How symbols enter the network.")
-    tied: bool = Field(True, description="The output matrix is the embedding.")
+    tied: bool = Field(True, description="The output matrix is the embedding (where there is one).")
     learned_state: bool = Field(False, description="Train the initial state instead of starting from zero.")
     dropout_input: float = Field(0.0, ge=0, lt=1, description="Locked dropout on embedded symbols.")
     dropout_between: float = Field(0.0, ge=0, lt=1, description="Locked dropout between layers.")
@@ -49,6 +51,9 @@ class LanguageModelOptions(Section):
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
 
+
+#: With more different characters than this, text is written in something like Chinese.
+LARGE_ALPHABET = 1000
 
 #: Flat settings by name; chosen on validation data, see docs/results.md.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -72,6 +77,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minutes": 25,
         "learning_rate": 3e-3,
     },
+    "han": {
+        "embedding_size": 200,
+        "hidden_size": 400,
+        "dropout_input": 0.3,
+        "dropout_between": 0.3,
+        "dropout_output": 0.3,
+        "dropout_word": 0.1,
+        "minutes": 25,
+        "window": 64,
+        "learning_rate": 3e-3,
+    },
     "word": {
         "embedding_size": 200,
         "hidden_size": 400,
@@ -86,6 +102,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def preset_for(tokens: str) -> str:
-    """The preset taken where none is named."""
-    return "char" if tokens == "char" else "word"
+def preset_for(tokens: str, alphabet: int) -> str:
+    """The preset taken where none is named; `alphabet` is the number of different characters in the text."""
+    if tokens != "char":
+        return "word"
+    return "char" if alphabet <= LARGE_ALPHABET else "han"

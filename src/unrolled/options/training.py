@@ -23,4 +23,6 @@ class TrainingOptions(Section):
     evaluations: int = Field(25, ge=1, description="Validations during training, evenly spread.")
     patience: int = Field(8, ge=1, description="Stop after this many validations without a better one.")
     seed: int = Field(1, ge=0, description="Seed of all random numbers.")
-    threads: int = Field(0, ge=0, description="Threads for arithmetic; 0 takes all cores.")
+    threads: int = Field(
+        0, ge=0, description="Threads for arithmetic; 0 takes what torch takes: all cores, or OMP_NUM_THREADS."
+    )

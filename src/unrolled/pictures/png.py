@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
-__all__ = ["curves"]
+__all__ = ["curves", "explanation"]
 
 
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw training and validation loss over steps."""
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    figure = Figure(figsize=(8, 4.5))
+    axes = figure.subplots()
     for name, key in (("training (dropout on)", "train_loss"), ("validation", "valid_loss")):
         points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
         if points:
@@ -25,19 +23,17 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
     axes.legend()
     figure.tight_layout()
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
 
 
 def explanation(found: dict[str, Any], path: Path) -> None:
     """Draw the blocks of an explanation under each other."""
     blocks = [block for block in found["blocks"] if block["kind"] in _DRAW]
-    figure, all_axes = pyplot.subplots(len(blocks), 1, figsize=(max(8, 0.22 * len(found["tokens"])), 3.4 * len(blocks)))
-    for block, axes in zip(blocks, [all_axes] if len(blocks) == 1 else all_axes, strict=True):
+    figure = Figure(figsize=(max(8, 0.22 * len(found["tokens"])), 3.4 * len(blocks)))
+    for block, (axes,) in zip(blocks, figure.subplots(len(blocks), 1, squeeze=False), strict=True):
         axes.set_title(block["title"], fontsize=10)
         _DRAW[block["kind"]](block, axes)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def _tokens(block: dict[str, Any], axes: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from unrolled.errors import DataError
 from unrolled.layers.unroll import trajectory
 from unrolled.tasks.language_model import TrainedLanguageModel
-from unrolled.types import LSTMState, State
+from unrolled.types import LSTMState, map_state, state_tensors
 
 __all__ = ["explain_text"]
 
@@ -65,22 +65,14 @@ def _layers(trained: TrainedLanguageModel, x: Tensor) -> tuple[Tensor, list[dict
     layers = []
     for k in range(stack.n_layers):
         w = stack.weights(k)
-        first: State = start[:, k] if isinstance(start, Tensor) else LSTMState(*(s[:, k] for s in start))
-        states = trajectory(stack.cell, x, first, w)
-        before = _stack(states[:-1])
+        states = trajectory(stack.cell, x, map_state(lambda s, k=k: s[:, k], start), w)
+        before, after = (map_state(lambda *steps: torch.cat(steps), *part) for part in (states[:-1], states[1:]))
         gates = stack.cell.gates(stack.cell.project(x, w)[:, 0], before, w)  # time stands in for the batch
-        after = _stack(states[1:])
-        hidden = after if isinstance(after, Tensor) else after.hidden
-        seen = {**gates, "state": hidden} | ({} if isinstance(after, Tensor) else {"memory": after.memory})
+        hidden = state_tensors(after)[0]
+        seen = {**gates, "state": hidden} | ({"memory": after.cell} if isinstance(after, LSTMState) else {})
         layers.append({name: value.detach() for name, value in seen.items()})
         x = hidden.unsqueeze(1)
     return x, layers
-
-
-def _stack(states: list[State]) -> State:
-    if isinstance(states[0], Tensor):
-        return torch.cat([s for s in states if isinstance(s, Tensor)])
-    return LSTMState(*(torch.cat(parts) for parts in zip(*states, strict=True)))
 
 
 def _tokens(names: tuple[str, ...], labels: list[str], surprisal: list[float], logs: Tensor) -> dict[str, Any]:

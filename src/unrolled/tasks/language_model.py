@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from unrolled import __version__
 from unrolled.data.text import Document
@@ -28,6 +28,7 @@ from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.card import model_card
 from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
+from unrolled.types import State, map_state
 
 __all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel"]
 
@@ -84,8 +85,10 @@ class TrainedLanguageModel:
         return TrainedLanguageModel(model.eval(), codec, config.get("metrics"))
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
-        """Write a self-sufficient model folder. `extra` goes into config.json."""
+        """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
+            raise FolderError(f"{folder}: is not empty and not a model folder; nothing is overwritten.")
         folder.mkdir(parents=True, exist_ok=True)
         config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
         config |= {"model": self.model.config.to_json(), "metrics": self.metrics} | (extra or {})
@@ -101,14 +104,12 @@ class TrainedLanguageModel:
         self.model.eval()
         vocabulary = self.codec.vocabulary
         found: list[list[np.ndarray]] = [[] for _ in texts]
-        state = None
-        rows: list[int] = []
+        state: State | None = None
         for alive, batch in read_windows(texts, begin=vocabulary.begin, batch_size=batch_size, window=_WINDOW):
             if bool(batch.fresh.all()):
                 state = None
-            elif len(alive) < len(rows):  # texts that have ended leave the batch; they are the last rows
-                state = _first_rows(state, len(alive))
-            rows = alive
+            elif state is not None:  # texts that have ended leave the batch; they are its last rows
+                state = map_state(lambda s, n=alive: s[: len(n)], state)
             losses, state = self.model.token_losses(batch, state)
             lengths = [batch.inputs.shape[1]] * len(alive) if batch.lengths is None else batch.lengths.tolist()
             for i, row, length in zip(alive, losses.double().numpy(), lengths, strict=True):
@@ -210,10 +211,6 @@ class TrainedLanguageModel:
         return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
 
 
-def _first_rows(state: Any, n: int) -> Any:
-    return state[:n] if isinstance(state, Tensor) else type(state)(*(s[:n] for s in state))
-
-
 @dataclass(frozen=True)
 class _Split:
     """Training and validation ids."""
@@ -263,7 +260,7 @@ class LanguageModelTask:
             return [split.batch(0, k) for k in range(len(split))]
         columns = max(1, min(_VALID_COLUMNS, len(ids) // 200))
         window = min(_WINDOW, len(ids) // columns)
-        split = Columns(ids, batch_size=columns, window=window, begin=vocabulary.begin, seed=0)
+        split = Columns(ids, batch_size=columns, window=window, begin=vocabulary.begin, seed=0, restarts=0)
         return [split.batch(0, k) for k in range(len(split))]
 
     def build(self) -> LanguageModel:

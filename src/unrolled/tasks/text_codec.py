@@ -35,10 +35,11 @@ class TextCodec(NamedTuple):
         tokenizer.train(texts, size or 0)
         counts: Counter[str] = Counter()
         for text in texts:
-            counts.update(tokenizer.split(text))
+            for part in _sequences(tokenizer, text, sentences=options.sentences):
+                counts.update(part)
         minimum = options.min_count or tokenizer.default_min_count
-        vocabulary = Vocabulary.build(counts, min_count=minimum, max_size=size)
-        if len(vocabulary) < 4 and END not in counts:
+        vocabulary = Vocabulary.build(counts, min_count=minimum, max_size=size, always=tokenizer.alphabet())
+        if len(vocabulary) - (1 if counts[END] else 2) < 2:
             raise DataError(
                 f"the training text has {len(vocabulary) - 2} different {tokenizer.unit}, but a language model needs at "
                 "least two to choose between. Is this the right file, and the right --tokens?"
@@ -48,10 +49,7 @@ class TextCodec(NamedTuple):
 
     def texts(self, text: str) -> list[list[str]]:
         """The token sequences that are read from their own start: the text, or each of its lines under `sentences`."""
-        if not self.sentences:
-            return [self.tokenizer.split(text)]
-        lines = (self.tokenizer.split(line) for line in text.split("\n") if line.strip())
-        return [[s for s in line if s != END] + [END] for line in lines]
+        return _sequences(self.tokenizer, text, sentences=self.sentences)
 
     def tally(self, symbols: list[str], ids: np.ndarray, nats: float) -> Tally:
         """Count what a text of these symbols cost."""
@@ -78,6 +76,13 @@ class TextCodec(NamedTuple):
             return TextCodec(load_tokenizer(stored), vocabulary, spelling, bool(stored["sentences"]))
         except (KeyError, TypeError, AttributeError, DataError) as error:
             raise FolderError(f"{folder}: vocabulary or tokenizer is damaged ({error}). Copy the folder again.") from None
+
+
+def _sequences(tokenizer: Tokenizer, text: str, *, sentences: bool) -> list[list[str]]:
+    if not sentences:
+        return [tokenizer.split(text)]
+    lines = (tokenizer.split(line) for line in text.split("\n") if line.strip())
+    return [[s for s in line if s != END] + [END] for line in lines]
 
 
 class Written:

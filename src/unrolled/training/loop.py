@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import random
 import signal
 import threading
 import time
@@ -21,18 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unrolled.errors import UnrolledError
 from unrolled.folders import new_folder
-from unrolled.types import LSTMState, State, Task
+from unrolled.types import State, Task, map_state
 
 __all__ = ["Evaluated", "Finished", "Step", "fit"]
 
 #: Part of the time budget spent on measuring the speed, and the most seconds for it.
 _CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
+#: Largest part of the time budget spent on validations; there are fewer of them where they take long.
+_VALIDATION = 0.2
 
 
 class Options(Protocol):
@@ -102,6 +102,8 @@ class _Run:
     window_loss: float = 0.0
     window_tokens: int = 0
     evaluation_seconds: float = 0.0
+    evaluations: int = 1
+    rate: float = 0.0
     state: State | None = None
     best: dict[str, Any] = field(default_factory=dict)
     since_best: int = 0
@@ -114,8 +116,6 @@ class _Run:
 def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated | Finished]:
     """Train a fresh model of the task into `folder`. Ctrl-C finishes the step, validates and saves; twice stops at once."""
     torch.set_num_threads(options.threads or torch.get_num_threads())
-    random.seed(options.seed)
-    np.random.seed(options.seed % 2**32)
     torch.manual_seed(options.seed)
     model = task.build()
     run = _Run(task, options, folder, model, _optimiser(model, options), time.perf_counter())
@@ -127,8 +127,7 @@ def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated
         while not run.total or run.step < run.total:
             yield _update(run)
             _plan(run)
-            due = run.total and run.step * options.evaluations // run.total
-            if run.total and due > (run.step - 1) * options.evaluations // run.total:
+            if _due(run):
                 yield _evaluate(run)
                 if run.since_best >= options.patience:
                     reason = "patience"
@@ -143,8 +142,8 @@ def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated
 def _optimiser(model: nn.Module, options: Options) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() != 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.99))
 
@@ -165,10 +164,11 @@ def _update(run: _Run) -> Step:
     run.optimiser.zero_grad()
     mean.backward()
     nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+    run.rate = options.learning_rate * _schedule(run.step, run.total, options.warmup_steps)
     for group in run.optimiser.param_groups:
-        group["lr"] = options.learning_rate * _schedule(run.step, run.total, options.warmup_steps)
+        group["lr"] = run.rate
     run.optimiser.step()
-    run.state = _detach(loss.state)
+    run.state = None if loss.state is None else map_state(Tensor.detach, loss.state)
     run.step += 1
     run.tokens += loss.n_tokens
     run.window_loss += float(loss.loss.detach())
@@ -195,8 +195,18 @@ def _plan(run: _Run) -> None:
     short = most * spent < 0.5 * budget * run.step  # all epochs fit easily: nothing to measure
     if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
         return
-    left = budget - run.seconds - run.evaluation_seconds * run.options.evaluations
+    left = budget - run.seconds
+    affordable = int(_VALIDATION * left / max(run.evaluation_seconds, 1e-9))
+    run.evaluations = max(1, min(run.options.evaluations, affordable))
+    left -= run.evaluations * run.evaluation_seconds
     run.total = max(run.step, min(most, run.step + int(left * run.step / spent)))
+
+
+def _due(run: _Run) -> bool:
+    """Whether a validation follows this step."""
+    if not run.total:
+        return False
+    return run.step * run.evaluations // run.total > (run.step - 1) * run.evaluations // run.total
 
 
 @torch.no_grad()
@@ -213,7 +223,7 @@ def _evaluate(run: _Run) -> Evaluated:
         "train_loss": run.window_loss / run.window_tokens if run.window_tokens else None,
         **metrics,
         "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
-        "learning_rate": run.optimiser.param_groups[0]["lr"],
+        "learning_rate": run.rate,
     }
     run.window_loss, run.window_tokens = 0.0, 0
     run.since_best = 0 if best else run.since_best + 1
@@ -225,12 +235,6 @@ def _evaluate(run: _Run) -> Evaluated:
     with (run.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
     return Evaluated(row, best, run.task.preview(run.model))
-
-
-def _detach(state: State | None) -> State | None:
-    if state is None or isinstance(state, Tensor):
-        return state if state is None else state.detach()
-    return LSTMState(*(s.detach() for s in state))
 
 
 @contextmanager
