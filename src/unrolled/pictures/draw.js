@@ -39,6 +39,15 @@ function texts(block) {
     element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, element("pre", {}, text)))));
 }
 
+// Round numbers from low to high, about five of them, no closer than `least`.
+function ticks(low, high, least) {
+  const rough = Math.max((high - low) / 5, least) || 1, power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
+  const found = [];
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i++) found.push(Number((i * step).toPrecision(12)));
+  return found;
+}
+
 function lines(block) {
   const width = 760, height = 300, left = 62, bottom = 34, top = 10;
   const scale = block.log ? Math.log10 : (value) => value;
@@ -49,12 +58,13 @@ function lines(block) {
   const px = (x) => left + (width - left - 12) * (x1 > x0 ? (x - x0) / (x1 - x0) : 0.5);
   const py = (y) => height - bottom - (height - bottom - top) * (y1 > y0 ? (scale(y) - y0) / (y1 - y0) : 0.5);
   const svg = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": block.title });
-  for (let i = 0; i <= 4; i++) {
-    const value = y0 + (y1 - y0) * i / 4, shown = block.log ? 10 ** value : value, y = py(shown);
+  for (const value of ticks(y0, y1, block.log ? 1 : 0)) {
+    const shown = block.log ? 10 ** value : value, y = py(shown);
     svg.append(shape("line", { x1: left, x2: width - 12, y1: y, y2: y, stroke: "var(--line)" }));
-    svg.append(shape("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, Number(shown.toPrecision(3)).toString()));
-    const x = x0 + (x1 - x0) * i / 4;
-    svg.append(shape("text", { x: px(x), y: height - bottom + 16, "text-anchor": "middle" }, Number(x.toPrecision(4)).toString()));
+    svg.append(shape("text", { x: left - 6, y: y + 4, "text-anchor": "end" }, block.log ? `1e${value}` : Number(shown.toPrecision(6))));
+  }
+  for (const value of ticks(x0, x1, 1)) {
+    svg.append(shape("text", { x: px(value), y: height - bottom + 16, "text-anchor": "middle" }, value.toLocaleString("en")));
   }
   svg.append(shape("text", { x: width / 2, y: height - 3, "text-anchor": "middle" }, block.x));
   block.series.forEach((series, i) => {
