@@ -1,6 +1,6 @@
 """Why gates: can a network remember one symbol for 100 steps?
 
-    python benchmarks/gates.py --out build/gates          # about seven minutes
+    python benchmarks/gates.py --out build/gates          # about six minutes; needs the extra `plots`
 
 Copy task: one of eight symbols, `lag` distractors, a cue; the network must name the symbol at the cue. `quiet`: all
 distractors are the same blank. `noisy`: they are drawn from eight others, so that the memory must also be defended. Same
@@ -12,7 +12,7 @@ hidden size, optimiser, data and number of updates for all; accuracy on fresh da
                      Tallec and Ollivier 2018, arXiv:1804.11188 ("chrono initialisation")
 
 The gradient of the answer's log-probability with respect to each input is measured before and after training. Writes
-accuracy.json and gates.html into --out and prints a Markdown table.
+accuracy.json, gates.html and gates.png into --out and prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from unrolled.cells import CELLS
 from unrolled.data.samples import copy_task
 from unrolled.layers import OneHot, Recurrent
 from unrolled.pictures.page import page
+from unrolled.pictures.png import explanation
 
 SYMBOLS = 8
 NETWORKS = ("rnn", "rnn-orthogonal", "gru", "lstm")
@@ -100,7 +101,7 @@ def train(network: str, task: str, seed: int, args: argparse.Namespace) -> dict[
     }
 
 
-def picture(runs: list[dict[str, Any]]) -> str:
+def picture(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Gradient norm against distance for the first seed of every network."""
     blocks = []
     for task in TASKS:
@@ -113,7 +114,7 @@ def picture(runs: list[dict[str, Any]]) -> str:
             ]
             title = f"Gradient norm against distance: {task} task, {when} training"
             blocks.append({"kind": "lines", "title": title, "x": "steps back", "log": True, "series": series})
-    return page("Why gates", {"blocks": [b for b in blocks if b["series"]]})
+    return {"blocks": [block for block in blocks if block["series"]]}
 
 
 def main() -> None:
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--lag", type=int, default=100)
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--updates", type=int, default=800)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
@@ -139,7 +140,8 @@ def main() -> None:
             cells = " | ".join(f"{100 * run['accuracy']:.1f} %" for run in of)
             print(f"| {task} | {network} | {cells} | {of[0]['seconds']} |", flush=True)
     (args.out / "accuracy.json").write_text(json.dumps(runs, indent=1))
-    (args.out / "gates.html").write_text(picture(runs))
+    (args.out / "gates.html").write_text(page("Why gates", picture(runs)))
+    explanation(picture(runs), args.out / "gates.png")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forwar
 @pytest.fixture(autouse=True)
 def _double(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_default_dtype(torch.float64)
-    monkeypatch.setattr(module, "_torch_serves", lambda *_: False)  # torch's kernels are compared in test_dropin.py
+    monkeypatch.setattr(module, "torch_serves", lambda *_: False)  # torch's kernels are compared in test_dropin.py
 
 
 def weights(cell: Cell, grad: bool = False) -> Weights:

@@ -23,7 +23,17 @@ from typing import Any, ClassVar
 from unrolled.errors import ConfigError, DataError, MissingExtra
 from unrolled.features.vocabulary import END, UNKNOWN
 
-__all__ = ["TOKENIZERS", "Tokenizer", "load_tokenizer"]
+__all__ = [
+    "BPE",
+    "TOKENIZERS",
+    "Characters",
+    "ChineseWords",
+    "Tokenizer",
+    "Unigram",
+    "Whitespace",
+    "Words",
+    "load_tokenizer",
+]
 
 
 class Tokenizer(ABC):

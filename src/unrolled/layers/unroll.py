@@ -9,14 +9,14 @@ Padding is neither computed nor read. The reverse direction of a row starts at t
 
 Three ways through, the same result to rounding:
 
-- torch's own kernel, where it is the fastest (LSTM on full batches: oneDNN; everything torch knows on a GPU: cuDNN);
+- torch's own kernel, where it is the fastest (full batches: LSTM by oneDNN, small GRUs; on a GPU all it knows, by cuDNN);
 - `_Scan`: the cell's written-out backward pass, weight gradients formed as one product over all time steps;
 - the plain loop over `Cell.step`, differentiated by torch: the reference, and the path of cells without a backward pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,7 +27,7 @@ from torch import Tensor
 from unrolled.cells import Cell, Weights
 from unrolled.types import State, map_state, state_like, state_tensors
 
-__all__ = ["Layout", "trajectory", "unroll"]
+__all__ = ["Layout", "torch_layers", "torch_serves", "trajectory", "unroll"]
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,10 @@ def unroll(
     Outputs stand at the position of their input in both directions and are zero behind a row's end; the state of a row
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
     """
-    if _torch_serves(cell, x, layout):
-        return _torch_kernel(cell, x.flip(0) if reverse else x, state, w, flip=reverse)
+    if torch_serves(cell, x, layout):
+        x, layers = x.flip(0) if reverse else x, map_state(lambda s: s.unsqueeze(1), state)
+        outputs, final = torch_layers(cell, x, layers, [w], n_layers=1, dropout=0.0, training=torch.is_grad_enabled())
+        return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
     if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
@@ -228,20 +230,30 @@ def _backward_loop(
     return d[0], *state_tensors(grad_state), *weights[: len(recurrent)]
 
 
-def _torch_serves(cell: Cell, x: Tensor, layout: Layout) -> bool:
-    """Whether torch's own kernel is the one to use: on a GPU always, on a CPU only for the LSTM, both on full batches."""
-    fits = cell.torch_kernel is not None and layout.order is None and layout.steps > 0 and layout.rows > 0
-    return fits and (x.is_cuda or cell.torch_kernel == "lstm")
+def torch_serves(cell: Cell, x: Tensor, layout: Layout) -> bool:
+    """Whether torch's own kernel is the one to use: full batches only; on a CPU for the LSTM and small GRUs."""
+    if cell.torch_kernel is None or layout.order is not None or not layout.steps or not layout.rows:
+        return False
+    return x.is_cuda or cell.torch_kernel == "lstm" or (cell.torch_kernel == "gru" and cell.hidden_size <= _SMALL_GRU)
 
 
-def _torch_kernel(cell: Cell, x: Tensor, state: State, w: Weights, *, flip: bool) -> tuple[Tensor, State]:
-    """One layer and direction by `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`."""
+#: Up to this hidden size `torch.gru` is faster than `_Scan`: see benchmarks/layers.py.
+_SMALL_GRU = 96
+
+
+def torch_layers(
+    cell: Cell, x: Tensor, state: State, weights: Sequence[Weights], *, n_layers: int, dropout: float, training: bool
+) -> tuple[Tensor, State]:
+    """Layers and directions by one call of `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`.
+
+    x (T, B, D), state (B, L, ...), L = len(weights) = layers times directions.
+    """
     kernel = getattr(torch, str(cell.torch_kernel))
-    weights = [t for t in w if t is not None]
-    start = [s.unsqueeze(0).contiguous() for s in state_tensors(state)]
-    hidden = start if len(start) > 1 else start[0]
-    outputs, *final = kernel(x, hidden, weights, w.bias_ih is not None, 1, 0.0, torch.is_grad_enabled(), False, False)
-    return (outputs.flip(0) if flip else outputs), state_like(state, (s.squeeze(0) for s in final))
+    start = [s.transpose(0, 1).contiguous() for s in state_tensors(state)]
+    flat = [t for w in weights for t in w if t is not None]
+    hidden, bias, both = start if len(start) > 1 else start[0], weights[0].bias_ih is not None, len(weights) > n_layers
+    outputs, *final = kernel(x, hidden, flat, bias, n_layers, dropout, training, both, False)
+    return outputs, state_like(state, (s.transpose(0, 1) for s in final))
 
 
 def _concatenate(states: list[State]) -> State:

@@ -28,7 +28,7 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
 def explanation(found: dict[str, Any], path: Path) -> None:
     """Draw the blocks of an explanation under each other."""
     blocks = [block for block in found["blocks"] if block["kind"] in _DRAW]
-    figure = Figure(figsize=(max(8, 0.22 * len(found["tokens"])), 3.4 * len(blocks)))
+    figure = Figure(figsize=(max(8, 0.22 * len(found.get("tokens", ()))), 3.4 * len(blocks)))
     for block, (axes,) in zip(blocks, figure.subplots(len(blocks), 1, squeeze=False), strict=True):
         axes.set_title(block["title"], fontsize=10)
         _DRAW[block["kind"]](block, axes)
@@ -56,6 +56,8 @@ def _lines(block: dict[str, Any], axes: Any) -> None:
     if block.get("log"):
         axes.set_yscale("log")
     axes.set_xlabel(block["x"])
+    if len(block["series"]) > 1:
+        axes.legend()
 
 
 def _label(axes: Any, tokens: list[str]) -> None:
