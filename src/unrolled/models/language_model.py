@@ -57,7 +57,7 @@ class LanguageModelConfig:
         return asdict(self)
 
 
-class Batch(Protocol):
+class _Batch(Protocol):
     """What the model reads: see `features.batching.TextBatch`."""
 
     @property
@@ -118,19 +118,19 @@ class LanguageModel(nn.Module):
         a, final = self.hidden(inputs, state)
         return self.logits(a).transpose(0, 1), final
 
-    def token_losses(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+    def token_losses(self, batch: _Batch, state: State | None = None) -> tuple[Tensor, State]:
         """-log P of each target (B, T) in nats, zero behind a row's end, and the last state."""
         a, final = self.hidden(batch.inputs, self._start(batch, state), batch.lengths)
         losses = functional.cross_entropy(self.logits(a).flatten(0, 1), self._targets(batch).flatten(), reduction="none")
         return losses.view(a.shape[:2]).t(), final
 
-    def loss(self, batch: Batch, state: State | None = None) -> LossSum:
+    def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """The cost of the notes: cross-entropy summed over the steps of all rows."""
         losses, final = self.token_losses(batch, state)
         n_tokens = losses.numel() if batch.lengths is None else int(batch.lengths.sum())
         return LossSum(losses.sum(), n_tokens, final)
 
-    def _start(self, batch: Batch, state: State | None) -> State | None:
+    def _start(self, batch: _Batch, state: State | None) -> State | None:
         """The carried state, with the initial one in rows that start anew."""
         if state is None or bool(batch.fresh.all()):
             return None
@@ -139,7 +139,7 @@ class LanguageModel(nn.Module):
         rows = batch.fresh.view(-1, 1, 1)
         return map_state(lambda n, s: torch.where(rows, n, s), self.recurrent.initial_state(len(rows)), state)
 
-    def _targets(self, batch: Batch) -> Tensor:
+    def _targets(self, batch: _Batch) -> Tensor:
         """Targets (T, B), -100 (counted as nothing) behind a row's end."""
         if batch.lengths is None:
             return batch.targets.t()

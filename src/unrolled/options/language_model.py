@@ -9,7 +9,7 @@ from pydantic import Field
 from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 
-__all__ = ["PRESETS", "LanguageModelOptions", "preset_for"]
+__all__ = ["LARGE_ALPHABET", "PRESETS", "DataOptions", "LanguageModelOptions", "ModelOptions", "preset_for"]
 
 
 class DataOptions(Section):

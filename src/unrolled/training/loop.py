@@ -35,7 +35,7 @@ _CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
 _VALIDATION = 0.2
 
 
-class Options(Protocol):
+class _Options(Protocol):
     """What the loop reads of `unrolled.options.training.TrainingOptions`, where each is described."""
 
     @property
@@ -91,7 +91,7 @@ class _Run:
     """Everything that changes while training."""
 
     task: Task
-    options: Options
+    options: _Options
     folder: Path
     model: nn.Module
     optimiser: torch.optim.Optimizer
@@ -113,7 +113,7 @@ class _Run:
         return time.perf_counter() - self.started
 
 
-def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated | Finished]:
+def fit(task: Task, options: _Options, folder: Path) -> Iterator[Step | Evaluated | Finished]:
     """Train a fresh model of the task into `folder`. Ctrl-C finishes the step, validates and saves; twice stops at once."""
     torch.set_num_threads(options.threads or torch.get_num_threads())
     torch.manual_seed(options.seed)
@@ -139,7 +139,7 @@ def fit(task: Task, options: Options, folder: Path) -> Iterator[Step | Evaluated
     yield Finished(reason, run.best)
 
 
-def _optimiser(model: nn.Module, options: Options) -> torch.optim.Optimizer:
+def _optimiser(model: nn.Module, options: _Options) -> torch.optim.Optimizer:
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() == 2], "weight_decay": options.weight_decay},
