@@ -221,6 +221,41 @@ def test_environment_variables_are_options() -> None:
     assert "hidden_size = 33" in out.stdout
 
 
+@pytest.mark.parametrize(
+    "flag", ["--minutes=inf", "--epochs=inf", "--learning-rate=inf", "--seed=99999999999999999999", "--n-layers=100000000"]
+)
+def test_endless_options_are_refused(tmp_path: Path, flag: str) -> None:
+    _, err = run(*TRAIN, "x", "--out", tmp_path / "y", flag, "--print-config", code=3)
+    assert flag[2:].partition("=")[0] in err
+
+
+def test_streams_that_are_closed_or_narrow(run_folder: Path, tmp_path: Path) -> None:
+    sample = f"{' '.join(COMMAND)} sample {run_folder} --length 5 --prompt 猫"
+    for shell, code in (
+        (f"{sample} >&-", 0),
+        (f"{sample} 2>&-", 0),
+        (f"{sample} <&-", 0),
+        (f"PYTHONIOENCODING=ascii {sample}", 0),
+    ):
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, env=ENVIRONMENT, check=False)
+        assert done.returncode == code, done.stderr
+        assert b"Traceback" not in done.stderr
+    assert done.stdout.startswith(b"\\u732b")
+    train = f"{' '.join(COMMAND)} train language-model - --out {tmp_path}/r {' '.join(SMALL)} 2>&1 | head -1"
+    subprocess.run(["bash", "-c", train], input=b"some text. " * 300, capture_output=True, env=ENVIRONMENT, check=True)
+    last = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[-1]
+    assert json.loads(last)["learning_rate"] < 1e-3  # trained to its end although nobody listened
+
+
+def test_names_that_are_not_utf8(english_file: Path, tmp_path: Path) -> None:
+    folder, text = os.fsencode(tmp_path) + b"/r\xff", os.fsencode(tmp_path) + b"/t\xff.txt"
+    Path(os.fsdecode(text)).write_text(english_file.read_text()[:3000])
+    command = [*COMMAND, *TRAIN, text, b"--out", folder, *SMALL]
+    done = subprocess.run(command, capture_output=True, env=ENVIRONMENT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "\\udcff" in (Path(os.fsdecode(folder)) / "best" / "config.json").read_text()
+
+
 def test_debug_shows_where(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--debug", "info", str(tmp_path)], capture_output=True, text=True, check=False, env=ENVIRONMENT

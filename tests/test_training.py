@@ -291,6 +291,41 @@ def test_overwrite_keeps_the_old_run_until_the_new_data_is_read(run_folder: Path
     assert (mine / "README.md").read_text() == "mine"
 
 
+def test_a_training_that_ends_before_a_model_leaves_what_was_there(
+    run_folder: Path, english_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import unrolled
+    from unrolled.tasks.language_model import LanguageModelTask
+
+    def crash(*_: Any) -> None:
+        raise RuntimeError("power cut")
+
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(run_folder, old)
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModelTask, "evaluate", crash)
+        for folder in (old, new):
+            with pytest.raises(RuntimeError, match="power cut"):
+                unrolled.train("language-model", [english_file], folder, preset="tiny", overwrite=True)
+    assert unrolled.load(old).sample(length=3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old"]
+    small = {"minutes": 5, "epochs": 1, "hidden_size": 8, "embedding_size": 8, "threads": 1}
+    unrolled.train("language-model", [english_file], old, preset="tiny", overwrite=True, options=small)
+    assert unrolled.load(old).model.config.hidden_size == 8
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old"]
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    layer = nn.Linear(2, 2)
+    with torch.no_grad():
+        layer.weight[0, 0] = torch.nan
+    save_weights(layer, tmp_path / "w.safetensors")
+    with pytest.raises(FolderError, match="'weight' holds values that are no numbers"):
+        load_weights(nn.Linear(2, 2), tmp_path / "w.safetensors")
+
+
 def test_slow_validation_does_not_eat_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(LineTask):
         now = 0.0

@@ -29,9 +29,11 @@ __all__ = [
     "prepare_run",
     "read_config",
     "read_json",
+    "settle_run",
     "tensor_shapes",
     "write_bytes",
     "write_json",
+    "write_text",
 ]
 
 FORMAT, FORMAT_VERSION = "unrolled-model", 1
@@ -50,6 +52,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise FolderError(f"{path}: cannot be written ({error.strerror or error}).") from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8; what UTF-8 cannot hold (half of a surrogate pair from a file name, say) is written as an escape."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -99,17 +106,35 @@ def check_run(path: Path, *, overwrite: bool) -> None:
 
 
 def prepare_run(path: Path, *, overwrite: bool) -> None:
-    """Make the empty run folder, or say why it cannot be made. Two processes cannot both get it."""
+    """Make the empty run folder, or say why it cannot be made. Two processes cannot both get it.
+
+    Under `overwrite` the old run is set aside until `settle_run`.
+    """
     check_run(path, overwrite=overwrite)
     try:
-        for entry in list(path.iterdir()) if path.exists() else []:
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        if path.exists() and any(path.iterdir()):
+            shutil.rmtree(_aside(path), ignore_errors=True)
+            path.rename(_aside(path))
         path.mkdir(parents=True, exist_ok=True)
         (path / "metrics.jsonl").touch(exist_ok=False)
     except FileExistsError:
         raise FolderError(f"{path}: another training has just begun there. Choose another --out.") from None
     except OSError as error:
         raise FolderError(f"{path}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+
+
+def settle_run(path: Path) -> None:
+    """After a training, however it ended: keep the new run if it has a model, else the old one or nothing."""
+    if (path / "best").exists():
+        shutil.rmtree(_aside(path), ignore_errors=True)
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    if _aside(path).exists():
+        _aside(path).rename(path)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def model_folder(path: str | Path) -> Path:

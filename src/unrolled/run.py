@@ -12,7 +12,7 @@ from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, nearest
 from unrolled.features.tokenizers import TOKENIZERS
-from unrolled.folders import check_run, prepare_run, write_bytes
+from unrolled.folders import check_run, prepare_run, settle_run, write_bytes, write_text
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.tasks.language_model import LanguageModelTask, TrainedLanguageModel
@@ -61,15 +61,23 @@ def train_language_model(
     folder = Path(out)
     task = LanguageModelTask(options, documents, valid)
     prepare_run(folder, overwrite=overwrite)
-    write_bytes(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}".encode())
+    write_text(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}")
     yield task
+    try:
+        yield from _follow(task, options, folder)
+    finally:
+        settle_run(folder)
+
+
+def _follow(task: LanguageModelTask, options: LanguageModelOptions, folder: Path) -> Iterator[Step | Evaluated | Finished]:
+    """The events of the loop; at each validation the report is written anew."""
     rows: list[dict[str, Any]] = []
     samples: list[tuple[int, str]] = []
     for event in fit(task, options.training, folder):
         if isinstance(event, Evaluated):
             rows.append(event.row)
             samples.append((event.row["step"], event.preview))
-            write_bytes(folder / "report.html", report_page(folder.name, rows, samples, to_toml(options)).encode())
+            write_text(folder / "report.html", report_page(folder.name, rows, samples, to_toml(options)))
         if isinstance(event, Finished):
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):

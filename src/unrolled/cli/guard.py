@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -22,7 +23,8 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has no reader
             sys.exit(0)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print("interrupted", file=sys.stderr)
             sys.exit(130)
 
     return run

@@ -129,7 +129,7 @@ def explain(
 
     Example: unrolled explain runs/books "It was the best" --out why.html
     """
-    from unrolled.folders import write_bytes
+    from unrolled.folders import write_text
     from unrolled.pictures.page import page
     from unrolled.tasks import load
     from unrolled.tasks.explain_language_model import explain_text
@@ -137,6 +137,8 @@ def explain(
     if out is not None and out.exists() and not overwrite:
         raise FolderError(f"{out}: exists already. Choose another --out or add --overwrite.")
     found = explain_text(load(model), text)
+    if found["cut"]:
+        say(f"only the first {len(found['tokens'])} tokens are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -149,7 +151,7 @@ def explain(
             raise MissingExtra("matplotlib", "plots", "Writing PNG pictures") from None
         explanation(found, out)
     else:
-        write_bytes(out, page(f"How {Path(model).name} reads: {text[:60]}", found).encode())
+        write_text(out, page(f"How {Path(model).name} reads: {text[:60]}", found))
     say(f"wrote {out}")
 
 

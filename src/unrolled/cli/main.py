@@ -6,6 +6,7 @@ stdout carries data only; progress and messages go to stderr. Exit codes: 0 ok, 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -67,12 +68,27 @@ def _common(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    _mend_streams()
     try:
         app()
     except UnrolledError as error:
         _fail(f"error: {error}", error.exit_code)
     except OSError as error:
-        _fail(f"error: {error.filename or 'output'}: {error.strerror or error}", 1)
+        _fail(f"error: {error.filename or 'output'}: {error.strerror or error}", 3 if error.filename else 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "alloc" not in str(error):
+            raise
+        _fail("error: there is not enough memory for this. Take smaller sizes, fewer samples or a smaller batch.", 1)
+
+
+def _mend_streams() -> None:
+    """Give closed streams a place to go, and print what an encoding cannot hold as an escape."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open for good
+        elif isinstance(stream, io.TextIOWrapper) and mode == "w":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(message: str, code: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -13,8 +14,9 @@ _EVERY_SECONDS = 10.0
 
 
 def say(message: str = "") -> None:
-    """A message for people."""
-    print(message, file=sys.stderr, flush=True)
+    """A message for people. Where nobody can be reached any more, work goes on."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(message, file=sys.stderr, flush=True)
 
 
 class Progress:
@@ -22,7 +24,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
         self._quiet, self._previews = quiet, previews
-        self._live = sys.stderr.isatty() and not quiet
+        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
         self._shown = time.perf_counter()
 
     def __enter__(self) -> Progress:
@@ -42,8 +44,7 @@ class Progress:
             f"{step.tokens_per_second:,.0f} tokens/s  {_remaining(step)}"
         )
         if self._live:
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+            _write(f"\r\x1b[K{line}")
         else:
             say(line)
 
@@ -63,8 +64,13 @@ class Progress:
 
     def _clear(self) -> None:
         if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            _write("\r\x1b[K")
+
+
+def _write(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _remaining(step: Any) -> str:

@@ -71,7 +71,7 @@ def _expand(source: str) -> list[str]:
 
 
 def _read(source: str, encoding: str) -> Document:
-    name = "<standard input>" if source == "-" else source
+    name = "<standard input>" if source == "-" else source.encode("utf-8", "backslashreplace").decode()
     raw = _bytes(source, name)
     text = _decode(raw, name, encoding)
     if not text.strip():
@@ -103,6 +103,8 @@ def _decode(raw: bytes, name: str, encoding: str) -> str:
             f"{name}: not {encoding} at byte {error.start} (byte 0x{raw[error.start]:02x} in {around!r}). "
             "If the file is text, name its encoding, for example: --encoding latin-1 or --encoding gb18030"
         ) from None
+    except UnicodeError as error:
+        raise DataError(f"{name}: cannot be read as {encoding!a} ({error}).") from None
     except LookupError:
         raise DataError(
             f"'{encoding}' is not an encoding Python knows. Examples: utf-8, latin-1, gb18030, utf-16."

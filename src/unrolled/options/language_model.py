@@ -31,9 +31,9 @@ class ModelOptions(Section):
     """The network."""
 
     cell: str = Field("lstm", description="The recurrent cell: lstm, gru, gru-before, rnn, rnn-relu.")
-    embedding_size: int = Field(256, ge=1, description="Size of a symbol's vector.")
-    hidden_size: int = Field(256, ge=1, description="Units of a layer.")
-    n_layers: int = Field(1, ge=1, description="Layers stacked on each other.")
+    embedding_size: int = Field(256, ge=1, le=65_536, description="Size of a symbol's vector.")
+    hidden_size: int = Field(256, ge=1, le=65_536, description="Units of a layer.")
+    n_layers: int = Field(1, ge=1, le=100, description="Layers stacked on each other.")
     input: Literal["embedded", "one-hot"] = Field("embedded", description="How symbols enter the network.")
     tied: bool = Field(True, description="The output matrix is the embedding (where there is one).")
     learned_state: bool = Field(False, description="Train the initial state instead of starting from zero.")

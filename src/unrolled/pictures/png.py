@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from unrolled.folders import write_bytes
 
 __all__ = ["curves", "explanation"]
 
@@ -22,7 +25,7 @@ def curves(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_ylabel("nats per token")
     axes.legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    _save(figure, path, dpi=120)
 
 
 def explanation(found: dict[str, Any], path: Path) -> None:
@@ -33,7 +36,13 @@ def explanation(found: dict[str, Any], path: Path) -> None:
         axes.set_title(block["title"], fontsize=10)
         _DRAW[block["kind"]](block, axes)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    _save(figure, path, dpi=110)
+
+
+def _save(figure: Figure, path: Path, *, dpi: int) -> None:
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=dpi, format="png")
+    write_bytes(path, picture.getvalue())
 
 
 def _tokens(block: dict[str, Any], axes: Any) -> None:

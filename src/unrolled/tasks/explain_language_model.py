@@ -31,6 +31,7 @@ def explain_text(trained: TrainedLanguageModel, text: str) -> dict[str, Any]:
     symbols = codec.tokenizer.split(text)
     if codec.tokenizer.name == "whitespace" and symbols and not text.endswith("\n"):
         symbols.pop()  # the text is the beginning of a line
+    cut = len(symbols) > _TOKENS
     symbols = symbols[:_TOKENS]
     if not symbols:
         raise DataError("There is nothing to explain: the text is empty.")
@@ -54,6 +55,7 @@ def explain_text(trained: TrainedLanguageModel, text: str) -> dict[str, Any]:
         "text": text,
         "tokens": labels,
         "surprisal_bits": _rounded(surprisal),
+        "cut": cut,
         "blocks": blocks,
     }
 

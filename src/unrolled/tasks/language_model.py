@@ -21,7 +21,7 @@ from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
 from unrolled.features.vocabulary import END
-from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_bytes, write_json
+from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import LanguageModelOptions
@@ -73,14 +73,14 @@ class TrainedLanguageModel:
             raise FolderError(f"{folder}: is a model for '{config.get('task')}', not a language model.")
         try:
             sizes = LanguageModelConfig(**config["model"])
-        except (KeyError, TypeError, ConfigError) as error:
+            model = LanguageModel(sizes)
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, ConfigError) as error:
             raise FolderError(f"{folder}: config.json does not describe a language model ({error}).") from None
         codec = TextCodec.load(folder)
         if len(codec.vocabulary) != sizes.n_symbols:
             raise FolderError(
                 f"{folder}: the vocabulary has {len(codec.vocabulary)} symbols, config.json asks for {sizes.n_symbols}."
             )
-        model = LanguageModel(sizes)
         load_weights(model, folder / "model.safetensors")
         return TrainedLanguageModel(model.eval(), codec, config.get("metrics"))
 
@@ -95,7 +95,7 @@ class TrainedLanguageModel:
         save_weights(self.model, folder / "model.safetensors")
         self.codec.save(folder)
         write_json(folder / "metrics.json", self.metrics)
-        write_bytes(folder / "README.md", model_card(config, self.codec.tokenizer.unit).encode())
+        write_text(folder / "README.md", model_card(config, self.codec.tokenizer.unit))
         write_json(folder / "config.json", config)
 
     @torch.no_grad()

@@ -42,7 +42,7 @@ class TextCodec(NamedTuple):
         if len(vocabulary) - (1 if counts[END] else 2) < 2:
             raise DataError(
                 f"the training text has {len(vocabulary) - 2} different {tokenizer.unit}, but a language model needs at "
-                "least two to choose between. Is this the right file, and the right --tokens?"
+                "least two to choose between. Is this the right file? Are --tokens, --min-count, --vocabulary-size right?"
             )
         rare = [s for s in counts if s not in vocabulary] or [s for s, n in counts.items() if n == 1] or list(counts)
         return TextCodec(tokenizer, vocabulary, Spelling.fit(rare), options.sentences)

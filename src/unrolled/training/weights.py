@@ -41,6 +41,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
             raise FolderError(
                 f"{path}: '{name}' has shape {tuple(tensor.shape)}, config.json asks for {tuple(wanted[name].shape)}."
             )
+        if not bool(tensor.isfinite().all()):
+            raise FolderError(f"{path}: the tensor '{name}' holds values that are no numbers; the model is unusable.")
     given = {id(wanted[name]) for name in tensors}
     missing = [name for name, tensor in wanted.items() if id(tensor) not in given]
     if missing:
