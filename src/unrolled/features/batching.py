@@ -24,7 +24,7 @@ __all__ = ["Columns", "Sentences", "TextBatch", "read_windows"]
 
 
 #: Chance of a column to start anew at a window of the training.
-_RESTARTS = 0.02
+_RESTARTS = 0.04
 
 
 @dataclass(frozen=True)

@@ -294,9 +294,11 @@ class LanguageModelTask:
         return TrainedLanguageModel(model, self.codec, metrics)
 
     def preview(self, model: nn.Module) -> str:
-        """A short sample."""
+        """A short sample, from the beginning of a line."""
         length = 100 if self.codec.tokenizer.name == "char" else 25
-        return self.trained(model).sample(length=length, temperature=0.7, seed=self.options.training.seed)[0]
+        start = "\n" if "\n" in self.codec.vocabulary and not self.codec.sentences else ""
+        trained, seed = self.trained(model), self.options.training.seed
+        return trained.sample(start, length=length, temperature=0.7, seed=seed)[0].removeprefix(start)
 
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder."""
