@@ -232,7 +232,11 @@ def test_a_crash_between_the_renames_leaves_a_model_to_load(run_folder: Path, tm
 
 def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    write_bytes(path, b"old")
+    write_bytes(path, b"older")
+    with path.open("rb") as reader:
+        write_bytes(path, b"old")
+        assert reader.read() == b"older"  # another file took its place; this one was never touched
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
