@@ -65,6 +65,22 @@ class LineTask:
         (folder / "w").write_text(str(self.model.w.item()))
 
 
+class SlowTask(LineTask):
+    """On the clock `now` a batch takes a second and a validation as long as it is told."""
+
+    def __init__(self, *, validation_seconds: float) -> None:
+        super().__init__()
+        self.now, self.validation_seconds = 0.0, validation_seconds
+
+    def batch(self, epoch: int, k: int) -> Tensor:
+        self.now += 1
+        return super().batch(epoch, k)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        self.now += self.validation_seconds
+        return super().evaluate(model)
+
+
 def options(**changes: Any) -> TrainingOptions:
     return TrainingOptions(
         **({"minutes": 10, "epochs": 10, "learning_rate": 0.1, "evaluations": 5, "warmup_steps": 3, "threads": 1} | changes)
@@ -121,18 +137,7 @@ def test_patience_stops(tmp_path: Path) -> None:
 def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch takes a second and a validation ten: the budget is kept, and the number of steps does not change."""
 
-    class Slow(LineTask):
-        now = 0.0
-
-        def batch(self, epoch: int, k: int) -> Tensor:
-            self.now += 1
-            return super().batch(epoch, k)
-
-        def evaluate(self, model: nn.Module) -> dict[str, float]:
-            self.now += 10
-            return super().evaluate(model)
-
-    task = Slow()
+    task = SlowTask(validation_seconds=10)
     monkeypatch.setattr("time.perf_counter", lambda: task.now)
     seen = [e for e in events(task, tmp_path / "r", minutes=10, epochs=1e6) if isinstance(e, Step)]
     totals = {s.total for s in seen if s.total}
@@ -331,18 +336,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_slow_validation_does_not_eat_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Slow(LineTask):
-        now = 0.0
-
-        def batch(self, epoch: int, k: int) -> Tensor:
-            self.now += 1
-            return super().batch(epoch, k)
-
-        def evaluate(self, model: nn.Module) -> dict[str, float]:
-            self.now += 30
-            return super().evaluate(model)
-
-    task = Slow()
+    task = SlowTask(validation_seconds=30)
     monkeypatch.setattr("time.perf_counter", lambda: task.now)
     seen = list(events(task, tmp_path / "r", minutes=10, epochs=1e6, evaluations=25))
     assert max(e.step for e in seen if isinstance(e, Step)) > 400

@@ -23,6 +23,7 @@ __all__ = [
     "ShapeError",
     "UnrolledError",
     "nearest",
+    "unknown_name",
 ]
 
 
@@ -65,6 +66,12 @@ class MissingExtra(UnrolledError):
 
 class ShapeError(UnrolledError, ValueError):
     """A tensor whose axes do not fit; the message names the axis, the expected and the given size."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
+    """The error for a name that is not among `known`: it lists them and points to the nearest."""
+    names = list(known)
+    return ConfigError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{nearest(name, names)}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

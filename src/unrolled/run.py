@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
-from unrolled.errors import ConfigError, nearest
+from unrolled.errors import ConfigError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.folders import check_run, prepare_run, settle_run, write_bytes, write_text
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
@@ -18,7 +19,7 @@ from unrolled.pictures.report import report_page
 from unrolled.tasks.language_model import LanguageModelTask, TrainedLanguageModel
 from unrolled.training.loop import Evaluated, Finished, Step, fit
 
-__all__ = ["language_model_options", "train", "train_language_model"]
+__all__ = ["language_model_options", "read_training_texts", "train", "train_language_model"]
 
 
 def language_model_options(
@@ -35,15 +36,35 @@ def language_model_options(
     """
     given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
     if preset is not None and preset not in PRESETS:
-        raise ConfigError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}.{nearest(preset, PRESETS)}")
+        raise unknown_name("preset", preset, PRESETS)
     tokens = resolve(LanguageModelOptions, file=file, flags=given).data.tokens
-    alphabet = set().union(*(document.text for document in documents))
-    chosen = PRESETS[preset or preset_for(tokens, len(alphabet))]
-    options = resolve(LanguageModelOptions, preset=chosen, file=file, flags=given)
+    if preset is None:
+        alphabet = set().union(*(document.text for document in documents)) if tokens == "char" else ()
+        preset = preset_for(tokens, len(alphabet))
+    options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=given)
     for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
         if value not in known:
-            raise ConfigError(f"unknown {name} '{value}'; known: {', '.join(known)}.{nearest(value, known)}")
+            raise unknown_name(name, value, known)
     return options
+
+
+def read_training_texts(
+    choose: Callable[..., LanguageModelOptions],
+    sources: Sequence[str | Path],
+    valid: Sequence[str | Path] | None,
+    out: str | Path,
+    *,
+    overwrite: bool,
+) -> tuple[LanguageModelOptions, list[Document], list[Document] | None]:
+    """Read the texts, once it is known that the run can be made; they take part in the choice of the options.
+
+    `choose` is `language_model_options` with all but the documents given.
+    """
+    check_run(Path(out), overwrite=overwrite)
+    encoding = choose().data.encoding
+    documents = read_documents(sources, encoding)
+    held_out = read_documents(valid, encoding) if valid else None
+    return choose(documents=documents), documents, held_out
 
 
 def train_language_model(
@@ -98,10 +119,8 @@ def train(
     """Train on files from Python and return the best model. `options`: any option by its name, as {"minutes": 10}."""
     if task != "language-model":
         raise ConfigError(f"unknown task '{task}'; known: language-model")
-    check_run(Path(out), overwrite=overwrite)
-    encoding = language_model_options(preset=preset, flags=options).data.encoding
-    documents, held_out = read_documents(sources, encoding), read_documents(valid, encoding) if valid else None
-    resolved = language_model_options(preset=preset, flags=options, documents=documents)
+    choose = partial(language_model_options, preset=preset, flags=options)
+    resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
     for _ in train_language_model(resolved, documents, out, valid=held_out, overwrite=overwrite):
         pass
     return TrainedLanguageModel.load(out)

@@ -15,8 +15,7 @@ _EVERY_SECONDS = 10.0
 
 def say(message: str = "") -> None:
     """A message for people. Where nobody can be reached any more, work goes on."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(message, file=sys.stderr, flush=True)
+    _write(f"{message}\n")
 
 
 class Progress:
@@ -24,7 +23,7 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
         self._quiet, self._previews = quiet, previews
-        self._live = sys.stderr is not None and sys.stderr.isatty() and not quiet
+        self._live = sys.stderr.isatty() and not quiet
         self._shown = time.perf_counter()
 
     def __enter__(self) -> Progress:

@@ -14,8 +14,7 @@ from unrolled.cli.flags import with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
-from unrolled.data.text import Document, read_documents
-from unrolled.folders import check_run
+from unrolled.data.text import Document
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
 
 __all__ = ["app", "language_model", "run_training"]
@@ -59,18 +58,15 @@ def language_model(
 
     unrolled train language-model ptb.train.txt --valid ptb.valid.txt --tokens whitespace --out runs/ptb
     """
-    from unrolled.run import language_model_options
+    from unrolled.run import language_model_options, read_training_texts
 
     file = read_toml(config) if config else None
     choose = partial(language_model_options, preset=preset, file=file, flags=given, settings=settings or ())
-    options = choose()
     if print_config:
-        print(to_toml(options), end="")
+        print(to_toml(choose()), end="")
         return
-    check_run(out, overwrite=overwrite)
-    documents = read_documents(files, options.data.encoding)
-    held_out = read_documents(valid, options.data.encoding) if valid else None
-    best = run_training(choose(documents=documents), documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
+    options, documents, held_out = read_training_texts(choose, files, valid, out, overwrite=overwrite)
+    best = run_training(options, documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
     if as_json:
         print(json.dumps(best))
 

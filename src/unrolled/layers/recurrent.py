@@ -77,9 +77,9 @@ class Stack(nn.Module, ABC):
 
     def run(self, x: Tensor, state: State, layout: Layout) -> tuple[Tensor, State]:
         """x (T, B, D) and state (B, L, ...) -> outputs (T, B, output_size) and the state after each row's end."""
-        if torch_serves(self.cell, x, layout) and not (self.dropouts.lock and self.dropouts.between and self.training):
+        dropout = self.dropouts.between if self.n_layers > 1 else 0.0
+        if torch_serves(self.cell, x, layout) and not (self.dropouts.lock and dropout and self.training):
             weights = [self.weights(k) for k in range(self.n_layers * self.n_directions)]
-            dropout = self.dropouts.between if self.n_layers > 1 else 0.0
             n_layers, training = self.n_layers, self.training
             return torch_layers(self.cell, x, state, weights, n_layers=n_layers, dropout=dropout, training=training)
         finals: list[State] = []

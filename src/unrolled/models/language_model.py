@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unrolled.cells import CELLS
-from unrolled.errors import ConfigError, nearest
+from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.dropout import Dropout, locked
 from unrolled.layers.embedding import Embedding, OneHot
 from unrolled.layers.recurrent import Recurrent
@@ -49,7 +49,7 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
-            raise ConfigError(f"unknown cell '{self.cell}'; known: {', '.join(CELLS)}.{nearest(self.cell, CELLS)}")
+            raise unknown_name("cell", self.cell, CELLS)
         if self.input not in ("embedded", "one-hot"):
             raise ConfigError(f"input must be 'embedded' or 'one-hot', got '{self.input}'")
 

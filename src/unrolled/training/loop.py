@@ -127,14 +127,14 @@ def fit(task: Task, options: _Options, folder: Path) -> Iterator[Step | Evaluate
         while not run.total or run.step < run.total:
             yield _update(run)
             _plan(run)
-            if _due(run):
+            due, stop = _due(run), interrupted.is_set()
+            if due or stop:
                 yield _evaluate(run)
-                if run.since_best >= options.patience:
-                    reason = "patience"
-                    break
-            if interrupted.is_set():
+            if due and run.since_best >= options.patience:
+                reason = "patience"
+                break
+            if stop:
                 reason = "interrupted"
-                yield _evaluate(run)
                 break
     yield Finished(reason, run.best)
 
