@@ -89,8 +89,10 @@ def main() -> None:
     parser.add_argument("setting", choices=list(SETTINGS))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("extra", nargs="*", help="after --: options of unrolled train")
-    args = parser.parse_args()
+    own, extra = sys.argv[1:], []
+    if "--" in own:
+        own, extra = own[: own.index("--")], own[own.index("--") + 1 :]
+    args = parser.parse_args(own)
     source, cut, flags, peer_flags = SETTINGS[args.setting]
     out = args.out / args.setting
     out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def main() -> None:
     unrolled = [sys.executable, "-m", "unrolled"]
     valid = ["--valid", str(files["valid"])] if "valid" in files else []
     train = [*unrolled, "train", "language-model", str(files["train"]), *valid, "--out", str(run), "--overwrite", *flags]
-    subprocess.run([*train, *args.extra], check=True)
+    subprocess.run([*train, *extra], check=True)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     test = [*unrolled, "evaluate", str(run), str(files["test"]), "--json"]
     found = json.loads(subprocess.run(test, check=True, capture_output=True, text=True).stdout)

@@ -24,6 +24,16 @@ def evaluate(
     files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts read side by side; changes no result.")] = 16,
+    adapt: Annotated[
+        str | None, typer.Option(help="Learn from each text while reading it: cache (words) or dynamic (all tokens).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-s",
+            help="Setting of --adapt as key=value. cache: window, sharpness, weight; dynamic: tokens, rate, pull.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Perplexity and bits per character of texts, each read from first to last token.
@@ -32,12 +42,16 @@ def evaluate(
     """
     from unrolled.data.text import read_documents
     from unrolled.tasks import load
+    from unrolled.tasks.adaptive import adapter
 
+    learner = adapter(adapt, settings or ())
     trained = load(model)
-    found = trained.evaluate(read_documents(files, encoding), batch_size)
+    found = trained.evaluate(read_documents(files, encoding), batch_size, learner)
     if as_json:
         print(json.dumps(found))
         return
+    if adapt:
+        print(f"{'adapted by':<20}{adapt}; the trained weights alone do not reach these figures")
     print(f"{'perplexity':<20}{found['perplexity']:.4f}  per token ({found['unit']})")
     print(f"{'loss':<20}{found['loss']:.4f}  nats per token")
     bits = found["bits_per_character"]

@@ -80,13 +80,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "han": {
         "embedding_size": 200,
         "hidden_size": 400,
-        "dropout_input": 0.3,
+        "dropout_input": 0.4,
         "dropout_between": 0.3,
-        "dropout_output": 0.3,
+        "dropout_output": 0.5,
         "dropout_word": 0.1,
         "minutes": 25,
         "window": 64,
         "learning_rate": 3e-3,
+        "weight_decay": 0.05,
     },
     "word": {
         "embedding_size": 200,

@@ -25,6 +25,7 @@ from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, 
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import LanguageModelOptions
+from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
 from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
@@ -134,10 +135,13 @@ class TrainedLanguageModel:
                 tokens = list(zip(symbols, nats.tolist(), strict=True))
                 yield Score(text, tokens, -tally.nats, tally.perplexity)
 
-    def evaluate(self, documents: Sequence[Document], batch_size: int = _TEXTS) -> dict[str, Any]:
+    def evaluate(
+        self, documents: Sequence[Document], batch_size: int = _TEXTS, adapter: Adapter | None = None
+    ) -> dict[str, Any]:
         """Read each document from first to last token, state carried; every token counts once.
 
         Returns the numbers of all documents together and, under "texts", of each. Batch size changes nothing.
+        With an `adapter` (`tasks.adaptive`) the model learns from each document while it reads it.
         """
         codec = self.codec
         owners: list[int] = []
@@ -148,11 +152,19 @@ class TrainedLanguageModel:
                 symbols.append(part)
         ids = [codec.vocabulary.encode(part) for part in symbols]
         tallies = [Tally() for _ in documents]
-        for n, part, numbers, nats in zip(owners, symbols, ids, self._losses(ids, batch_size), strict=True):
+        losses = self._losses(ids, batch_size) if adapter is None else self._adapted(adapter, owners, ids)
+        for n, part, numbers, nats in zip(owners, symbols, ids, losses, strict=True):
             tallies[n] += codec.tally(part, numbers, float(nats.sum()))
         each = [{"text": d.name} | t.to_json() for d, t in zip(documents, tallies, strict=True)]
         total = sum(tallies, Tally())
-        return total.to_json() | {"unit": codec.tokenizer.unit, "texts": each}
+        extra = {} if adapter is None else {"adapted": adapter.to_json()}
+        return total.to_json() | {"unit": codec.tokenizer.unit, "texts": each} | extra
+
+    def _adapted(self, adapter: Adapter, owners: list[int], ids: list[np.ndarray]) -> Iterator[np.ndarray]:
+        """-log P of every id of every text, learning within each document."""
+        self.model.eval()
+        for _, texts in itertools.groupby(zip(owners, ids, strict=True), key=lambda pair: pair[0]):
+            yield from adapter.losses(self.model, [text for _, text in texts], self.codec.vocabulary.begin)
 
     def sample(
         self,
