@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": FOUNDATION,
     "pictures": FOUNDATION,
     "tasks": FOUNDATION | {"data", "features", "models", "layers", "decoding", "metrics", "training"},
-    "run": FOUNDATION | {"data", "features", "cells", "tasks", "training", "pictures"},
+    "record": FOUNDATION | {"data"},
+    "run": FOUNDATION | {"record"} | {"data", "features", "cells", "tasks", "training", "pictures"},
     "cli": FOUNDATION | {"run", "data", "tasks", "training", "pictures", "decoding"},
     "__main__": {"cli"},
 }

@@ -47,10 +47,10 @@ def test_every_kind_of_block_can_be_drawn() -> None:
 def test_report_has_curves_samples_and_options(tmp_path: Path) -> None:
     rows = [
         {"step": s, "epoch": s / 10, "seconds": s, "train_loss": None if s == 0 else 3 - s / 10, "valid_loss": 3 - s / 20,
-         "valid_perplexity": 9.0, "learning_rate": 0.1}
-        for s in (0, 5, 10)
+         "valid_perplexity": 9.0, "learning_rate": 0.1, "preview": preview}
+        for s, preview in ((0, NASTY), (5, "good"), (10, "better"))
     ]  # fmt: skip
-    text = report_page("books", rows, [(0, NASTY), (10, "better")], "[model]\n")
+    text = report_page("books", rows, "[model]\n")
     blocks = explanation_in(text)["blocks"]
     assert isinstance(blocks, list)
     losses = next(b for b in blocks if b["title"].startswith("Loss"))

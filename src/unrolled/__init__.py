@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["__version__", "cells", "errors", "layers", "load", "train"]
+__all__ = ["__version__", "cells", "errors", "layers", "load", "resume", "train"]
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ _LAZY = {
     "errors": ("unrolled.errors", ""),
     "layers": ("unrolled.layers", ""),
     "load": ("unrolled.tasks", "load"),
+    "resume": ("unrolled.run", "resume"),
     "train": ("unrolled.run", "train"),
 }
 

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from unrolled.errors import ConfigError, nearest
 
-__all__ = ["Leaf", "Section", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
+__all__ = ["Leaf", "Options", "Section", "explain", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
 
 
 class Section(BaseModel):
@@ -77,7 +77,7 @@ def resolve(
     try:
         return options.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from None
+        raise ConfigError(explain(error)) from None
 
 
 def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str, Any]:
@@ -96,7 +96,8 @@ def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str
     return flat
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """One line for each option that pydantic refused."""
     lines = []
     for problem in error.errors():
         name = str(problem["loc"][-1]) if problem["loc"] else "options"

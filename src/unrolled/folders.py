@@ -1,6 +1,6 @@
 """Model and run folders: what is in them, how they are written so that a crash leaves the old or the new one whole.
 
-A run folder:    config.toml  metrics.jsonl  report.html  curves.png  README.md  best/  last/
+A run folder:    config.toml  run.json  inputs/  metrics.jsonl  report.html  curves.png  README.md  best/  last/
 A model folder:  config.json (with `format`, `format_version`, `task`)  model.safetensors  vocabulary.json  tokenizer.json
                  spelling.json  metrics.json  README.md
 
@@ -18,17 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from unrolled.errors import FolderError
 
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "check_run",
+    "latest",
     "model_folder",
     "new_folder",
     "prepare_run",
     "read_config",
     "read_json",
+    "run_lock",
     "settle_run",
     "tensor_shapes",
     "write_bytes",
@@ -37,7 +41,17 @@ __all__ = [
 ]
 
 FORMAT, FORMAT_VERSION = "unrolled-model", 1
-_RUN_FILES = {"config.toml", "metrics.jsonl", "report.html", "curves.png", "README.md", "best", "last"}
+_RUN_FILES = {
+    "config.toml",
+    "run.json",
+    "inputs",
+    "metrics.jsonl",
+    "report.html",
+    "curves.png",
+    "README.md",
+    "best",
+    "last",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -60,8 +74,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON, UTF-8, one key a line."""
-    write_bytes(path, (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode())
+    """Write JSON, UTF-8, one key a line; the escapes of `write_text` are escapes of JSON too."""
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 @contextmanager
@@ -83,6 +97,16 @@ def new_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         if old.exists() and not path.exists():
             old.rename(path)
+
+
+def latest(path: Path) -> Path:
+    """The folder that `new_folder` wrote last, also if a crash came between its two renames; clears what a crash left."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+    return path
 
 
 def check_run(path: Path, *, overwrite: bool) -> None:
@@ -113,14 +137,31 @@ def prepare_run(path: Path, *, overwrite: bool) -> None:
     check_run(path, overwrite=overwrite)
     try:
         if path.exists() and any(path.iterdir()):
-            shutil.rmtree(_aside(path), ignore_errors=True)
-            path.rename(_aside(path))
+            with run_lock(path):
+                shutil.rmtree(_aside(path), ignore_errors=True)
+                path.rename(_aside(path))
         path.mkdir(parents=True, exist_ok=True)
         (path / "metrics.jsonl").touch(exist_ok=False)
     except FileExistsError:
         raise FolderError(f"{path}: another training has just begun there. Choose another --out.") from None
     except OSError as error:
         raise FolderError(f"{path}: cannot be written ({error.strerror or error}). Choose another --out.") from None
+
+
+@contextmanager
+def run_lock(path: Path) -> Iterator[None]:
+    """Hold the run folder; FolderError if another process does. The lock ends with its process, however that ends."""
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise FolderError(
+            f"{path}: another training is at work there. Wait for it to end, or choose another --out."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def settle_run(path: Path) -> None:
@@ -140,7 +181,7 @@ def _aside(path: Path) -> Path:
 def model_folder(path: str | Path) -> Path:
     """The model folder that `path` is or holds: a model folder itself, or a run's best/ (last/ before the first best)."""
     folder = Path(path)
-    for candidate in (folder, folder / "best", folder / ".best.old", folder / "last"):
+    for candidate in (folder, folder / "best", folder / ".best.old", folder / "last", folder / ".last.old"):
         if (candidate / "config.json").is_file():
             return candidate
     if not folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,22 @@ from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
-from unrolled.folders import check_run, prepare_run, settle_run, write_bytes, write_text
+from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
-from unrolled.tasks.language_model import LanguageModelTask, TrainedLanguageModel
+from unrolled.record import read_record, recorded_documents, recorded_options, write_record
+from unrolled.tasks.language_model import NAME, LanguageModelTask, TrainedLanguageModel
+from unrolled.tasks.text_codec import TextCodec
 from unrolled.training.loop import Evaluated, Finished, Step, fit
 
-__all__ = ["language_model_options", "read_training_texts", "train", "train_language_model"]
+__all__ = [
+    "language_model_options",
+    "read_training_texts",
+    "resume",
+    "resume_language_model",
+    "train",
+    "train_language_model",
+]
 
 
 def language_model_options(
@@ -82,28 +92,51 @@ def train_language_model(
     folder = Path(out)
     task = LanguageModelTask(options, documents, valid)
     prepare_run(folder, overwrite=overwrite)
-    write_text(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}")
-    yield task
-    try:
-        yield from _follow(task, options, folder)
-    finally:
-        settle_run(folder)
+    with run_lock(folder):
+        try:
+            write_text(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}")
+            write_record(folder, NAME, options, {"train": documents, "valid": valid})
+            yield task
+            yield from _follow(task, options, folder, resume=False)
+        finally:
+            settle_run(folder)
 
 
-def _follow(task: LanguageModelTask, options: LanguageModelOptions, folder: Path) -> Iterator[Step | Evaluated | Finished]:
+def resume_language_model(
+    out: str | Path, *, allow_changes: bool = False
+) -> Iterator[LanguageModelTask | Step | Evaluated | Finished]:
+    """Go on with the training in the run folder `out`, as if it had never stopped; yields what `train_language_model` does.
+
+    FolderError, ConfigError or DataError if version, options or data are not those it began with, unless
+    `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    with run_lock(folder):
+        options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
+        texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
+        codec = TextCodec.load(latest(folder / "last"))
+        task = LanguageModelTask(options, texts["train"] or [], texts["valid"], codec=codec)
+        yield task
+        yield from _follow(task, options, folder, resume=True)
+
+
+def _follow(
+    task: LanguageModelTask, options: LanguageModelOptions, folder: Path, *, resume: bool
+) -> Iterator[Step | Evaluated | Finished]:
     """The events of the loop; at each validation the report is written anew."""
-    rows: list[dict[str, Any]] = []
-    samples: list[tuple[int, str]] = []
-    for event in fit(task, options.training, folder):
+    for event in fit(task, options.training, folder, resume=resume):
         if isinstance(event, Evaluated):
-            rows.append(event.row)
-            samples.append((event.row["step"], event.preview))
-            write_text(folder / "report.html", report_page(folder.name, rows, samples, to_toml(options)))
+            write_text(folder / "report.html", report_page(folder.name, _rows(folder), to_toml(options)))
         if isinstance(event, Finished):
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):
-                importlib.import_module("unrolled.pictures.png").curves(rows, folder / "curves.png")
+                importlib.import_module("unrolled.pictures.png").curves(_rows(folder), folder / "curves.png")
         yield event
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def train(
@@ -122,5 +155,12 @@ def train(
     choose = partial(language_model_options, preset=preset, flags=options)
     resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
     for _ in train_language_model(resolved, documents, out, valid=held_out, overwrite=overwrite):
+        pass
+    return TrainedLanguageModel.load(out)
+
+
+def resume(out: str | Path, *, allow_changes: bool = False) -> TrainedLanguageModel:
+    """Go on with an interrupted training from Python and return the best model; see `resume_language_model`."""
+    for _ in resume_language_model(out, allow_changes=allow_changes):
         pass
     return TrainedLanguageModel.load(out)

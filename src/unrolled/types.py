@@ -27,7 +27,9 @@ __all__ = [
     "Stepper",
     "Task",
     "map_state",
+    "named_state",
     "state_like",
+    "state_name",
     "state_tensors",
 ]
 
@@ -54,6 +56,22 @@ def state_like(like: State, tensors: Iterable[Tensor]) -> State:
         (only,) = tensors
         return only
     return type(like)(*tensors)
+
+
+def state_name(state: State) -> str:
+    """The name under which `named_state` makes a state of this kind again."""
+    return type(state).__name__
+
+
+def named_state(name: str, tensors: Iterable[Tensor]) -> State:
+    """A state of the kind that `state_name` named; ValueError for a kind that is not known."""
+    if name == "Tensor":
+        (only,) = tensors
+        return only
+    kinds = {"LSTMState": LSTMState}
+    if name not in kinds:
+        raise ValueError(f"unknown kind of state {name!r}")
+    return kinds[name](*tensors)
 
 
 def map_state(function: Callable[..., Tensor], state: State, *others: State) -> State:

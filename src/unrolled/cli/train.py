@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,14 +17,32 @@ from unrolled.config import read_toml, to_toml
 from unrolled.data.text import Document
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
 
-__all__ = ["app", "language_model", "run_training"]
+__all__ = ["app", "follow", "language_model", "run_training"]
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.callback()
-def _tasks() -> None:
-    """Train a model: unrolled train TASK FILES --out FOLDER."""
+@app.callback(invoke_without_command=True)
+@guarded
+def _tasks(
+    context: typer.Context,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the interrupted training in this run folder; no TASK, no other option.")
+    ] = None,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="Resume although version, options or data have changed.")
+    ] = False,
+) -> None:
+    """Train a model: unrolled train TASK FILES --out FOLDER. After an interruption: unrolled train --resume FOLDER."""
+    if resume is None:
+        if context.invoked_subcommand is None or allow_changes:
+            raise typer.BadParameter("name a task, or --resume FOLDER.")
+        return
+    if context.invoked_subcommand is not None:
+        raise typer.BadParameter("--resume takes the task and all options from the run folder: name nothing else.")
+    from unrolled.run import resume_language_model
+
+    follow(resume_language_model(resume, allow_changes=allow_changes), resume)
 
 
 @app.command("language-model")
@@ -82,19 +100,25 @@ def run_training(
 ) -> dict[str, Any]:
     """Train, showing progress; return the best validation. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
     from unrolled.run import train_language_model
+
+    return follow(train_language_model(options, documents, out, valid=valid, overwrite=overwrite), out, quiet=quiet)
+
+
+def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Show the events of a training; return the best validation."""
     from unrolled.tasks.language_model import LanguageModelTask
     from unrolled.training.loop import Evaluated, Finished, Step
 
     best: dict[str, Any] = {}
     reason = ""
     with Progress(quiet=quiet) as progress:
-        for event in train_language_model(options, documents, out, valid=valid, overwrite=overwrite):
+        for event in events:
             match event:
                 case LanguageModelTask() if not quiet:
                     say(
                         f"{event.train_tokens:,} {event.codec.tokenizer.unit} to train on, {event.valid_tokens:,} to "
                         f"validate on; {len(event.codec.vocabulary):,} symbols; "
-                        f"up to {options.training.minutes:g} minutes"
+                        f"up to {event.options.training.minutes:g} minutes"
                     )
                 case Step():
                     progress.step(event)
@@ -105,7 +129,8 @@ def run_training(
     if not quiet:
         why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
         say(f"{why}. Best validation {best['valid_loss']:.4f} nats/token at step {best['step']}.")
-        say(f"Report: {out / 'report.html'}   Next: unrolled sample {out}")
+        further = f"unrolled train --resume {out}" if reason == "interrupted" else f"unrolled sample {out}"
+        say(f"Report: {out / 'report.html'}   Next: {further}")
     if reason == "interrupted":
         raise KeyboardInterrupt
     return best

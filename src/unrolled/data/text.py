@@ -25,10 +25,11 @@ _BOMS = {b"\xff\xfe\x00\x00": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf
 
 @dataclass(frozen=True)
 class Document:
-    """One text: `name` for messages, `text` with "\\n" as line end."""
+    """One text: `name` for messages, `text` with "\\n" as line end, `path` of the file it was read from, if any."""
 
     name: str
     text: str
+    path: str | None = None
 
 
 def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> list[Document]:
@@ -76,7 +77,7 @@ def _read(source: str, encoding: str) -> Document:
     text = _decode(raw, name, encoding)
     if not text.strip():
         raise DataError(f"{name}: the file holds no text ({len(raw)} bytes).")
-    return Document(name, text)
+    return Document(name, text, None if source == "-" else str(Path(source).resolve()))
 
 
 def _bytes(source: str, name: str) -> bytes:

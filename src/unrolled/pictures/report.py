@@ -9,7 +9,7 @@ from unrolled.pictures.page import page
 __all__ = ["report_page"]
 
 
-def report_page(title: str, rows: list[dict[str, Any]], samples: list[tuple[int, str]], config: str) -> str:
+def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
     """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
     best = min(rows, key=lambda row: row["valid_loss"])
     blocks = [
@@ -38,7 +38,7 @@ def report_page(title: str, rows: list[dict[str, Any]], samples: list[tuple[int,
             "x": "step",
             "series": [{"name": "learning rate", "points": [[row["step"], row["learning_rate"]] for row in rows]}],
         },
-        {"kind": "texts", "title": "What it wrote", "rows": [[f"step {step}", text] for step, text in samples]},
+        {"kind": "texts", "title": "What it wrote", "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})

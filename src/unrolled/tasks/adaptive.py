@@ -53,9 +53,9 @@ class Adapter(Protocol):
 class NeuralCache:
     """window: tokens remembered; sharpness: of the match of states; weight: share of the cache in the prediction."""
 
-    window: int = 2000
-    sharpness: float = 20.0
-    weight: float = 0.1
+    window: int = 5000
+    sharpness: float = 15.0
+    weight: float = 0.15
 
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.weight < 1 or self.sharpness < 0:
@@ -98,7 +98,7 @@ class DynamicEvaluation:
 
     tokens: int = 20
     rate: float = 3e-4
-    pull: float = 0.01
+    pull: float = 0.001
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.rate < 0 or not 0 <= self.pull <= 1:

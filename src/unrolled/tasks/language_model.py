@@ -235,12 +235,17 @@ class LanguageModelTask:
     """Implements `types.Task` for language models."""
 
     def __init__(
-        self, options: LanguageModelOptions, train: Sequence[Document], valid: Sequence[Document] | None = None
+        self,
+        options: LanguageModelOptions,
+        train: Sequence[Document],
+        valid: Sequence[Document] | None = None,
+        *,
+        codec: TextCodec | None = None,
     ) -> None:
         self.options = options
         if valid is None:
             train, valid = _hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
-        self.codec = TextCodec.fit([d.text for d in train], options.data)
+        self.codec = codec or TextCodec.fit([d.text for d in train], options.data)
         texts = [self.codec.vocabulary.encode(part) for d in train for part in self.codec.texts(d.text)]
         held = [self.codec.vocabulary.encode(part) for d in valid for part in self.codec.texts(d.text)]
         self.data = _Split(self._batches(texts), self._validation(held))

@@ -6,23 +6,24 @@ from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from unrolled.errors import FolderError
 from unrolled.folders import write_bytes
 
-__all__ = ["load_weights", "save_weights"]
+__all__ = ["fill", "load_weights", "save_weights", "unique_tensors"]
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write all parameters and buffers of the model."""
-    first = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
-    tensors = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict(keep_vars=True).items()
-        if first[id(tensor)] == name
-    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in unique_tensors(model).items()}
     write_bytes(path, safetensors.torch.save(tensors))
+
+
+def unique_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, a tied one only under its first."""
+    first = {id(tensor): name for name, tensor in reversed(model.state_dict(keep_vars=True).items())}
+    return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if first[id(tensor)] == name}
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -33,6 +34,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise FolderError(f"{path}: is missing; the model folder is not whole. Copy it again.") from None
     except (OSError, SafetensorError) as error:
         raise FolderError(f"{path}: is damaged ({error}). Copy the model folder again.") from None
+    fill(model, tensors, path)
+
+
+def fill(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Take over tensors that `unique_tensors` named; FolderError names the first thing that does not fit the model."""
     wanted = model.state_dict(keep_vars=True)
     for name, tensor in tensors.items():
         if name not in wanted:

@@ -1,0 +1,113 @@
+"""run.json: what a training was begun with, so that it can be continued, and only with the same.
+
+Text that came from no file (standard input, a demo) is kept in inputs/ of the run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from unrolled import __version__
+from unrolled.config import Options, Section, explain, read_toml
+from unrolled.data.text import Document, read_documents
+from unrolled.errors import ConfigError, DataError, FolderError
+from unrolled.folders import read_json, write_json, write_text
+
+__all__ = ["read_record", "recorded_documents", "recorded_options", "write_record"]
+
+_FORMAT, _FORMAT_VERSION = "unrolled-run", 1
+_ANYWAY = "or add --allow-changes to go on with the difference."
+
+
+def write_record(folder: Path, task: str, options: Section, texts: Mapping[str, Sequence[Document] | None]) -> None:
+    """Note versions, options and texts; text without a file is copied into the run folder."""
+    noted = {
+        part: documents and [_note(folder, f"{part}-{n}.txt", document) for n, document in enumerate(documents)]
+        for part, documents in texts.items()
+    }
+    record = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "task": task, **_versions()}
+    write_json(folder / "run.json", record | {"options": options.model_dump(exclude_none=True), "texts": noted})
+
+
+def _note(folder: Path, name: str, document: Document) -> dict[str, str]:
+    path = document.path
+    if path is None:
+        path = f"inputs/{name}"
+        (folder / "inputs").mkdir(exist_ok=True)
+        write_text(folder / path, document.text)
+    return {"name": document.name, "path": path, "sha256": _digest(document.text)}
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """run.json of a run folder; FolderError if there is none to go on with."""
+    if not folder.is_dir():
+        raise FolderError(f"{folder}: no such run folder. Begin a training with: unrolled train TASK FILES --out FOLDER")
+    if not (folder / "run.json").exists():
+        raise FolderError(f"{folder}: holds no run.json, so no training that can be resumed.")
+    record = read_json(folder / "run.json")
+    if not isinstance(record, dict) or (record.get("format"), record.get("format_version")) != (_FORMAT, _FORMAT_VERSION):
+        raise FolderError(f"{folder}: run.json is of another format than this version of unrolled reads; train anew.")
+    return record
+
+
+def recorded_options(folder: Path, record: dict[str, Any], kind: type[Options], *, allow_changes: bool) -> Options:
+    """The options in config.toml; FolderError or ConfigError if versions or options are not those of the beginning."""
+    now = _versions()
+    changed = [
+        f"{name} {record.get(name)} then, {version} now" for name, version in now.items() if record.get(name) != version
+    ]
+    if changed and not allow_changes:
+        raise FolderError(
+            f"{folder}: was begun with other versions ({'; '.join(changed)}), which may not give the same model. "
+            f"Install those, {_ANYWAY}"
+        )
+    path = folder / "config.toml"
+    try:
+        options = kind.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from None
+    then, found = _flat(record["options"]), _flat(options.model_dump(exclude_none=True))
+    changed = [f"{key} was {then.get(key)}, is {found.get(key)}" for key in then | found if then.get(key) != found.get(key)]
+    if changed and not allow_changes:
+        raise ConfigError(
+            f"{path}: options have changed since the training began ({'; '.join(changed)}). Put them back, {_ANYWAY}"
+        )
+    return options
+
+
+def recorded_documents(
+    folder: Path, record: dict[str, Any], encoding: str, *, allow_changes: bool
+) -> dict[str, list[Document] | None]:
+    """Read the texts again; DataError names those that are gone or have changed."""
+    texts: dict[str, list[Document] | None] = {}
+    problems: list[str] = []
+    for part, entries in record["texts"].items():
+        documents: list[Document] = []
+        for entry in entries or ():
+            own = not Path(entry["path"]).is_absolute()
+            (document,) = read_documents([folder / entry["path"]], "utf-8" if own else encoding)
+            documents.append(Document(entry["name"], document.text, document.path))
+            if _digest(document.text) != entry["sha256"]:
+                problems.append(f"{document.path}: is not the text that the training in {folder} began with.")
+        texts[part] = None if entries is None else documents
+    if problems and not allow_changes:
+        raise DataError("\n".join(problems[:10]) + f"\nPut it back, {_ANYWAY}")
+    return texts
+
+
+def _versions() -> dict[str, str]:
+    return {"unrolled": __version__, "torch": importlib.metadata.version("torch")}
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for section in tree.values() for key, value in section.items()}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
