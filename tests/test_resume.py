@@ -62,7 +62,7 @@ if kind == "write":
 else:
     loop._update = counted(loop._update)
 loop._SAVE_SECONDS = 0.05
-if (Path(out) / "last").exists():
+if (Path(out) / "run.json").exists():
     unrolled.resume(out)
 else:
     unrolled.train("language-model", [text], out, preset="tiny", options=flags, overwrite=True)

@@ -115,10 +115,13 @@ def resume_language_model(
     with run_lock(folder):
         options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
         texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
-        codec = TextCodec.load(latest(folder / "last"))
+        begun = latest(folder / "last").exists()  # killed before the first checkpoint: begin once more
+        codec = TextCodec.load(folder / "last") if begun else None
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
         task = LanguageModelTask(options, texts["train"] or [], texts["valid"], codec=codec)
         yield task
-        yield from _follow(task, options, folder, resume=True)
+        yield from _follow(task, options, folder, resume=begun)
 
 
 def _follow(
