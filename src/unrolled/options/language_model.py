@@ -75,7 +75,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout_output": 0.4,
         "dropout_word": 0.1,
         "minutes": 25,
+        "window": 64,
         "learning_rate": 3e-3,
+        "weight_decay": 0.1,
     },
     "han": {
         "embedding_size": 200,
