@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from unrolled.errors import FolderError
 
 __all__ = [
@@ -151,6 +149,8 @@ def prepare_run(path: Path, *, overwrite: bool) -> None:
 @contextmanager
 def run_lock(path: Path) -> Iterator[None]:
     """Hold the run folder; FolderError if another process does. The lock ends with its process, however that ends."""
+    from filelock import FileLock, Timeout  # here, because --help needs this file and no lock
+
     lock = FileLock(path / ".lock")
     try:
         lock.acquire(timeout=0)

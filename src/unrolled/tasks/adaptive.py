@@ -17,9 +17,10 @@ read, where the paper takes it from the training text.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,21 +38,26 @@ __all__ = ["ADAPTERS", "Adapter", "DynamicEvaluation", "NeuralCache", "adapter"]
 _WINDOW = 256
 
 
-class Adapter(Protocol):
+@dataclass(frozen=True)
+class Adapter(ABC):
     """Scores the texts of one document, in order, learning on the way."""
+
+    name: ClassVar[str]
 
     def to_json(self) -> dict[str, Any]:
         """Name and settings, for reports."""
-        ...
+        return {"by": self.name} | asdict(self)
 
+    @abstractmethod
     def losses(self, model: LanguageModel, texts: Sequence[np.ndarray], begin: int) -> Iterator[np.ndarray]:
         """-log P of every id of each text."""
-        ...
 
 
 @dataclass(frozen=True)
-class NeuralCache:
+class NeuralCache(Adapter):
     """window: tokens remembered; sharpness: of the match of states; weight: share of the cache in the prediction."""
+
+    name = "cache"
 
     window: int = 5000
     sharpness: float = 15.0
@@ -60,9 +66,6 @@ class NeuralCache:
     def __post_init__(self) -> None:
         if self.window < 1 or not 0 <= self.weight < 1 or self.sharpness < 0:
             raise ConfigError(f"the cache needs window >= 1, sharpness >= 0 and 0 <= weight < 1, got {self}")
-
-    def to_json(self) -> dict[str, Any]:
-        return {"by": "cache"} | asdict(self)
 
     @torch.no_grad()
     def losses(self, model: LanguageModel, texts: Sequence[np.ndarray], begin: int) -> Iterator[np.ndarray]:
@@ -74,7 +77,7 @@ class NeuralCache:
             for _, batch in read_windows([text], begin=begin, batch_size=1, window=_WINDOW):
                 hidden, state = model.hidden(batch.inputs, state)
                 targets = batch.targets[0]
-                plain = functional.log_softmax(model.logits(hidden[:, 0]), dim=1).gather(1, targets.unsqueeze(1))[:, 0]
+                plain = -functional.cross_entropy(model.logits(hidden[:, 0]), targets, reduction="none")
                 queries = functional.normalize(hidden[:, 0], dim=1)
                 keys, words = torch.cat((keys, queries)), torch.cat((words, targets))
                 cached = self._cached(queries, keys, words)
@@ -93,8 +96,10 @@ class NeuralCache:
 
 
 @dataclass(frozen=True)
-class DynamicEvaluation:
+class DynamicEvaluation(Adapter):
     """tokens: read between two steps; rate: of learning; pull: back to the trained weights at each step."""
+
+    name = "dynamic"
 
     tokens: int = 20
     rate: float = 3e-4
@@ -103,9 +108,6 @@ class DynamicEvaluation:
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.rate < 0 or not 0 <= self.pull <= 1:
             raise ConfigError(f"dynamic evaluation needs tokens >= 1, rate >= 0 and 0 <= pull <= 1, got {self}")
-
-    def to_json(self) -> dict[str, Any]:
-        return {"by": "dynamic"} | asdict(self)
 
     def losses(self, model: LanguageModel, texts: Sequence[np.ndarray], begin: int) -> Iterator[np.ndarray]:
         """-log P of every id of each text; the weights learn from text to text and are put back at the end."""
@@ -147,7 +149,7 @@ class DynamicEvaluation:
                 weight.addcdiv_(grad, (square / seen).sqrt_().add_(1e-6), value=-self.rate)
 
 
-ADAPTERS: dict[str, type[NeuralCache] | type[DynamicEvaluation]] = {"cache": NeuralCache, "dynamic": DynamicEvaluation}
+ADAPTERS: dict[str, type[Adapter]] = {kind.name: kind for kind in (NeuralCache, DynamicEvaluation)}
 
 
 def adapter(name: str | None, settings: Sequence[str] = ()) -> Adapter | None:
