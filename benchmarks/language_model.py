@@ -112,7 +112,7 @@ def main() -> None:
         "setting": args.setting,
         "minutes": round(rows[-1]["seconds"] / 60, 1),
         "epochs": rows[-1]["epoch"],
-        "best_valid_loss": min(row["valid_loss"] for row in rows),
+        "best_valid_loss": min((row["valid_loss"] for row in rows if "valid_loss" in row), default=None),
         "test_loss": found["loss"],
         "test_perplexity": found["perplexity"],
         "test_bits_per_character": found["bits_per_character"],

@@ -57,6 +57,17 @@ def test_flags_and_their_defaults_come_from_the_options() -> None:
     assert "window = 9" in printed
 
 
+def test_all_text_can_be_trained_on(english_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    out, err = run(*TRAIN, english_file, "--out", folder, *SMALL, "--valid-fraction", "0", "--json")
+    best = json.loads(out)
+    assert "valid_loss" not in best
+    assert best["step"] == json.loads((folder / "last" / "metrics.json").read_text())["step"]
+    assert "0 to validate on" in err
+    assert "nothing was held out" in (folder / "report.html").read_text()
+    assert json.loads(run("evaluate", folder, english_file, "--json")[0])["loss"] < 4.3
+
+
 def test_the_whole_way(english_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     out, err = run(*TRAIN, english_file, "--out", folder, *SMALL, "--json")

@@ -58,6 +58,9 @@ def test_report_has_curves_samples_and_options(tmp_path: Path) -> None:
     assert ["step 10", "better"] in next(b for b in blocks if b["title"] == "What it wrote")["rows"]
     best = dict(next(b for b in blocks if b["kind"] == "facts")["rows"])
     assert best["step"] == 10
+    unvalidated = report_page("books", [{k: v for k, v in row.items() if "valid" not in k} for row in rows], "")
+    end = dict(next(b for b in explanation_in(unvalidated)["blocks"] if b["kind"] == "facts")["rows"])  # type: ignore[attr-defined]
+    assert (end["step"], end["train_loss"]) == (10, 2.0)
     curves(rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
 

@@ -111,6 +111,18 @@ def test_it_trains_in_the_order_of_epochs_and_batches(tmp_path: Path) -> None:
     assert (tmp_path / "r" / "best" / "w").exists()
 
 
+def test_with_nothing_held_out_the_last_model_is_the_best(tmp_path: Path) -> None:
+    class NothingHeldOut(LineTask):
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
+            return {}
+
+    task = NothingHeldOut()
+    seen = list(events(task, tmp_path / "r", patience=1))
+    assert all(e.best for e in seen if isinstance(e, Evaluated))
+    assert seen[-1] == Finished("budget", seen[-2].row)  # type: ignore[union-attr]
+    assert float((tmp_path / "r" / "best" / "w").read_text()) == task.model.w.item()
+
+
 def test_state_is_carried_without_its_gradient(tmp_path: Path) -> None:
     task = LineTask()
     list(events(task, tmp_path / "r", epochs=1))

@@ -160,7 +160,7 @@ class Task(Protocol):
         ...
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Validation metrics; the first entry is the one to minimise."""
+        """Validation metrics; the first entry is the one to minimise. Empty where nothing was held out."""
         ...
 
     def preview(self, model: nn.Module) -> str:

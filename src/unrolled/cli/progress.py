@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Progress", "say"]
+__all__ = ["Progress", "say", "validation"]
 
 _EVERY_SECONDS = 10.0
 
@@ -54,16 +54,20 @@ class Progress:
         self._clear()
         row = event.row
         train = "" if row["train_loss"] is None else f"  training {row['train_loss']:.3f}"
-        say(
-            f"[{row['seconds']:6.0f} s] step {row['step']}{train}  validation {row['valid_loss']:.4f} nats/token, "
-            f"perplexity {row['valid_perplexity']:.2f}{'  (best)' if event.best else ''}"
-        )
+        say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{'  (best)' if event.best else ''}")
         if self._previews:
             say(f"           {event.preview!r}")
 
     def _clear(self) -> None:
         if self._live:
             _write("\r\x1b[K")
+
+
+def validation(row: dict[str, Any]) -> str:
+    """The figures of a validation, or nothing where no text was held out."""
+    if "valid_loss" not in row:
+        return ""
+    return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {row['valid_perplexity']:.2f}"
 
 
 def _write(text: str) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from unrolled.cli.flags import with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, say
+from unrolled.cli.progress import Progress, say, validation
 from unrolled.config import read_toml, to_toml
 from unrolled.data.text import Document
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
@@ -128,7 +128,7 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str
                     best, reason = event.best, event.reason
     if not quiet:
         why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
-        say(f"{why}. Best validation {best['valid_loss']:.4f} nats/token at step {best['step']}.")
+        say(f"{why}. Best model: step {best['step']}{validation(best)}")
         further = f"unrolled train --resume {out}" if reason == "interrupted" else f"unrolled sample {out}"
         say(f"Report: {out / 'report.html'}   Next: {further}")
     if reason == "interrupted":

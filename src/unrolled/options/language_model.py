@@ -23,7 +23,11 @@ class DataOptions(Section):
     sentences: bool = Field(False, description="Every line is a text of its own, with an end symbol; else one stream.")
     encoding: str = Field("utf-8", description="Encoding of the files.")
     valid_fraction: float = Field(
-        0.1, gt=0, lt=0.9, description="Part held out at the end, at most 1,000,000 characters, where --valid is not given."
+        0.1,
+        ge=0,
+        lt=0.9,
+        description="Part held out at the end, at most 1,000,000 characters, where --valid is not given; 0: train on all, "
+        "validate nothing, keep the last model.",
     )
 
 

@@ -11,14 +11,15 @@ __all__ = ["report_page"]
 
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
     """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
-    best = min(rows, key=lambda row: row["valid_loss"])
+    validated = "valid_loss" in rows[-1]
+    best = min(rows, key=lambda row: row["valid_loss"]) if validated else rows[-1]
     blocks = [
         {
             "kind": "facts",
-            "title": "Best validation",
+            "title": "Best validation" if validated else "The end: nothing was held out to validate on",
             "rows": [
                 [key, best[key]]
-                for key in ("valid_loss", "valid_perplexity", "step", "epoch", "seconds")
+                for key in ("valid_loss", "valid_perplexity", "train_loss", "step", "epoch", "seconds")
                 if best.get(key) is not None
             ],
             "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact.",

@@ -19,7 +19,7 @@ def model_card(config: dict[str, Any], unit: str) -> str:
 
 Trained on: {sources} ({data.get("train_tokens", "?")} {unit}, {data.get("valid_tokens", "?")} held out).
 
-Validation during training, read in columns (approximate; `unrolled evaluate` is exact):
+Training, and validation on the held-out text, read in columns (approximate; `unrolled evaluate` is exact):
 
 | metric | value |
 |---|---|

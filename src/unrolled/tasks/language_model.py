@@ -243,11 +243,11 @@ class LanguageModelTask:
         codec: TextCodec | None = None,
     ) -> None:
         self.options = options
-        if valid is None:
+        if valid is None and options.data.valid_fraction:
             train, valid = _hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
         self.codec = codec or TextCodec.fit([d.text for d in train], options.data)
         texts = [self.codec.vocabulary.encode(part) for d in train for part in self.codec.texts(d.text)]
-        held = [self.codec.vocabulary.encode(part) for d in valid for part in self.codec.texts(d.text)]
+        held = [self.codec.vocabulary.encode(part) for d in valid or () for part in self.codec.texts(d.text)]
         self.data = _Split(self._batches(texts), self._validation(held))
         self.train_tokens, self.valid_tokens = sum(map(len, texts)), sum(map(len, held))
         self.sources = [d.name for d in train]
@@ -268,6 +268,8 @@ class LanguageModelTask:
 
     def _validation(self, texts: list[np.ndarray]) -> list[TextBatch]:
         """The batches of the approximate validation: sentences as they are, a stream cut into columns."""
+        if not texts:
+            return []
         vocabulary = self.codec.vocabulary
         ids = np.concatenate(texts)[:_VALID_TOKENS]
         if self.codec.sentences:
@@ -294,8 +296,10 @@ class LanguageModelTask:
         return self.data.train.batch(epoch, k)
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Loss and perplexity on the validation text, in columns: approximate."""
+        """Loss and perplexity on the validation text, in columns: approximate. Nothing where no text was held out."""
         assert isinstance(model, LanguageModel)
+        if not self.data.valid:
+            return {}
         state = None
         tally = Tally()
         for batch in self.data.valid:

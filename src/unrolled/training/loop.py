@@ -268,8 +268,8 @@ def _evaluate(run: _Run) -> Evaluated:
     random = torch.get_rng_state()
     run.model.eval()
     metrics = run.task.evaluate(run.model)
-    watched = next(iter(metrics))
-    best = not run.best or metrics[watched] < run.best[watched]
+    watched = next(iter(metrics), None)  # nothing was held out: the latest is the best
+    best = watched is None or not run.best or metrics[watched] < run.best[watched]
     run.tick()
     row: dict[str, Any] = {
         "step": run.step,
