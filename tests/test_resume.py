@@ -234,13 +234,14 @@ def test_every_kind_of_state_is_carried_over(tmp_path: Path, cell: str) -> None:
     outputs, state = model(torch.randn(4, 6, 3))
     outputs.sum().backward()
     optimiser.step()
-    write_checkpoint(tmp_path, model, optimiser, state=state, record={"step": 3})
+    write_checkpoint(tmp_path, model, optimiser, states=[state], random=[torch.get_rng_state()], record={"step": 3})
     expected = torch.rand(3)
     twin = Recurrent(CELLS[cell](5), 3, n_layers=2)
     other = torch.optim.AdamW(twin.parameters(), lr=0.5)
-    back, record = read_checkpoint(tmp_path, twin, other)
+    record, back, mean, same_ranks = read_checkpoint(tmp_path, twin, other)
+    assert same_ranks
     assert torch.equal(torch.rand(3), expected)
-    assert record == {"step": 3}
+    assert (record, mean) == ({"step": 3}, [])
     assert type(back) is type(state)
     assert all(torch.equal(a, b) for a, b in zip(list(back), list(state), strict=True))  # type: ignore[arg-type]
     assert other.param_groups[0]["lr"] == optimiser.param_groups[0]["lr"]

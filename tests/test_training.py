@@ -17,7 +17,8 @@ from unrolled import folders
 from unrolled.errors import FolderError, UnrolledError
 from unrolled.folders import new_folder, prepare_run, tensor_shapes, write_bytes
 from unrolled.options.training import TrainingOptions
-from unrolled.training.loop import Evaluated, Finished, Step, _schedule, fit
+from unrolled.training.loop import Evaluated, Finished, Step, fit
+from unrolled.training.optimisation import schedule
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import LossSum, State
 
@@ -161,13 +162,13 @@ def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_schedule_rises_and_falls_to_zero() -> None:
-    rates = [_schedule(step, 1000, 100) for step in range(1001)]
+    rates = [schedule(options(warmup_steps=100), step, 1000) for step in range(1001)]
     assert rates[0] < 0.02
     assert max(rates) == pytest.approx(0.9, abs=0.02)
     assert rates[-1] == 0
     assert rates.index(max(rates)) in (99, 100, 101)
-    assert _schedule(50, 0, 100) == pytest.approx(51 / 101)
-    assert _schedule(1, 10, 100) > 0.4  # the warm-up of a short training is short
+    assert schedule(options(warmup_steps=100), 50, 0) == pytest.approx(51 / 101)
+    assert schedule(options(warmup_steps=100), 1, 10) > 0.4  # the warm-up of a short training is short
 
 
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path: Path) -> None:

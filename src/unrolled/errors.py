@@ -5,6 +5,7 @@ UnrolledError                  exit code 1
 |- ConfigError                 3   an option, a preset, a config file
 |- FolderError                 3   a run or model folder that is damaged, foreign or in the way
 |- PartialFailure              4   some inputs of many failed, the others were answered
+|- RankError                   1   another process of the same training has ended
 '- MissingExtra                1   an optional package that is not installed
 ShapeError (also a ValueError)     a tensor whose axes do not fit
 """
@@ -20,6 +21,7 @@ __all__ = [
     "FolderError",
     "MissingExtra",
     "PartialFailure",
+    "RankError",
     "ShapeError",
     "UnrolledError",
     "nearest",
@@ -55,6 +57,10 @@ class PartialFailure(UnrolledError):
     """Some of many inputs failed; the others were answered."""
 
     exit_code = 4
+
+
+class RankError(UnrolledError):
+    """Another process of the same training has ended, so that this one cannot go on."""
 
 
 class MissingExtra(UnrolledError):

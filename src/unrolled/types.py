@@ -136,11 +136,15 @@ class Stepper(Protocol):
 
 
 class LossSum(NamedTuple):
-    """loss: summed over the batch, in nats; n_tokens: what it was summed over; state: to carry into the next batch."""
+    """loss: summed over the batch, in nats; n_tokens: what it was summed over; state: to carry into the next batch.
+
+    penalty: what is added to the mean loss for training and not counted as loss.
+    """
 
     loss: Tensor
     n_tokens: int
     state: State | None = None
+    penalty: Tensor | None = None
 
 
 class Task(Protocol):
@@ -156,7 +160,7 @@ class Task(Protocol):
         ...
 
     def batch(self, epoch: int, k: int) -> Any:
-        """Batch k of an epoch: a pure function of (seed, epoch, k)."""
+        """Batch k of an epoch: a pure function of (seed, epoch, k). Its `shard(rank, size)` is every size-th row of it."""
         ...
 
     def evaluate(self, model: nn.Module) -> dict[str, float]:

@@ -44,6 +44,11 @@ class TextBatch:
         """Targets that count."""
         return self.targets.numel() if self.lengths is None else int(self.lengths.sum())
 
+    def shard(self, rank: int, size: int) -> TextBatch:
+        """Rows rank, rank + size, ...: what one of `size` processes reads; may be none."""
+        lengths = None if self.lengths is None else self.lengths[rank::size]
+        return TextBatch(self.inputs[rank::size], self.targets[rank::size], self.fresh[rank::size], lengths)
+
 
 class Columns:
     """A stream of ids (N,) in `batch_size` columns and windows of `window` steps.

@@ -112,6 +112,11 @@ def unroll(
         x, layers = x.flip(0) if reverse else x, map_state(lambda s: s.unsqueeze(1), state)
         outputs, final = torch_layers(cell, x, layers, [w], n_layers=1, dropout=0.0, training=torch.is_grad_enabled())
         return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
+    if torch.is_autocast_enabled(x.device.type):  # our loop computes in the precision of its weights
+        with torch.autocast(x.device.type, enabled=False):
+            precise = w.weight_hh.dtype
+            state = map_state(lambda s: s.to(precise), state)
+            return unroll(cell, x.to(precise), state, w, layout=layout, reverse=reverse)
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
     if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from unrolled.config import Section
@@ -20,13 +22,29 @@ class TrainingOptions(Section):
         32, ge=1, le=100_000, description="Columns (or sentences of one window each) trained side by side."
     )
     window: int = Field(128, ge=1, le=1_000_000, description="Time steps through which gradients flow back.")
+    accumulate: int = Field(1, ge=1, le=100_000, description="Batches whose gradients make one step.")
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="How weights move.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Peak of the learning rate.")
     warmup_steps: int = Field(100, ge=0, le=10**9, description="Steps over which the learning rate rises to its peak.")
-    weight_decay: float = Field(0.01, ge=0, le=100, description="AdamW's decay of matrices.")
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear", description="How the learning rate falls: to zero at the end, never, or when validation stagnates."
+    )
+    plateau_factor: float = Field(0.5, gt=0, lt=1, description="What a stagnation multiplies the learning rate by.")
+    plateau_patience: int = Field(2, ge=1, le=10**9, description="Validations without a better one that are a stagnation.")
+    average_after: int = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="Average the weights once validation is worse than the best of those this many before (NT-ASGD: 5, "
+        "with sgd, constant, rate 30, clip .25); 0: never.",
+    )
+    weight_decay: float = Field(0.01, ge=0, le=100, description="Decay of matrices.")
     clip: float = Field(1.0, gt=0, le=1e9, description="Largest norm of the gradient.")
     evaluations: int = Field(25, ge=1, le=100_000, description="Validations during training, evenly spread.")
     patience: int = Field(8, ge=1, le=10**9, description="Stop after this many validations without a better one.")
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the network.")
+    deterministic: bool = Field(False, description="Refuse operations whose result may differ between two runs.")
     threads: int = Field(
         0, ge=0, le=256, description="Threads for arithmetic; 0 takes what torch takes: all cores, or OMP_NUM_THREADS."
     )

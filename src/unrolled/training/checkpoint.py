@@ -1,8 +1,8 @@
 """A training frozen between two steps: everything that decides what comes next, in one safetensors file.
 
-    model.*        weights (a tied weight once) and buffers      state.*   the carried hidden state
-    optimiser.i.*  moments of parameter i                        random    torch's random generator
-    metadata       JSON: counters, best validation, the optimiser's groups
+    model.*        weights (a tied weight once) and buffers      state.*    the carried hidden state, all columns
+    optimiser.i.*  moments of parameter i                        random.r   torch's random generator in rank r
+    mean.i         averaged weights of parameter i               metadata   JSON: counters, best, the optimiser's groups
 
 Tensors and JSON only: opening a checkpoint made by someone else runs nothing.
 """
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors.torch
 import torch
@@ -22,21 +23,39 @@ from torch import Tensor, nn
 from unrolled.errors import FolderError
 from unrolled.folders import write_bytes
 from unrolled.training.weights import fill, unique_tensors
-from unrolled.types import State, named_state, state_name, state_tensors
+from unrolled.types import State, map_state, named_state, state_like, state_name, state_tensors
 
-__all__ = ["FILE", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FILE", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 FILE = "training.safetensors"
 
 
+class Checkpoint(NamedTuple):
+    """What is not filled in where it belongs. same_ranks: every process goes on with the random numbers it had."""
+
+    record: dict[str, Any]
+    state: State | None
+    mean: list[Tensor]
+    same_ranks: bool
+
+
 def write_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, *, state: State | None, record: dict[str, Any]
+    folder: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    *,
+    states: Sequence[State | None],
+    random: Sequence[Tensor],
+    mean: Sequence[Tensor] = (),
+    record: dict[str, Any],
 ) -> None:
-    """Write FILE into the folder; `record` is whatever JSON the loop wants back."""
+    """Write FILE into the folder. states, random: of every rank; mean: averaged weights; record: JSON of the loop's."""
     moments = optimiser.state_dict()
     tensors = {f"model.{name}": tensor for name, tensor in unique_tensors(model).items()}
     tensors |= {f"optimiser.{i}.{name}": t for i, entry in moments["state"].items() for name, t in entry.items()}
-    tensors["random"] = torch.get_rng_state()
+    tensors |= {f"random.{rank}": state for rank, state in enumerate(random)}
+    tensors |= {f"mean.{i}": t for i, t in enumerate(mean)}
+    state = _whole(states)
     if state is not None:
         tensors |= {f"state.{i}": t for i, t in enumerate(state_tensors(state))}
     extra = {"groups": moments["param_groups"], "state": None if state is None else state_name(state)}
@@ -45,9 +64,9 @@ def write_checkpoint(
 
 
 def read_checkpoint(
-    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer
-) -> tuple[State | None, dict[str, Any]]:
-    """Fill model, optimiser and torch's random generator; return the carried state and the record."""
+    folder: Path, model: nn.Module, optimiser: torch.optim.Optimizer, rank: int = 0, size: int = 1
+) -> Checkpoint:
+    """Fill model, optimiser and torch's random generator; return the rest, of the state this rank's rows."""
     path = folder / FILE
     try:
         with safe_open(path, "pt") as file:
@@ -64,12 +83,31 @@ def read_checkpoint(
             moments[int(i)][rest] = tensor
         fill(model, parts["model"], path)
         optimiser.load_state_dict({"state": dict(moments), "param_groups": extra["groups"]})
-        state = (
-            None if extra["state"] is None else named_state(extra["state"], [t for _, t in sorted(parts["state"].items())])
-        )
-        torch.set_rng_state(parts["random"][""])
+        state = None if extra["state"] is None else named_state(extra["state"], _numbered(parts["state"]))
+        same_ranks = len(parts["random"]) == size
+        if same_ranks:
+            torch.set_rng_state(parts["random"][str(rank)])
     except FileNotFoundError:
         raise FolderError(f"{folder}: holds no {FILE}: there is nothing to resume from.") from None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FolderError(f"{path}: is damaged ({error}). Train anew, or continue from a copy of the folder.") from None
-    return state, record
+    own = None if state is None else map_state(lambda s: s[rank::size].contiguous(), state)
+    return Checkpoint(record, own, _numbered(parts["mean"]), same_ranks)
+
+
+def _numbered(tensors: dict[str, Tensor]) -> list[Tensor]:
+    return [tensors[str(i)] for i in range(len(tensors))]
+
+
+def _whole(states: Sequence[State | None]) -> State | None:
+    """The state of all columns, of which rank r holds columns r, r + size, ..."""
+    held = [state_tensors(state) for state in states if state is not None]
+    if states[0] is None:
+        return None
+    wholes = []
+    for parts in zip(*held, strict=True):
+        whole = parts[0].new_empty((sum(map(len, parts)), *parts[0].shape[1:]))
+        for rank, part in enumerate(parts):
+            whole[rank :: len(parts)] = part
+        wholes.append(whole)
+    return state_like(states[0], wholes)

@@ -5,28 +5,32 @@
 
 The order of the data is a function of (seed, epoch, batch); `minutes` becomes a number of steps as soon as the speed is
 known, so that the schedule depends on steps only. `best/` and `last/` are always whole, and `last/` holds a checkpoint: a
-training that is killed at any moment and resumed ends with the weights, bit for bit, of one that was not.
+training that is killed at any moment and resumed ends with the weights, bit for bit, of one that was not. With several
+`Ranks` every process runs this loop on its rows of each batch, and all of them take the same steps.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UnrolledError
+from unrolled.errors import ConfigError, UnrolledError
 from unrolled.folders import latest, new_folder
+from unrolled.options.training import TrainingOptions
 from unrolled.training.checkpoint import read_checkpoint, write_checkpoint
+from unrolled.training.interrupt import interruptible
+from unrolled.training.optimisation import Average, clip_and_scale, make_optimiser, no_longer_improves, schedule
+from unrolled.training.parallel import Ranks
 from unrolled.types import State, Task, map_state
 
 __all__ = ["Evaluated", "Finished", "Step", "fit"]
@@ -37,31 +41,6 @@ _CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
 _SAVE_SECONDS = 30.0
 #: Largest part of the time budget spent on validations; there are fewer of them where they take long.
 _VALIDATION = 0.2
-
-
-class _Options(Protocol):
-    """What the loop reads of `unrolled.options.training.TrainingOptions`, where each is described."""
-
-    @property
-    def minutes(self) -> float: ...
-    @property
-    def epochs(self) -> float: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def evaluations(self) -> int: ...
-    @property
-    def patience(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def threads(self) -> int: ...
 
 
 class Step(NamedTuple):
@@ -102,9 +81,12 @@ class _Counters:
     evaluation_seconds: float = 0.0
     evaluations: int = 1
     rate: float = 0.0
+    rate_factor: float = 1.0
+    averaged: int = 0
     seconds: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
     row: dict[str, Any] = field(default_factory=dict)
+    history: list[float] = field(default_factory=list)
     since_best: int = 0
     metrics_bytes: int = 0
     threads: int = 0
@@ -115,14 +97,24 @@ class _Run(_Counters):
     """Everything that changes while training."""
 
     task: Task = field(kw_only=True)
-    options: _Options = field(kw_only=True)
+    options: TrainingOptions = field(kw_only=True)
     folder: Path = field(kw_only=True)
+    ranks: Ranks = field(kw_only=True)
     model: nn.Module = field(kw_only=True)
     optimiser: torch.optim.Optimizer = field(kw_only=True)
+    average: Average | None = None
     clock: float = field(default_factory=lambda: time.perf_counter())
     saved: float = 0.0
     saving: float = 0.0
     state: State | None = None
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    stop: bool = False
+    save: bool = False
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in one pass over the data."""
+        return self.task.batches_per_epoch / self.options.accumulate
 
     def tick(self) -> float:
         """Seconds of training so far, those before an interruption included."""
@@ -130,33 +122,50 @@ class _Run(_Counters):
         self.seconds, self.clock = self.seconds + now - self.clock, now
         return self.seconds
 
+    def mean_weights(self) -> Any:
+        """The context in which the model is validated and saved: with its averaged weights, if there are any."""
+        return self.average.in_place() if self.average and self.average.n else nullcontext()
 
-def fit(task: Task, options: _Options, folder: Path, *, resume: bool = False) -> Iterator[Step | Evaluated | Finished]:
+
+def fit(
+    task: Task, options: TrainingOptions, folder: Path, *, resume: bool = False, ranks: Ranks | None = None
+) -> Iterator[Step | Evaluated | Finished]:
     """Train a fresh model of the task into `folder`, or continue from the checkpoint there.
 
     Ctrl-C and SIGTERM finish the step, save and validate; a second Ctrl-C stops at once.
     """
     torch.set_num_threads(options.threads or torch.get_num_threads())
+    torch.use_deterministic_algorithms(options.deterministic)
     torch.manual_seed(options.seed)
     model = task.build()
-    run = _Run(task=task, options=options, folder=folder, model=model, optimiser=_optimiser(model, options))
+    run = _Run(
+        task=task,
+        options=options,
+        folder=folder,
+        ranks=ranks or Ranks(),
+        model=model,
+        optimiser=make_optimiser(model, options),
+        average=Average(model) if options.average_after else None,
+    )
+    _check_precision(options)
     if resume:
         _restore(run)
     else:
         run.threads = torch.get_num_threads()
+        run.ranks.seed(options.seed)
         yield _evaluate(run)
         run.evaluation_seconds = run.seconds
         _save(run)
-    with _interruptible() as interrupted:
+    with interruptible() as run.interrupted:
         reason, due = _ended(run), False
         while not reason:
             yield _update(run)
             planned, due = _plan(run), _due(run)
             if due:
                 yield _evaluate(run)
-            if due or planned or run.tick() - run.saved > max(_SAVE_SECONDS, 50 * run.saving):
+            if due or planned or run.save:
                 _save(run)
-            reason = _ended(run) or ("interrupted" if interrupted.is_set() else "")
+            reason = _ended(run) or ("interrupted" if run.stop else "")
         if reason == "interrupted" and not due:
             _save(run)  # before the validation: a resumed run is to be as if there had been none
             yield _evaluate(run)
@@ -170,89 +179,129 @@ def _ended(run: _Run) -> str:
     return "budget" if run.total and run.step >= run.total else ""
 
 
+def _check_precision(options: TrainingOptions) -> None:
+    """ConfigError where the processor has no bfloat16: there torch's LSTM fails, and its products are slow."""
+    if options.precision == "bfloat16":
+        try:
+            with torch.autocast("cpu", torch.bfloat16):
+                nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
+        except RuntimeError:
+            raise ConfigError("this processor has no bfloat16 arithmetic. Use -s precision=float32") from None
+
+
 def _save(run: _Run) -> None:
     """Write last/: the model as it is now, and all that is needed to go on from here."""
     before = time.perf_counter()
-    with new_folder(run.folder / "last") as folder:
-        run.task.save(run.model, folder, run.row)
-        record = {f.name: getattr(run, f.name) for f in fields(_Counters)}
-        write_checkpoint(folder, run.model, run.optimiser, state=run.state, record=record)
+    states, random = run.ranks.gather(run.state), run.ranks.gather(torch.get_rng_state())
+    if run.ranks.first:
+        run.averaged = run.average.n if run.average else 0
+        with new_folder(run.folder / "last") as folder:
+            with run.mean_weights():
+                run.task.save(run.model, folder, run.row)
+            record = {f.name: getattr(run, f.name) for f in fields(_Counters)}
+            mean = run.average.mean if run.average and run.average.n else []
+            write_checkpoint(folder, run.model, run.optimiser, states=states, random=random, mean=mean, record=record)
     run.saved, run.saving = run.tick(), time.perf_counter() - before
 
 
 def _restore(run: _Run) -> None:
     """Continue from last/: as if the training had never stopped."""
-    run.state, record = read_checkpoint(latest(run.folder / "last"), run.model, run.optimiser)
+    found = read_checkpoint(latest(run.folder / "last"), run.model, run.optimiser, run.ranks.rank, run.ranks.size)
     for f in fields(_Counters):
-        setattr(run, f.name, record[f.name])
+        setattr(run, f.name, found.record[f.name])
+    run.state = found.state
+    if run.average:
+        run.average.n = run.averaged
+        for mean, stored in zip(run.average.mean, found.mean, strict=False):
+            mean.copy_(stored)
+    if not found.same_ranks:
+        run.ranks.seed(run.options.seed, run.step)
     torch.set_num_threads(run.threads)
-    with (run.folder / "metrics.jsonl").open("r+b") as file:
-        file.truncate(run.metrics_bytes)
+    if run.ranks.first:
+        with (run.folder / "metrics.jsonl").open("r+b") as file:
+            file.truncate(run.metrics_bytes)
     run.clock, run.saved = time.perf_counter(), run.seconds
 
 
-def _optimiser(model: nn.Module, options: _Options) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() != 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.99))
-
-
 def _update(run: _Run) -> Step:
-    """One step of optimisation."""
-    model, options = run.model, run.options
-    epoch, k = divmod(run.step, run.task.batches_per_epoch)
-    batch = run.task.batch(epoch, k)
-    model.train()
-    loss = model.loss(batch, run.state)  # type: ignore[operator]
-    mean = loss.loss / loss.n_tokens
-    if not math.isfinite(mean.item()):
-        raise UnrolledError(
-            f"The loss became {mean.item()} at step {run.step} (epoch {epoch}, batch {k}). The learning rate may be too "
-            f"high: try -s learning_rate={options.learning_rate / 3:.2g}. The last good model is in {run.folder / 'last'}."
-        )
+    """One step of optimisation: gradients of loss sums, of all batches and ranks, over the number of their tokens."""
     run.optimiser.zero_grad()
-    mean.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), options.clip)
-    run.rate = options.learning_rate * _schedule(run.step, run.total, options.warmup_steps)
+    loss, n_tokens = _backward(run)
+    parameters = [p for group in run.optimiser.param_groups for p in group["params"]]
+    gradients = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    save = run.tick() - run.saved > max(_SAVE_SECONDS, 50 * run.saving)
+    wishes = [float(run.interrupted.is_set()), float(save and run.ranks.first)]
+    loss, tokens, stop, save = run.ranks.sum(gradients, [loss, n_tokens, *wishes])
+    run.stop, run.save, n_tokens = stop > 0, save > 0, int(tokens)
+    for p, gradient in zip(parameters, gradients, strict=True):
+        p.grad = gradient
+    norm = clip_and_scale(gradients, 1 / n_tokens, run.options.clip)
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        _diverged(run, loss / n_tokens, norm)
+    run.rate = run.options.learning_rate * run.rate_factor * schedule(run.options, run.step, run.total)
     for group in run.optimiser.param_groups:
         group["lr"] = run.rate
     run.optimiser.step()
-    run.state = None if loss.state is None else map_state(Tensor.detach, loss.state)
+    if run.average and run.average.n:
+        run.average.add()
     run.step += 1
-    run.tokens += loss.n_tokens
-    run.window_loss += float(loss.loss.detach())
-    run.window_tokens += loss.n_tokens
+    run.tokens += n_tokens
+    run.window_loss += loss
+    run.window_tokens += n_tokens
     speed = run.tokens / max(run.tick(), 1e-9)
-    passes = run.step / run.task.batches_per_epoch
-    return Step(run.step, run.total, passes, mean.item(), speed, run.seconds)
+    return Step(run.step, run.total, run.step / run.steps_per_epoch, loss / n_tokens, speed, run.seconds)
 
 
-def _schedule(step: int, total: int, warmup_steps: int) -> float:
-    """Factor of the learning rate: a linear rise over the warm-up, then a straight line down to zero at `total`."""
-    warmup_steps = min(warmup_steps, total // 10) if total else warmup_steps
-    rise = min(1.0, (step + 1) / (warmup_steps + 1))
-    return rise * (1 - step / total) if total else rise
+def _backward(run: _Run) -> tuple[float, int]:
+    """Add up the gradients of this rank's rows of the batches of a step; their loss sum and number of tokens."""
+    run.model.train()
+    total, n_tokens = 0.0, 0
+    for i in range(run.options.accumulate):
+        epoch, k = divmod(run.step * run.options.accumulate + i, run.task.batches_per_epoch)
+        batch = run.task.batch(epoch, k)
+        if run.ranks.size > 1:
+            batch = batch.shard(run.ranks.rank, run.ranks.size)
+        with torch.autocast("cpu", torch.bfloat16, enabled=run.options.precision == "bfloat16"):
+            found = run.model.loss(batch, run.state)  # type: ignore[operator]
+        (found.loss if found.penalty is None else found.loss + found.n_tokens * found.penalty).backward()
+        run.state = None if found.state is None else map_state(Tensor.detach, found.state)
+        total, n_tokens = total + float(found.loss.detach()), n_tokens + found.n_tokens
+    return total, n_tokens
+
+
+def _diverged(run: _Run, loss: float, norm: float) -> None:
+    """End the training, in all processes, over a loss or a gradient that is no number."""
+    epoch, k = divmod(run.step * run.options.accumulate, run.task.batches_per_epoch)
+    what = f"The loss became {loss}" if not math.isfinite(loss) else f"The gradient's norm became {norm}"
+    run.ranks.fail(
+        UnrolledError(
+            f"{what} at step {run.step} (epoch {epoch}, batch {k}). The learning rate may be too high: try "
+            f"-s learning_rate={run.options.learning_rate / 3:.2g}. The last good model is in {run.folder / 'last'}."
+        )
+    )
 
 
 def _plan(run: _Run) -> bool:
     """Turn the minutes into steps, once enough have been timed; True at the step at which it was done."""
     if run.total:
         return False
+    run.total, run.evaluations = run.ranks.share(lambda: _affordable(run))
+    return run.total > 0
+
+
+def _affordable(run: _Run) -> tuple[int, int]:
+    """Steps and validations that the budget allows; no steps while it is not known."""
     budget = run.options.minutes * 60
-    most = max(1, math.ceil(run.options.epochs * run.task.batches_per_epoch))
+    most = max(1, math.ceil(run.options.epochs * run.steps_per_epoch))
     spent = run.seconds - run.evaluation_seconds
     short = most * spent < 0.5 * budget * run.step  # all epochs fit easily: nothing to measure
     if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
-        return False
+        return 0, run.evaluations
     left = budget - run.seconds
     affordable = int(_VALIDATION * left / max(run.evaluation_seconds, 1e-9))
-    run.evaluations = max(1, min(run.options.evaluations, affordable))
-    left -= run.evaluations * run.evaluation_seconds
-    run.total = max(run.step, min(most, run.step + int(left * run.step / spent)))
-    return True
+    evaluations = max(1, min(run.options.evaluations, affordable))
+    left -= evaluations * run.evaluation_seconds
+    return max(run.step, min(most, run.step + int(left * run.step / spent))), evaluations
 
 
 def _due(run: _Run) -> bool:
@@ -262,59 +311,51 @@ def _due(run: _Run) -> bool:
     return run.step * run.evaluations // run.total > (run.step - 1) * run.evaluations // run.total
 
 
-@torch.no_grad()
 def _evaluate(run: _Run) -> Evaluated:
-    """Validate, save best/ if it is the best so far, append a line to metrics.jsonl. Draws no random numbers."""
+    """Validate on rank 0, save best/ if it is the best so far, append a line to metrics.jsonl; react to the result."""
     random = torch.get_rng_state()
     run.model.eval()
-    metrics = run.task.evaluate(run.model)
-    watched = next(iter(metrics), None)  # nothing was held out: the latest is the best
-    best = watched is None or not run.best or metrics[watched] < run.best[watched]
+    found = run.ranks.share(lambda: _validated(run))
+    run.row, run.window_loss, run.window_tokens = found.row, 0.0, 0
+    run.since_best = 0 if found.best else run.since_best + 1
+    if found.best:
+        run.best = found.row
+    watched = next((key for key in found.row if key.startswith("valid_")), None)
+    if watched:
+        run.history.append(found.row[watched])
+    options = run.options
+    if options.schedule == "plateau" and run.since_best and run.since_best % options.plateau_patience == 0:
+        run.rate_factor *= options.plateau_factor
+    if run.average and not run.average.n and no_longer_improves(run.history, options.average_after):
+        run.average = Average(run.model)
+        run.average.add()
+    torch.set_rng_state(random)
     run.tick()
-    row: dict[str, Any] = {
-        "step": run.step,
-        "epoch": round(run.step / run.task.batches_per_epoch, 4),
-        "seconds": round(run.seconds, 2),
-        "train_loss": run.window_loss / run.window_tokens if run.window_tokens else None,
-        **metrics,
-        "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
-        "learning_rate": run.rate,
-    }
-    run.row, run.window_loss, run.window_tokens = row, 0.0, 0
-    run.since_best = 0 if best else run.since_best + 1
-    if best:
-        run.best = row
-        with new_folder(run.folder / "best") as folder:
-            run.task.save(run.model, folder, row)
-    preview = run.task.preview(run.model)
+    return found
+
+
+@torch.no_grad()
+def _validated(run: _Run) -> Evaluated:
+    """What rank 0 does of a validation: everything that is computed or written."""
+    with run.mean_weights():
+        metrics = run.task.evaluate(run.model)
+        watched = next(iter(metrics), None)  # nothing was held out: the latest is the best
+        best = watched is None or not run.best or metrics[watched] < run.best[watched]
+        run.tick()
+        row: dict[str, Any] = {
+            "step": run.step,
+            "epoch": round(run.step / run.steps_per_epoch, 4),
+            "seconds": round(run.seconds, 2),
+            "train_loss": run.window_loss / run.window_tokens if run.window_tokens else None,
+            **metrics,
+            "tokens_per_second": round(run.tokens / max(run.seconds, 1e-9), 1),
+            "learning_rate": run.rate,
+        }
+        if best:
+            with new_folder(run.folder / "best") as folder:
+                run.task.save(run.model, folder, row)
+        preview = run.task.preview(run.model)
     with (run.folder / "metrics.jsonl").open("ab") as file:
         file.write((json.dumps(row | {"preview": preview}) + "\n").encode())
         run.metrics_bytes = file.tell()
-    torch.set_rng_state(random)
-    run.tick()
     return Evaluated(row, best, preview)
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Within this context the first Ctrl-C or SIGTERM sets the event; the second one interrupts as usual."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def first(*_: Any) -> None:
-        event.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, first)
-    try:
-        yield event
-    finally:
-        restore()

@@ -1,0 +1,98 @@
+"""How weights move: the optimiser, the learning rate over the steps, averaged weights.
+
+Averages: the mean of the weights of all steps since it began (Polyak and Juditsky 1992), begun once validation stops
+improving: NT-ASGD of Merity et al. 2018, arXiv:1708.02182, algorithm 1, with any optimiser.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.options.training import TrainingOptions
+
+__all__ = ["OPTIMISERS", "SCHEDULES", "Average", "clip_and_scale", "make_optimiser", "no_longer_improves", "schedule"]
+
+
+def _adamw(groups: list[dict[str, object]], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))
+
+
+def _sgd(groups: list[dict[str, object]], rate: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=rate)
+
+
+OPTIMISERS = {"adamw": _adamw, "sgd": _sgd}
+
+
+def make_optimiser(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """The optimiser of the options; only matrices decay."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": options.weight_decay},
+        {"params": [p for p in parameters if p.dim() != 2], "weight_decay": 0.0},
+    ]
+    return OPTIMISERS[options.optimiser](groups, options.learning_rate)
+
+
+#: Factor of the learning rate when `part` of the steps is done, 0 <= part <= 1. `plateau` falls with the validations.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "linear": lambda part: 1 - part,
+    "cosine": lambda part: (1 + math.cos(math.pi * part)) / 2,
+    "constant": lambda _: 1.0,
+    "plateau": lambda _: 1.0,
+}
+
+
+def schedule(options: TrainingOptions, step: int, total: int) -> float:
+    """Factor of the learning rate at a step; a linear rise first. total: 0 while it is not known."""
+    warmup = min(options.warmup_steps, total // 10) if total else options.warmup_steps
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    return rise * SCHEDULES[options.schedule](step / total) if total else rise
+
+
+def clip_and_scale(gradients: Sequence[Tensor], scale: float, largest: float) -> float:
+    """Multiply all gradients by `scale`, then shorten them so that their norm together is at most `largest`.
+
+    Returns the norm before it was shortened.
+    """
+    norm = scale * float(nn.utils.get_total_norm(gradients))
+    torch._foreach_mul_(list(gradients), scale * min(1.0, largest / (norm + 1e-6)))
+    return norm
+
+
+def no_longer_improves(history: Sequence[float], patience: int) -> bool:
+    """Whether the newest validation is worse than the best of those more than `patience` validations ago."""
+    return len(history) > patience and history[-1] > min(history[:-patience])
+
+
+class Average:
+    """The running mean of a model's parameters. `n`: steps it is the mean of."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.mean = [p.detach().clone() for p in self.parameters]
+        self.n = 0
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Take in the weights as they are now."""
+        self.n += 1
+        torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], 1 / self.n)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within this context the model has the mean weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for parameter, mean in zip(self.parameters, self.mean, strict=True):
+            parameter.data, mean.data = mean.data, parameter.data
