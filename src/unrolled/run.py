@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
-from unrolled.errors import ConfigError, unknown_name
+from unrolled.errors import ConfigError, DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
@@ -20,11 +22,13 @@ from unrolled.pictures.report import report_page
 from unrolled.record import read_record, recorded_documents, recorded_options, write_record
 from unrolled.tasks.language_model import NAME, LanguageModelTask, TrainedLanguageModel
 from unrolled.tasks.text_codec import TextCodec
-from unrolled.training.loop import Evaluated, Finished, Step, fit
+from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.training.parallel import Ranks, joined, speaks
 
 __all__ = [
     "language_model_options",
     "read_training_texts",
+    "restarted",
     "resume",
     "resume_language_model",
     "train",
@@ -70,7 +74,8 @@ def read_training_texts(
 
     `choose` is `language_model_options` with all but the documents given.
     """
-    check_run(Path(out), overwrite=overwrite)
+    if speaks():
+        check_run(Path(out), overwrite=overwrite)
     encoding = choose().data.encoding
     documents = read_documents(sources, encoding)
     held_out = read_documents(valid, encoding) if valid else None
@@ -84,27 +89,25 @@ def train_language_model(
     *,
     valid: Sequence[Document] | None = None,
     overwrite: bool = False,
-) -> Iterator[LanguageModelTask | Step | Evaluated | Finished]:
+) -> Iterator[LanguageModelTask | Event]:
     """Train on the documents into the run folder `out`, yielding what happens.
 
     The first item is the task, with the data prepared; then come the events of `training.loop.fit`.
     """
     folder = Path(out)
-    task = LanguageModelTask(options, documents, valid)
-    prepare_run(folder, overwrite=overwrite)
-    with run_lock(folder):
-        try:
-            write_text(folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}")
-            write_record(folder, NAME, options, {"train": documents, "valid": valid})
+    with joined() as ranks:
+        task = _same_task(ranks, lambda codec: LanguageModelTask(options, documents, valid, codec=codec))
+        with _new_run(folder, ranks, overwrite=overwrite):
+            if ranks.first:
+                write_text(
+                    folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}"
+                )
+                write_record(folder, NAME, options, {"train": documents, "valid": valid})
             yield task
-            yield from _follow(task, options, folder, resume=False)
-        finally:
-            settle_run(folder)
+            yield from _follow(task, options, folder, ranks, resume=False)
 
 
-def resume_language_model(
-    out: str | Path, *, allow_changes: bool = False
-) -> Iterator[LanguageModelTask | Step | Evaluated | Finished]:
+def resume_language_model(out: str | Path, *, allow_changes: bool = False) -> Iterator[LanguageModelTask | Event]:
     """Go on with the training in the run folder `out`, as if it had never stopped; yields what `train_language_model` does.
 
     FolderError, ConfigError or DataError if version, options or data are not those it began with, unless
@@ -112,30 +115,65 @@ def resume_language_model(
     """
     folder = Path(out)
     record = read_record(folder)
-    with run_lock(folder):
+    with joined() as ranks, run_lock(folder) if ranks.first else nullcontext():
         options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
         texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
-        begun = latest(folder / "last").exists()  # killed before the first checkpoint: begin once more
-        codec = TextCodec.load(folder / "last") if begun else None
-        if not begun:
+        begun = ranks.share(lambda: latest(folder / "last").exists())  # killed before the first checkpoint: begin anew
+        stored = TextCodec.load(folder / "last") if begun else None
+        if ranks.first and not begun:
             write_text(folder / "metrics.jsonl", "")
-        task = LanguageModelTask(options, texts["train"] or [], texts["valid"], codec=codec)
+        train, valid = texts["train"] or [], texts["valid"]
+        task = _same_task(ranks, lambda codec: LanguageModelTask(options, train, valid, codec=codec or stored))
         yield task
-        yield from _follow(task, options, folder, resume=begun)
+        yield from _follow(task, options, folder, ranks, resume=begun)
+
+
+def _same_task(ranks: Ranks, build: Callable[[TextCodec | None], LanguageModelTask]) -> LanguageModelTask:
+    """The task with one tokenizer and vocabulary in all processes. DataError if they do not read the same text."""
+    if ranks.first:
+        task = build(None)
+        ranks.share(lambda: task.codec)
+    else:
+        task = build(ranks.share(lambda: None))
+    sizes = ranks.gather((task.train_tokens, task.valid_tokens))
+    if len(set(sizes)) > 1:
+        other = next(rank for rank, size in enumerate(sizes) if size != sizes[0])
+        found = f"{sizes[other]} tokens to train on and to validate on in process {other}, {sizes[0]} in process 0"
+        ranks.fail(DataError(f"the processes of this training read different texts: {found}. Give each the same files."))
+    return task
+
+
+@contextmanager
+def _new_run(folder: Path, ranks: Ranks, *, overwrite: bool) -> Iterator[None]:
+    """The run folder, made and held by rank 0."""
+    if not ranks.first:
+        yield
+        return
+    prepare_run(folder, overwrite=overwrite)
+    with run_lock(folder):
+        try:
+            yield
+        finally:
+            settle_run(folder)
 
 
 def _follow(
-    task: LanguageModelTask, options: LanguageModelOptions, folder: Path, *, resume: bool
-) -> Iterator[Step | Evaluated | Finished]:
-    """The events of the loop; at each validation the report is written anew."""
-    for event in fit(task, options.training, folder, resume=resume):
-        if isinstance(event, Evaluated):
+    task: LanguageModelTask, options: LanguageModelOptions, folder: Path, ranks: Ranks, *, resume: bool
+) -> Iterator[Event]:
+    """The events of the loop; at each validation rank 0 writes the report anew."""
+    for event in fit(task, options.training, folder, resume=resume, ranks=ranks):
+        if ranks.first and isinstance(event, Evaluated):
             write_text(folder / "report.html", report_page(folder.name, _rows(folder), to_toml(options)))
-        if isinstance(event, Finished):
+        if ranks.first and isinstance(event, Finished):
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):
                 importlib.import_module("unrolled.pictures.png").curves(_rows(folder), folder / "curves.png")
         yield event
+
+
+def restarted(out: str | Path) -> bool:
+    """Whether torchrun has started this training once more after a failure, and there is something to go on from."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (Path(out) / "run.json").exists()
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:

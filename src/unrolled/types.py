@@ -163,8 +163,8 @@ class Task(Protocol):
         """Batch k of an epoch: a pure function of (seed, epoch, k). Its `shard(rank, size)` is every size-th row of it."""
         ...
 
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        """Validation metrics; the first entry is the one to minimise. Empty where nothing was held out."""
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        """Validation metrics; the first is a number to minimise. Empty where nothing was held out."""
         ...
 
     def preview(self, model: nn.Module) -> str:

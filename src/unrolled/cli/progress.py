@@ -67,7 +67,9 @@ def validation(row: dict[str, Any]) -> str:
     """The figures of a validation, or nothing where no text was held out."""
     if "valid_loss" not in row:
         return ""
-    return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {row['valid_perplexity']:.2f}"
+    perplexity = row["valid_perplexity"]
+    shown = "beyond all numbers" if perplexity is None else f"{perplexity:.2f}"
+    return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {shown}"
 
 
 def _write(text: str) -> None:

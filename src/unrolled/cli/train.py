@@ -76,8 +76,12 @@ def language_model(
 
     unrolled train language-model ptb.train.txt --valid ptb.valid.txt --tokens whitespace --out runs/ptb
     """
-    from unrolled.run import language_model_options, read_training_texts
+    from unrolled.run import language_model_options, read_training_texts, restarted, resume_language_model
+    from unrolled.training.parallel import speaks
 
+    if restarted(out):
+        follow(resume_language_model(out), out, quiet=quiet)
+        return
     file = read_toml(config) if config else None
     choose = partial(language_model_options, preset=preset, file=file, flags=given, settings=settings or ())
     if print_config:
@@ -85,7 +89,7 @@ def language_model(
         return
     options, documents, held_out = read_training_texts(choose, files, valid, out, overwrite=overwrite)
     best = run_training(options, documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
-    if as_json:
+    if as_json and speaks():
         print(json.dumps(best))
 
 
@@ -107,10 +111,12 @@ def run_training(
 def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str, Any]:
     """Show the events of a training; return the best validation."""
     from unrolled.tasks.language_model import LanguageModelTask
-    from unrolled.training.loop import Evaluated, Finished, Step
+    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+    from unrolled.training.parallel import speaks
 
     best: dict[str, Any] = {}
     reason = ""
+    quiet = quiet or not speaks()
     with Progress(quiet=quiet) as progress:
         for event in events:
             match event:
@@ -120,6 +126,8 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str
                         f"validate on; {len(event.codec.vocabulary):,} symbols; "
                         f"up to {event.options.training.minutes:g} minutes"
                     )
+                case Resumed() if not quiet:
+                    say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
                 case Step():
                     progress.step(event)
                 case Evaluated():

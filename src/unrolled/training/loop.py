@@ -33,7 +33,7 @@ from unrolled.training.optimisation import Average, clip_and_scale, make_optimis
 from unrolled.training.parallel import Ranks
 from unrolled.types import State, Task, map_state
 
-__all__ = ["Evaluated", "Finished", "Step", "fit"]
+__all__ = ["Evaluated", "Event", "Finished", "Resumed", "Step", "fit"]
 
 #: Part of the time budget spent on measuring the speed, and the most seconds for it.
 _CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
@@ -41,6 +41,13 @@ _CALIBRATION, _CALIBRATION_SECONDS = 0.05, 15.0
 _SAVE_SECONDS = 30.0
 #: Largest part of the time budget spent on validations; there are fewer of them where they take long.
 _VALIDATION = 0.2
+
+
+class Resumed(NamedTuple):
+    """The training goes on from this step. total: steps planned, 0 while the speed is being measured."""
+
+    step: int
+    total: int
 
 
 class Step(NamedTuple):
@@ -67,6 +74,9 @@ class Finished(NamedTuple):
 
     reason: str
     best: dict[str, Any]
+
+
+Event = Resumed | Step | Evaluated | Finished
 
 
 @dataclass
@@ -129,7 +139,7 @@ class _Run(_Counters):
 
 def fit(
     task: Task, options: TrainingOptions, folder: Path, *, resume: bool = False, ranks: Ranks | None = None
-) -> Iterator[Step | Evaluated | Finished]:
+) -> Iterator[Event]:
     """Train a fresh model of the task into `folder`, or continue from the checkpoint there.
 
     Ctrl-C and SIGTERM finish the step, save and validate; a second Ctrl-C stops at once.
@@ -150,6 +160,7 @@ def fit(
     _check_precision(options)
     if resume:
         _restore(run)
+        yield Resumed(run.step, run.total)
     else:
         run.threads = torch.get_num_threads()
         run.ranks.seed(options.seed)

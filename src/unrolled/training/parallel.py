@@ -5,7 +5,9 @@
     ...                          /   update everywhere; rank 0 validates and writes
 
 `torchrun` starts the processes (or anything else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT); without it there
-is one, and nothing here costs anything. gloo carries the numbers on CPUs, NCCL on GPUs.
+is one, and nothing here costs anything. gloo carries the numbers on CPUs, NCCL on GPUs. When torchrun restarts the processes
+of one machine after a failure, they find each other again; on several machines, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for
+that (pytorch issue 135712).
 """
 
 from __future__ import annotations
@@ -21,12 +23,17 @@ from torch import Tensor, distributed
 
 from unrolled.errors import RankError, UnrolledError
 
-__all__ = ["Ranks", "joined"]
+__all__ = ["Ranks", "joined", "speaks"]
 
 #: A process may prepare its data, or wait for rank 0's validation, as long as this.
 _PATIENCE = timedelta(hours=12)
 
 Value = TypeVar("Value")
+
+
+def speaks() -> bool:
+    """Whether this process is the one, of those started together, that writes files and messages."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Ranks:
@@ -106,7 +113,10 @@ def joined() -> Iterator[Ranks]:
         return
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     with _others():
-        distributed.init_process_group(backend, timeout=_PATIENCE)
+        store, rank, size = next(distributed.rendezvous("env://", timeout=_PATIENCE))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun's store keeps the addresses of processes that have ended
+            store = distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
     try:
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
     finally:
