@@ -74,11 +74,11 @@ def test_all_problems_are_collected_up_to_ten(tmp_path: Path) -> None:
 
 
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def deny(_: Path) -> bytes:
+    def deny(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "secret.txt").write_text("x")
-    monkeypatch.setattr(Path, "read_bytes", deny)
+    monkeypatch.setattr(Path, "open", deny)
     with pytest.raises(DataError, match="cannot be read"):
         read_documents([tmp_path / "secret.txt"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections import Counter
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import DataError
-from unrolled.features.batching import Columns, Sentences, read_windows
+from unrolled.features.batching import Columns, Sentences, _bounds, read_windows
 from unrolled.features.spelling import Spelling
 from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
 from unrolled.features.vocabulary import Vocabulary
@@ -192,9 +193,26 @@ def test_some_columns_start_anew() -> None:
     assert 0.03 < share < 0.05
 
 
+def ended(lines: list[np.ndarray]) -> np.ndarray:
+    """Lines one after another, each with its end, in bytes as a small vocabulary has them."""
+    return np.concatenate([np.append(line, 1) for line in lines]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "tokens"), [([3] * 7, 9), ([1, 1, 2, 2, 3, 50, 60], 9), ([4], 1), ([1, 2, 2, 3, 9], 10**9)]
+)
+def test_groups_are_as_large_as_they_may_be(lengths: list[int], tokens: int) -> None:
+    bounds = _bounds(np.array(lengths), tokens).tolist()
+    assert bounds[0] == 0
+    assert bounds[-1] == len(lengths)
+    for start, stop in itertools.pairwise(bounds):
+        assert (stop - start) * lengths[stop - 1] <= tokens or stop - start == 1
+        assert stop == len(lengths) or (stop + 1 - start) * lengths[stop] > tokens
+
+
 def test_sentences_stand_alone_and_every_one_is_read() -> None:
     lines = [np.arange(2, 2 + n, dtype=np.int32) for n in (3, 1, 8, 3, 2, 5)]
-    split = Sentences(lines, tokens=9, begin=50, end=1, seed=2)
+    split = Sentences(ended(lines), tokens=9, begin=50, end=1, seed=2)
     rows = []
     for k in range(len(split)):
         batch = split.batch(1, k)
@@ -210,11 +228,11 @@ def test_sentences_stand_alone_and_every_one_is_read() -> None:
             rows.append(targets[: length - 1])
     assert sorted(rows) == sorted(line.tolist() for line in lines)
     with pytest.raises(DataError, match="no lines"):
-        Sentences([], tokens=9, begin=50, end=1, seed=2)
+        Sentences(np.zeros(0, np.uint8), tokens=9, begin=50, end=1, seed=2)
 
 
 def test_long_lines_are_read_in_pieces_and_end_once() -> None:
-    split = Sentences([np.arange(2, 25, dtype=np.int32)], tokens=9, begin=50, end=1, seed=2, longest=10)
+    split = Sentences(ended([np.arange(2, 25)]), tokens=9, begin=50, end=1, seed=2, longest=10)
     batches = [split.batch(0, k) for k in range(len(split))]
     rows = [
         (i[:n], t[:n])

@@ -23,6 +23,7 @@ from unrolled.errors import FolderError
 __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
+    "cache_folder",
     "check_run",
     "latest",
     "model_folder",
@@ -176,6 +177,13 @@ def settle_run(path: Path) -> None:
 
 def _aside(path: Path) -> Path:
     return path.with_name(f".{path.name}.replaced")
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: UNROLLED_CACHE, or the user's cache folder."""
+    from platformdirs import user_cache_dir  # here, because --help needs this file and no cache
+
+    return Path(os.environ.get("UNROLLED_CACHE") or user_cache_dir("unrolled", appauthor=False))
 
 
 def model_folder(path: str | Path) -> Path:

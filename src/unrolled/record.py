@@ -5,7 +5,6 @@ Text that came from no file (standard input, a demo) is kept in inputs/ of the r
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +39,8 @@ def _note(folder: Path, name: str, document: Document) -> dict[str, str]:
     if path is None:
         path = f"inputs/{name}"
         (folder / "inputs").mkdir(exist_ok=True)
-        write_text(folder / path, document.text)
-    return {"name": document.name, "path": path, "sha256": _digest(document.text)}
+        write_text(folder / path, document.text)  # what came from no file is in memory
+    return {"name": document.name, "path": path, "sha256": document.facts().sha256}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -92,8 +91,8 @@ def recorded_documents(
         for entry in entries or ():
             own = not Path(entry["path"]).is_absolute()
             (document,) = read_documents([folder / entry["path"]], "utf-8" if own else encoding)
-            documents.append(Document(entry["name"], document.text, document.path))
-            if _digest(document.text) != entry["sha256"]:
+            documents.append(document.named(entry["name"]))
+            if document.facts().sha256 != entry["sha256"]:
                 problems.append(f"{document.path}: is not the text that the training in {folder} began with.")
         texts[part] = None if entries is None else documents
     if problems and not allow_changes:
@@ -107,7 +106,3 @@ def _versions() -> dict[str, str]:
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for section in tree.values() for key, value in section.items()}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

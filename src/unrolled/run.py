@@ -53,8 +53,8 @@ def language_model_options(
         raise unknown_name("preset", preset, PRESETS)
     tokens = resolve(LanguageModelOptions, file=file, flags=given).data.tokens
     if preset is None:
-        alphabet = set().union(*(document.text for document in documents)) if tokens == "char" else ()
-        preset = preset_for(tokens, len(alphabet))
+        alphabet = max((document.facts().alphabet for document in documents), default=0) if tokens == "char" else 0
+        preset = preset_for(tokens, alphabet)
     options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=given)
     for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
         if value not in known:

@@ -7,6 +7,8 @@
                                    g h i       j k l           <bos> (the zero vector) before the first
 
 `Sentences` reads lines of their own: <bos> a b c -> a b c <eos>, state reset at each, similar lengths together.
+
+Ids may lie in a file that is mapped into memory: only what a batch needs is read.
 """
 
 from __future__ import annotations
@@ -88,36 +90,58 @@ class Columns:
 
 
 class Sentences:
-    """Lines (lists of ids), each ended by `end`, in batches of about batch_size * window tokens.
+    """Lines of ids (N,), each ended by `end`, in batches of at most `tokens` targets, padding included.
 
     Of lines longer than `longest` every piece is read, each from the zero state: only the first begins with `begin`,
     only the last ends with `end`.
     """
 
-    def __init__(
-        self, lines: Sequence[np.ndarray], *, tokens: int, begin: int, end: int, seed: int, longest: int = 1000
-    ) -> None:
-        if not lines:
+    def __init__(self, ids: np.ndarray, *, tokens: int, begin: int, end: int, seed: int, longest: int = 1000) -> None:
+        stops = _positions(ids, end) + 1
+        if not len(stops):
             raise DataError("the training text has no lines that are not empty")
-        whole = [np.concatenate(([begin], line, [end])).astype(np.int64) for line in lines]
-        self.pieces = [line[at : at + longest + 1] for line in whole for at in range(0, len(line) - 1, longest)]
-        self.begin, self.seed = begin, seed
-        lengths = np.array([len(piece) - 1 for piece in self.pieces])
-        order = np.argsort(lengths, kind="stable")
-        self._groups: list[np.ndarray] = []
-        start = 0
-        for i in range(1, len(order) + 1):
-            if i == len(order) or (i + 1 - start) * lengths[order[i]] > tokens:
-                self._groups.append(order[start:i])
-                start = i
+        self.ids, self.begin, self.seed = ids, begin, seed
+        lengths = np.diff(stops, prepend=0)
+        pieces = -(-lengths // longest)  # of each line
+        which = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+        self._starts = np.repeat(stops - lengths, pieces) + which * longest
+        self._lengths = np.minimum(longest, np.repeat(stops, pieces) - self._starts)
+        self._first = which == 0
+        self._order = np.argsort(self._lengths, kind="stable")
+        self._bounds = _bounds(self._lengths[self._order], tokens)
+        self._shuffled: tuple[int, np.ndarray] = (-1, np.zeros(0))
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._bounds) - 1
 
     def batch(self, epoch: int, k: int) -> TextBatch:
         """Batch k of the epoch: groups of similar length, in an order of the epoch's own."""
-        group = self._groups[np.random.default_rng([self.seed, epoch]).permutation(len(self._groups))[k]]
-        return _pad_rows([self.pieces[i] for i in group], self.begin)
+        if self._shuffled[0] != epoch:
+            self._shuffled = epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self))
+        group = self._shuffled[1][k]
+        return _pad_rows([self._row(i) for i in self._order[self._bounds[group] : self._bounds[group + 1]]], self.begin)
+
+    def _row(self, piece: int) -> np.ndarray:
+        """What stands before the piece, and the piece."""
+        start = self._starts[piece]
+        before = self.begin if self._first[piece] else self.ids[start - 1]
+        return np.append(np.int64(before), self.ids[start : start + self._lengths[piece]])
+
+
+def _positions(ids: np.ndarray, wanted: int, block: int = 1 << 24) -> np.ndarray:
+    """Where `wanted` stands in ids that may be longer than memory."""
+    found = [at + np.flatnonzero(ids[at : at + block] == wanted) for at in range(0, len(ids), block)]
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+
+def _bounds(lengths: np.ndarray, tokens: int) -> np.ndarray:
+    """Cut ascending lengths into groups of n with n * longest <= tokens, or n = 1: where each group begins, and the end."""
+    bounds = [0]
+    while bounds[-1] < len(lengths):
+        start = bounds[-1]
+        ahead = lengths[start : start + tokens // int(lengths[start]) + 1]
+        bounds.append(start + max(1, int(np.searchsorted(ahead * np.arange(1, len(ahead) + 1), tokens, side="right"))))
+    return np.array(bounds)
 
 
 def _pad_rows(rows: Sequence[np.ndarray], begin: int) -> TextBatch:

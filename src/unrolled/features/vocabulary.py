@@ -83,6 +83,12 @@ class Vocabulary:
         """The id that fills the rest of a row in a batch."""
         return len(self.symbols) + 1
 
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest integers that hold all ids, begin and padding included."""
+        kinds = (np.uint8, np.uint16, np.int32)
+        return np.dtype(next(kind for kind in kinds if self.padding <= np.iinfo(kind).max))
+
     def encode(self, symbols: Iterable[str]) -> np.ndarray:
         """Symbols -> int32 ids (T,); unknown symbols become 0."""
         find = self._ids.get

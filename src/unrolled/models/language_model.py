@@ -10,18 +10,17 @@ Tying: Press and Wolf 2017, arXiv:1608.05859; Inan et al. 2017, arXiv:1611.01462
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.dropout import Dropout, locked
 from unrolled.layers.embedding import Embedding, OneHot
+from unrolled.layers.output import OUTPUTS, FullOutput
 from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.unroll import Layout
 from unrolled.types import LossSum, State, map_state
@@ -46,10 +45,15 @@ class LanguageModelConfig:
     dropout_output: float = 0.0
     dropout_word: float = 0.0
     dropout_weight: float = 0.0
+    softmax: str = "full"
+    penalty_activation: float = 0.0
+    penalty_change: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise unknown_name("cell", self.cell, CELLS)
+        if self.softmax not in OUTPUTS:
+            raise unknown_name("softmax", self.softmax, OUTPUTS)
         if self.input not in ("embedded", "one-hot"):
             raise ConfigError(f"input must be 'embedded' or 'one-hot', got '{self.input}'")
 
@@ -89,25 +93,25 @@ class LanguageModel(nn.Module):
             dropout=dropout,
             learned_state=config.learned_state,
         )
-        tied = config.tied and isinstance(self.embedding, Embedding)
+        tied = config.tied and config.softmax != "adaptive" and isinstance(self.embedding, Embedding)
         self.bridge = (
             nn.Linear(config.hidden_size, config.embedding_size, bias=False)
             if tied and config.hidden_size != config.embedding_size
             else nn.Identity()
         )
-        self.output = nn.Linear(config.embedding_size if tied else config.hidden_size, config.n_symbols)
-        nn.init.zeros_(self.output.bias)
-        if tied and isinstance(self.embedding, Embedding):
+        self.output = OUTPUTS[config.softmax](config.embedding_size if tied else config.hidden_size, config.n_symbols)
+        if tied and isinstance(self.embedding, Embedding) and isinstance(self.output, FullOutput):
             self.output.weight = self.embedding.weight
-        else:
-            nn.init.normal_(self.output.weight, std=1 / math.sqrt(config.hidden_size))
 
     def hidden(self, inputs: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """ids (B, T) -> activations of the last layer (T, B, H), dropout applied, and the last state."""
+        a, final = self._run(inputs, state, lengths)
+        return locked(a, self.config.dropout_output, self.training), final
+
+    def _run(self, inputs: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
         x = locked(self.embedding(inputs.t()), self.config.dropout_input, self.training)
         layout = Layout.of(lengths, x)
-        a, final = self.recurrent.run(x, self.recurrent.initial_state(layout.rows) if state is None else state, layout)
-        return locked(a, self.config.dropout_output, self.training), final
+        return self.recurrent.run(x, self.recurrent.initial_state(layout.rows) if state is None else state, layout)
 
     def logits(self, a: Tensor) -> Tensor:
         """Activations (..., H) -> logits (..., V)."""
@@ -121,14 +125,31 @@ class LanguageModel(nn.Module):
     def token_losses(self, batch: _Batch, state: State | None = None) -> tuple[Tensor, State]:
         """-log P of each target (B, T) in nats, zero behind a row's end, and the last state."""
         a, final = self.hidden(batch.inputs, self._start(batch, state), batch.lengths)
-        losses = functional.cross_entropy(self.logits(a).flatten(0, 1), self._targets(batch).flatten(), reduction="none")
-        return losses.view(a.shape[:2]).t(), final
+        inside = self._inside(batch)
+        losses = self.output.losses(self.bridge(_taken(a, inside)), _taken(batch.targets.t(), inside))
+        if inside is None:
+            return losses.view(a.shape[:2]).t(), final
+        return losses.new_zeros(a.shape[:2]).masked_scatter(inside, losses).t(), final
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """The cost of the notes: cross-entropy summed over the steps of all rows."""
-        losses, final = self.token_losses(batch, state)
-        n_tokens = losses.numel() if batch.lengths is None else int(batch.lengths.sum())
-        return LossSum(losses.sum(), n_tokens, final)
+        raw, final = self._run(batch.inputs, self._start(batch, state), batch.lengths)
+        a = locked(raw, self.config.dropout_output, self.training)
+        inside = self._inside(batch)
+        targets = _taken(batch.targets.t(), inside)
+        loss = self.output.loss(self.bridge(_taken(a, inside)), targets)
+        return LossSum(loss, len(targets), final, self._penalty(raw, a, inside))
+
+    def _penalty(self, raw: Tensor, a: Tensor, inside: Tensor | None) -> Tensor | None:
+        """Activation regularisation and its temporal form (Merity et al. 2017, arXiv:1708.01009), means over the batch."""
+        large, change = self.config.penalty_activation, self.config.penalty_change
+        if not self.training or not (large or change):
+            return None
+        changes = _taken(raw[1:] - raw[:-1], None if inside is None else inside[1:] & inside[:-1])
+        sizes = _taken(a, inside)
+        return large * sizes.square().sum() / max(1, sizes.numel()) + change * changes.square().sum() / max(
+            1, changes.numel()
+        )
 
     def _start(self, batch: _Batch, state: State | None) -> State | None:
         """The carried state, with the initial one in rows that start anew."""
@@ -139,12 +160,11 @@ class LanguageModel(nn.Module):
         rows = batch.fresh.view(-1, 1, 1)
         return map_state(lambda n, s: torch.where(rows, n, s), self.recurrent.initial_state(len(rows)), state)
 
-    def _targets(self, batch: _Batch) -> Tensor:
-        """Targets (T, B), -100 (counted as nothing) behind a row's end."""
+    def _inside(self, batch: _Batch) -> Tensor | None:
+        """(T, B), True where a target counts: not behind a row's end. None where all do."""
         if batch.lengths is None:
-            return batch.targets.t()
-        behind = torch.arange(batch.targets.shape[1], device=batch.targets.device) >= batch.lengths.unsqueeze(1)
-        return batch.targets.masked_fill(behind, -100).t()
+            return None
+        return (torch.arange(batch.targets.shape[1], device=batch.targets.device) < batch.lengths.unsqueeze(1)).t()
 
     def start(self, source: Tensor) -> tuple[None, State]:
         """Read a prompt (R, T), begin id first and all but its last symbol; T may be 0."""
@@ -156,3 +176,8 @@ class LanguageModel(nn.Module):
         """Feed symbols (R,): logits (R, V) and the next state."""
         a, state = self.hidden(last.unsqueeze(1), state)
         return self.logits(a[0]), state
+
+
+def _taken(x: Tensor, inside: Tensor | None) -> Tensor:
+    """(T, B, ...) -> (N, ...): the steps that count."""
+    return x.flatten(0, 1) if inside is None else x[inside]

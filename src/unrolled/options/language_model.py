@@ -46,6 +46,11 @@ class ModelOptions(Section):
     dropout_output: float = Field(0.0, ge=0, lt=1, description="Locked dropout on the last layer.")
     dropout_word: float = Field(0.0, ge=0, lt=1, description="Dropout of whole symbols of the vocabulary.")
     dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
+    softmax: Literal["full", "adaptive", "sampled"] = Field(
+        "full", description="Output layer; for 30,000 symbols and more, adaptive and sampled train faster."
+    )
+    penalty_activation: float = Field(0.0, ge=0, le=1e6, description="Regularises large activations (AR of AWD-LSTM: 2).")
+    penalty_change: float = Field(0.0, ge=0, le=1e6, description="Regularises change between steps (TAR of AWD-LSTM: 1).")
 
 
 class LanguageModelOptions(Section):

@@ -27,6 +27,7 @@ from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
+from unrolled.tasks.corpus import read_corpus
 from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import State, map_state
@@ -245,38 +246,36 @@ class LanguageModelTask:
         self.options = options
         if valid is None and options.data.valid_fraction:
             train, valid = _hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
-        self.codec = codec or TextCodec.fit([d.text for d in train], options.data)
-        texts = [self.codec.vocabulary.encode(part) for d in train for part in self.codec.texts(d.text)]
-        held = [self.codec.vocabulary.encode(part) for d in valid or () for part in self.codec.texts(d.text)]
-        self.data = _Split(self._batches(texts), self._validation(held))
-        self.train_tokens, self.valid_tokens = sum(map(len, texts)), sum(map(len, held))
+        self.codec, ids = read_corpus(train, options.data, codec)
+        held = read_corpus(valid or (), options.data, self.codec).ids
+        self.data = _Split(self._batches(ids), self._validation(held))
+        self.train_tokens, self.valid_tokens = len(ids), len(held)
         self.sources = [d.name for d in train]
 
-    def _batches(self, texts: list[np.ndarray]) -> Columns | Sentences:
+    def _batches(self, ids: np.ndarray) -> Columns | Sentences:
         vocabulary, training = self.codec.vocabulary, self.options.training
         if self.codec.sentences:
-            lines = [text[:-1] for text in texts]
             tokens = training.batch_size * training.window
-            return Sentences(lines, tokens=tokens, begin=vocabulary.begin, end=vocabulary.end, seed=training.seed)
+            return Sentences(ids, tokens=tokens, begin=vocabulary.begin, end=vocabulary.end, seed=training.seed)
         return Columns(
-            np.concatenate(texts),
+            ids,
             batch_size=training.batch_size,
             window=training.window,
             begin=vocabulary.begin,
             seed=training.seed,
         )
 
-    def _validation(self, texts: list[np.ndarray]) -> list[TextBatch]:
+    def _validation(self, ids: np.ndarray) -> list[TextBatch]:
         """The batches of the approximate validation: sentences as they are, a stream cut into columns."""
-        if not texts:
+        if not len(ids):
             return []
         vocabulary = self.codec.vocabulary
-        ids = np.concatenate(texts)[:_VALID_TOKENS]
         if self.codec.sentences:
-            enough = np.searchsorted(np.cumsum([len(t) for t in texts]), _VALID_TOKENS) + 1
-            lines = [text[:-1] for text in texts[:enough]]
-            split = Sentences(lines, tokens=8192, begin=vocabulary.begin, end=vocabulary.end, seed=0, longest=2**40)
+            rest = np.flatnonzero(ids[_VALID_TOKENS - 1 :] == vocabulary.end)[:1]
+            ids = ids[: _VALID_TOKENS + int(rest[0])] if len(rest) else ids
+            split = Sentences(ids, tokens=8192, begin=vocabulary.begin, end=vocabulary.end, seed=0, longest=2**40)
             return [split.batch(0, k) for k in range(len(split))]
+        ids = ids[:_VALID_TOKENS]
         columns = max(1, min(_VALID_COLUMNS, len(ids) // 200))
         window = min(_WINDOW, len(ids) // columns)
         split = Columns(ids, batch_size=columns, window=window, begin=vocabulary.begin, seed=0, restarts=0)
@@ -329,22 +328,22 @@ class LanguageModelTask:
 
 def _hold_out(documents: Sequence[Document], fraction: float, *, by_line: bool) -> tuple[list[Document], list[Document]]:
     """Split off the end of the text, at a line end where there is one near."""
-    total = sum(len(d.text) for d in documents)
+    total = sum(d.size for d in documents)
     keep = total - min(int(total * fraction), 1_000_000)
     train, valid = [], []
     for document in documents:
-        size = len(document.text)
+        size = document.size
         if keep >= size:
             train.append(document)
         elif keep <= 0:
             valid.append(document)
         else:
-            line = document.text.rfind("\n", 0, keep) + 1
+            line = document.line_start(keep)
             cut = line if by_line or line > 0.8 * keep else keep
-            train.append(Document(document.name, document.text[:cut]))
-            valid.append(Document(f"{document.name} (end)", document.text[cut:]))
+            train.append(document.part(0, cut, document.name))
+            valid.append(document.part(cut, size, f"{document.name} (end)"))
         keep -= size
-    train, valid = [d for d in train if d.text.strip()], [d for d in valid if d.text.strip()]
+    train, valid = ([d for d in part if any(piece.strip() for piece in d.pieces())] for part in (train, valid))
     if not train or not valid:
         raise DataError("the text is too short to hold a part of it out. Give more text, or --valid FILE.")
     return train, valid

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled.errors import DataError, FolderError
 from unrolled.features.spelling import Spelling
-from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
+from unrolled.features.tokenizers import Tokenizer, load_tokenizer
 from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
 from unrolled.folders import read_json, write_json
 from unrolled.metrics.perplexity import Tally
@@ -28,15 +28,9 @@ class TextCodec(NamedTuple):
     sentences: bool
 
     @staticmethod
-    def fit(texts: Sequence[str], options: Any) -> TextCodec:
-        """Build tokenizer, vocabulary and spelling from the training text. `options`: the section [data]."""
-        tokenizer = TOKENIZERS[options.tokens]()
+    def fit(tokenizer: Tokenizer, counts: Counter[str], options: Any) -> TextCodec:
+        """Build vocabulary and spelling from the symbols of the training text. `options`: the section [data]."""
         size = options.vocabulary_size or tokenizer.default_size
-        tokenizer.train(texts, size or 0)
-        counts: Counter[str] = Counter()
-        for text in texts:
-            for part in _sequences(tokenizer, text, sentences=options.sentences):
-                counts.update(part)
         minimum = options.min_count or tokenizer.default_min_count
         vocabulary = Vocabulary.build(counts, min_count=minimum, max_size=size, always=tokenizer.alphabet())
         if len(vocabulary) - (1 if counts[END] else 2) < 2:

@@ -4,10 +4,10 @@
     rank 1   rows 1, n+1, ...     >  gradients of loss SUMS, the sums and the token counts: one all-reduce  ->  the same
     ...                          /   update everywhere; rank 0 validates and writes
 
-`torchrun` starts the processes (or anything else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT); without it there
-is one, and nothing here costs anything. gloo carries the numbers on CPUs, NCCL on GPUs. When torchrun restarts the processes
-of one machine after a failure, they find each other again; on several machines, set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for
-that (pytorch issue 135712).
+`torchrun` starts the processes (or anything else that sets RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT); without it
+there is one, and nothing here costs anything. gloo carries the numbers on CPUs, NCCL on GPUs. When torchrun restarts the
+processes of one machine after a failure, they find each other again; on several machines, set
+TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for that (pytorch issue 135712).
 """
 
 from __future__ import annotations

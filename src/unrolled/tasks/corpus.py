@@ -1,0 +1,135 @@
+"""The training text as ids: short texts in memory, long ones in a cache folder, each text and tokenisation once.
+
+    <cache>/corpora/<key>/   ids   vocabulary.json   tokenizer.json   spelling.json   corpus.json
+
+The key is a digest of the texts and of everything that decides their tokens. A folder is filled under another name and
+renamed when it is whole; of several processes that want the same one, one fills it and the others wait. It can be
+deleted at any time, and is made again when it is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.data import text
+from unrolled.data.text import Document, LongDocument
+from unrolled.errors import FolderError
+from unrolled.features.numbering import Spool, mapped, numbering_for
+from unrolled.features.tokenizers import TOKENIZERS
+from unrolled.folders import cache_folder, read_json, write_json
+from unrolled.tasks.text_codec import TextCodec
+
+__all__ = ["Corpus", "read_corpus"]
+
+_FORMAT = 1
+#: Characters from which pieces (bpe, unigram) are learned; of longer texts, evenly spread chunks.
+_LEARNED_FROM = 100_000_000
+
+
+class Corpus(NamedTuple):
+    """ids (N,): all texts one after another; codec: what they mean."""
+
+    codec: TextCodec
+    ids: np.ndarray
+
+
+def read_corpus(documents: Sequence[Document], options: Any, codec: TextCodec | None = None) -> Corpus:
+    """Tokenise the documents, with a given codec or one made from them. `options`: the section [data].
+
+    FolderError where the cache folder cannot be written.
+    """
+    if sum(document.size for document in documents) <= text.IN_MEMORY:
+        return _build(documents, options, codec, Spool())
+    folder = cache_folder() / "corpora" / _key(documents, options)
+    if codec and not (_whole(folder) and _alike(TextCodec.load(folder), codec)):
+        folder = folder.with_name(_key(documents, options, codec))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(folder):
+            if not _whole(folder):
+                _fill(folder, documents, options, codec)
+    except OSError as error:
+        raise FolderError(
+            f"{folder.parent}: the tokenised text cannot be kept there ({error.strerror or error}); it takes up to 5 bytes "
+            "a token. Make room, or name another folder: set UNROLLED_CACHE"
+        ) from None
+    stored = TextCodec.load(folder)
+    return Corpus(codec or stored, mapped(folder / "ids", stored.vocabulary.dtype))
+
+
+def _build(documents: Sequence[Document], options: Any, codec: TextCodec | None, spool: Spool) -> Corpus:
+    if codec is None:
+        tokenizer = TOKENIZERS[options.tokens]()
+        tokenizer.train(_sample(documents), options.vocabulary_size or tokenizer.default_size or 0)
+    else:
+        tokenizer = codec.tokenizer
+    numbering = numbering_for(tokenizer, sentences=options.sentences, spool=spool)
+    numbering.read([_Chunks(document) for document in documents])
+    codec = codec or TextCodec.fit(tokenizer, numbering.counts(), options)
+    return Corpus(codec, numbering.ids(codec.vocabulary))
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """The chunks of a document, as often as they are asked for."""
+
+    document: Document
+
+    def __iter__(self) -> Iterator[str]:
+        return self.document.chunks()
+
+
+def _sample(documents: Sequence[Document]) -> Iterator[str]:
+    """The text, or of a long one every n-th chunk."""
+    every = max(1, sum(document.size for document in documents) // _LEARNED_FROM)
+    chunks = (chunk for document in documents for chunk in document.chunks())
+    yield from (chunk for i, chunk in enumerate(chunks) if i % every == 0)
+
+
+def _alike(one: TextCodec, other: TextCodec) -> bool:
+    return all(a.to_json() == b.to_json() for a, b in zip(one[:3], other[:3], strict=True))
+
+
+def _key(documents: Sequence[Document], options: Any, codec: TextCodec | None = None) -> str:
+    texts = [(d.facts().sha256, d.size) if not isinstance(d, LongDocument) else d.identity for d in documents]
+    how = [options.tokens, options.vocabulary_size, options.min_count, options.sentences]
+    given = codec and [codec.tokenizer.to_json(), codec.vocabulary.to_json()]
+    return hashlib.sha256(json.dumps([_FORMAT, texts, how, given]).encode()).hexdigest()[:24]
+
+
+def _lock(folder: Path) -> Any:
+    from filelock import FileLock
+
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the folder holds what it says."""
+    try:
+        return (folder / "ids").stat().st_size == read_json(folder / "corpus.json")["bytes"]
+    except (OSError, FolderError, KeyError, TypeError):
+        return False
+
+
+def _fill(folder: Path, documents: Sequence[Document], options: Any, codec: TextCodec | None) -> None:
+    temporary = folder.with_name(f".{folder.name}.tmp")  # under the lock there is only one
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        built = _build(documents, options, codec, Spool(temporary))
+        built.codec.save(temporary)
+        (temporary / "appeared").unlink(missing_ok=True)
+        names = [document.name for document in documents]
+        write_json(temporary / "corpus.json", {"bytes": (temporary / "ids").stat().st_size, "texts": names})
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
