@@ -71,7 +71,7 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
         return *(saved * grads[0] for saved in ctx.saved_tensors), None
 
 
@@ -141,9 +141,9 @@ class AdaptiveOutput(Output):
     def __init__(self, size: int, n_symbols: int) -> None:
         super().__init__()
         self.n_symbols = n_symbols
-        self.bounds = (max(2, n_symbols // 25), max(3, n_symbols // 5), max(4, n_symbols))
+        self.bounds = tuple(sorted({max(1, n_symbols // 25), max(1, n_symbols // 5), n_symbols}))
         clusters = list(zip(self.bounds, self.bounds[1:], strict=False))
-        widths = [max(1, size // 4 ** (i + 1)) for i in range(len(clusters))]
+        widths = [max(min(size, 16), size // 4 ** (i + 1)) for i in range(len(clusters))]
         self.head = FullOutput(size, self.bounds[0] + len(clusters))
         self.down = nn.ModuleList(nn.Linear(size, width, bias=False) for width in widths)
         pairs = zip(widths, clusters, strict=True)
@@ -169,7 +169,7 @@ class AdaptiveOutput(Output):
         parts = [head[..., : self.bounds[0]]]
         for i, (down, tail, _, _) in enumerate(self._clusters()):
             parts.append(tail(down(a)).log_softmax(-1) + head[..., self.bounds[0] + i, None])
-        return torch.cat(parts, -1)[..., : self.n_symbols]
+        return torch.cat(parts, -1)
 
 
 OUTPUTS: dict[str, type[FullOutput] | type[AdaptiveOutput]] = {
