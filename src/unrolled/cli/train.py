@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,8 +14,10 @@ from unrolled.cli.flags import with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
 from unrolled.config import read_toml, to_toml
-from unrolled.data.text import Document
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
+
+if TYPE_CHECKING:
+    from unrolled.data.text import Document
 
 __all__ = ["app", "follow", "language_model", "run_training"]
 
