@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import unrolled
 from unrolled.errors import ConfigError, DataError, FolderError
@@ -105,6 +106,35 @@ def test_killed_at_random_and_resumed_is_the_same_run(whole: Path, english_file:
     assert 137 in codes, seed
     assert weights(out) == weights(whole), seed
     assert rows(out) == rows(whole), seed
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "optimiser": "sgd",
+            "learning_rate": 20,
+            "clip": 0.25,
+            "schedule": "constant",
+            "average_after": 1,
+            "evaluations": 20,
+        },
+        {"schedule": "plateau", "plateau_patience": 1, "learning_rate": 0.3, "evaluations": 20},
+        {"schedule": "cosine", "accumulate": 3, "softmax": "sampled", "penalty_change": 1.0},
+    ],
+    ids=["averaged", "plateau", "accumulated"],
+)
+def test_every_way_to_train_is_resumed_exactly(english_file: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    train(english_file, tmp_path / "whole", **changes)
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "r"), str(english_file), json.dumps(FLAGS | changes)]
+    for kind, n in (("step", 31), ("step", 23), ("never", 0)):
+        done = subprocess.run([*command, kind, str(n)], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+        assert done.returncode in (0, 137), done.stderr
+    assert weights(tmp_path / "r") == weights(tmp_path / "whole")
+    assert rows(tmp_path / "r") == rows(tmp_path / "whole")
+    counted = json.loads(safe_open(tmp_path / "r" / "last" / "training.safetensors", "pt").metadata()["run"])
+    assert (counted["averaged"] > 20) == ("average_after" in changes)
+    assert (counted["rate_factor"] < 1) == (changes["schedule"] == "plateau")
 
 
 def test_ctrl_c_and_resume_is_the_same_run(whole: Path, english_file: Path, tmp_path: Path) -> None:

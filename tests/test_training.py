@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from unrolled import folders
-from unrolled.errors import FolderError, UnrolledError
+from unrolled.errors import ConfigError, FolderError, UnrolledError
 from unrolled.folders import new_folder, prepare_run, tensor_shapes, write_bytes
 from unrolled.options.training import TrainingOptions
 from unrolled.training.loop import Evaluated, Finished, Step, fit
-from unrolled.training.optimisation import schedule
+from unrolled.training.optimisation import clip_and_scale, no_longer_improves, schedule
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import LossSum, State
 
@@ -171,6 +173,101 @@ def test_schedule_rises_and_falls_to_zero() -> None:
     assert schedule(options(warmup_steps=100), 1, 10) > 0.4  # the warm-up of a short training is short
 
 
+@pytest.mark.parametrize(
+    ("kind", "at", "factor"),
+    [("linear", 550, 0.45), ("cosine", 550, 0.4218), ("cosine", 1000, 0), ("constant", 999, 1), ("plateau", 999, 1)],
+)
+def test_schedules(kind: str, at: int, factor: float) -> None:
+    chosen = options(warmup_steps=100, schedule=kind)
+    assert schedule(chosen, at, 1000) == pytest.approx(factor, abs=1e-3)
+    assert schedule(chosen, 0, 1000) == pytest.approx(1 / 101, rel=1e-3)
+
+
+def test_the_rate_falls_when_validation_stagnates(tmp_path: Path) -> None:
+    changes = {"schedule": "plateau", "plateau_patience": 2, "plateau_factor": 0.5, "warmup_steps": 0, "evaluations": 10}
+    seen = list(events(LineTask([9, 5, 6, 6, 7, 7, 4, 5, 5, 5, 5]), tmp_path / "r", **changes))
+    rates = [e.row["learning_rate"] for e in seen if isinstance(e, Evaluated)][1:]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.05, 0.025, 0.025, 0.025, 0.0125, 0.0125])
+
+
+@pytest.mark.parametrize(
+    ("history", "worse"),
+    [
+        ([5, 4, 3, 2], False),
+        ([5, 4, 3, 4], False),
+        ([5, 4, 4.5, 4.2, 4.1], True),
+        ([4, 4.5, 4.2, 3.9], False),
+        ([4, 5], False),
+    ],
+)
+def test_averaging_begins_when_validation_is_worse_than_long_ago(history: list[float], worse: bool) -> None:
+    assert no_longer_improves(history, 2) == worse
+
+
+def test_averaged_weights_are_the_mean_since_averaging_began(tmp_path: Path) -> None:
+    """Validations get worse at once, so that averaging begins at step 28: with the weights there and after each step."""
+    task = LineTask([5, 6, 7, 1, 2, 3])
+    weights, shown = [], []
+    changes = {"average_after": 2, "optimiser": "sgd", "schedule": "constant", "learning_rate": 0.01, "clip": 0.5}
+    for event in events(task, tmp_path / "r", **changes):
+        weights += [task.model.w.item()] if isinstance(event, Step) else []
+        shown += [event] if isinstance(event, Evaluated) else []
+    assert [e.row["step"] for e in shown] == [0, 14, 28, 42, 56, 70]
+    mean = sum(weights[27:42]) / 15
+    assert float((tmp_path / "r" / "best" / "w").read_text()) == pytest.approx(mean, rel=1e-5)  # step 42 is the best
+    assert shown[3].preview == f"w = {mean:.2f}"
+    assert float((tmp_path / "r" / "last" / "w").read_text()) == pytest.approx(sum(weights[27:70]) / 43, rel=1e-5)
+    assert task.model.w.item() == weights[-1] != mean
+
+
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    task, twice = LineTask(), LineTask()
+    list(events(task, tmp_path / "a", epochs=4))
+    seen = [e for e in events(twice, tmp_path / "b", epochs=4, accumulate=2) if isinstance(e, Step)]
+    assert twice.asked == task.asked
+    assert len(seen) == 14
+    assert seen[-1].epoch == 4
+    assert all(isinstance(s, Tensor) for s in twice.model.states[1:])
+
+
+def test_gradients_are_clipped_by_their_common_norm() -> None:
+    gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])]
+    assert clip_and_scale(gradients, 0.1, 10) == pytest.approx(0.5)
+    torch.testing.assert_close(gradients[0], torch.tensor([0.3, 0]))
+    assert clip_and_scale(gradients, 1, 0.05) == pytest.approx(0.5)
+    assert torch.cat([g.flatten() for g in gradients]).norm() == pytest.approx(0.05, rel=1e-4)
+
+
+def test_a_gradient_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
+    class Cliff(LineTask):
+        def batch(self, epoch: int, k: int) -> Tensor:
+            self.model.w.register_hook(lambda g: g * math.inf) if (epoch, k) == (1, 2) else None
+            return super().batch(epoch, k)
+
+    with pytest.raises(UnrolledError, match=r"gradient's norm became inf at step 9 \(epoch 1, batch 2\)"):
+        list(events(Cliff(), tmp_path / "r"))
+
+
+def test_bfloat16_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    list(events(LineTask(), tmp_path / "r", epochs=1, precision="float32"))
+    monkeypatch.setattr(nn.LSTM, "forward", without)
+    with pytest.raises(ConfigError, match=r"no bfloat16.*precision=float32"):
+        list(events(LineTask(), tmp_path / "s", precision="bfloat16"))
+
+
+def test_deterministic_is_asked_of_torch(tmp_path: Path) -> None:
+    try:
+        list(events(LineTask(), tmp_path / "r", epochs=1, deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+        list(events(LineTask(), tmp_path / "s", epochs=1))
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_ctrl_c_finishes_the_step_and_saves(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     seen = []
@@ -187,10 +284,14 @@ def test_ctrl_c_finishes_the_step_and_saves(tmp_path: Path) -> None:
 
 
 def test_second_ctrl_c_stops_at_once(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+
     def press_twice() -> None:
         for event in events(LineTask(), tmp_path / "r"):
             if isinstance(event, Step) and event.step == 10:
                 os.kill(os.getpid(), signal.SIGINT)
+                while signal.getsignal(signal.SIGINT) != before:  # two signals that wait are one
+                    time.sleep(0.001)
                 os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
