@@ -29,9 +29,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "metrics": FOUNDATION,
     "pictures": FOUNDATION,
     "tasks": FOUNDATION | {"data", "features", "models", "layers", "decoding", "metrics", "training"},
+    "comparison": FOUNDATION | {"data", "metrics", "record", "tasks"},
     "record": FOUNDATION | {"data"},
     "run": FOUNDATION | {"record"} | {"data", "features", "cells", "tasks", "training", "pictures"},
-    "cli": FOUNDATION | {"run", "data", "tasks", "training", "pictures", "decoding"},
+    "cli": FOUNDATION | {"comparison", "run", "data", "tasks", "training", "pictures", "decoding"},
     "__main__": {"cli"},
 }
 

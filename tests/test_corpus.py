@@ -26,7 +26,7 @@ from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.features.vocabulary import Vocabulary
 from unrolled.options.language_model import DataOptions
 from unrolled.tasks.corpus import read_corpus
-from unrolled.tasks.language_model import _hold_out
+from unrolled.tasks.language_model import hold_out
 
 TEXT = english().text[:60_000]
 
@@ -211,6 +211,6 @@ def test_long_texts_are_held_out_as_short_ones(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text(TEXT)
     (document,) = read_documents([tmp_path / "t.txt"])
     for fraction in (0.01, 0.1, 0.5):
-        parts = _hold_out([document], fraction, by_line=True)
-        expected = _hold_out([Document("t", TEXT)], fraction, by_line=True)
+        parts = hold_out([document], fraction, by_line=True)
+        expected = hold_out([Document("t", TEXT)], fraction, by_line=True)
         assert [[d.text for d in part] for part in parts] == [[d.text for d in part] for part in expected]

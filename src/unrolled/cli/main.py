@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import demo, info, language_model, train
+from unrolled.cli import compare, demo, info, language_model, train
 from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
@@ -44,6 +44,7 @@ for command in (
     language_model.sample,
     language_model.predict,
     language_model.explain,
+    compare.compare,
     info.info,
     demo.demo,
 ):

@@ -63,10 +63,6 @@ class Tokenizer(ABC):
         """Symbols -> text."""
         return "".join(self.pieces(symbols))
 
-    def characters(self, symbols: list[str]) -> int:
-        """How many characters of text the symbols stand for."""
-        return len(self.join(symbols))
-
     def alphabet(self) -> Iterable[str]:
         """Symbols that belong into the vocabulary whether they were seen or not."""
         return ()

@@ -20,7 +20,7 @@ from unrolled.data.text import Document
 from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
-from unrolled.features.vocabulary import END
+from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -32,7 +32,7 @@ from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import State, map_state
 
-__all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel"]
+__all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel", "hold_out"]
 
 NAME = "language-model"
 #: Texts read side by side, and steps read at once, at evaluation. Neither changes a result.
@@ -161,6 +161,27 @@ class TrainedLanguageModel:
         extra = {} if adapter is None else {"adapted": adapter.to_json()}
         return total.to_json() | {"unit": codec.tokenizer.unit, "texts": each} | extra
 
+    def block_costs(self, document: Document, block: int) -> np.ndarray:
+        """Nats, nats to spell unknown words, tokens and characters of every `block` characters: (blocks, 4).
+
+        A token belongs to the block in which it begins. Unknown words that the text does not tell cost nothing to spell.
+        """
+        codec, at = self.codec, 0
+        parts = codec.texts(document.text)
+        ids = [codec.vocabulary.encode(part) for part in parts]
+        costs = np.zeros((1, 4))
+        for part, numbers, nats in zip(parts, ids, self._losses(ids), strict=True):
+            spelled = [
+                codec.spelling.cost(s) if i == 0 and s != UNKNOWN else 0.0 for s, i in zip(part, numbers, strict=True)
+            ]
+            lengths = np.fromiter((len(piece) for piece in codec.pieces(part)), dtype=np.int64)
+            starts = at + np.cumsum(lengths) - lengths
+            at += int(lengths.sum())
+            costs = np.pad(costs, ((0, max(0, at // block + 1 - len(costs))), (0, 0)))
+            for i, values in enumerate((nats, spelled, np.ones(len(nats)), lengths)):
+                np.add.at(costs[:, i], starts // block, values)
+        return costs if costs[-1, 2] else costs[:-1]
+
     def _adapted(self, adapter: Adapter, owners: list[int], ids: list[np.ndarray]) -> Iterator[np.ndarray]:
         """-log P of every id of every text, learning within each document."""
         self.model.eval()
@@ -245,7 +266,7 @@ class LanguageModelTask:
     ) -> None:
         self.options = options
         if valid is None and options.data.valid_fraction:
-            train, valid = _hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
+            train, valid = hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
         self.codec, ids = read_corpus(train, options.data, codec)
         held = read_corpus(valid or (), options.data, self.codec).ids
         self.data = _Split(self._batches(ids), self._validation(held))
@@ -326,7 +347,7 @@ class LanguageModelTask:
         self.trained(model, metrics).save(folder, {"data": data, "options": options})
 
 
-def _hold_out(documents: Sequence[Document], fraction: float, *, by_line: bool) -> tuple[list[Document], list[Document]]:
+def hold_out(documents: Sequence[Document], fraction: float, *, by_line: bool) -> tuple[list[Document], list[Document]]:
     """Split off the end of the text, at a line end where there is one near."""
     total = sum(d.size for d in documents)
     keep = total - min(int(total * fraction), 1_000_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,13 +46,18 @@ class TextCodec(NamedTuple):
         """The token sequences that are read from their own start: the text, or each of its lines under `sentences`."""
         return _sequences(self.tokenizer, text, sentences=self.sentences)
 
+    def pieces(self, symbols: list[str]) -> Iterator[str]:
+        """The text that each symbol of one sequence stands for; an end of line under `sentences`."""
+        plain = symbols[:-1] if self.sentences and self.tokenizer.name != "whitespace" else symbols
+        yield from itertools.islice(self.tokenizer.pieces(plain), len(plain))
+        yield from ("\n" for _ in symbols[len(plain) :])
+
     def tally(self, symbols: list[str], ids: np.ndarray, nats: float) -> Tally:
         """Count what a text of these symbols cost."""
         unknown = [s for s, i in zip(symbols, ids.tolist(), strict=True) if i == Vocabulary.unknown]
         known = UNKNOWN not in unknown or self.tokenizer.name != "whitespace"
         spelling = sum(self.spelling.cost(s) for s in unknown) if known else None
-        plain = symbols[:-1] if self.sentences and self.tokenizer.name != "whitespace" else symbols
-        characters = self.tokenizer.characters(plain) + (len(symbols) - len(plain))
+        characters = sum(map(len, self.pieces(symbols)))
         return Tally(nats, len(symbols), len(unknown), characters, spelling)
 
     def save(self, folder: Path) -> None:
