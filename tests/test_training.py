@@ -6,9 +6,11 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -489,3 +491,35 @@ def test_weights_round_trip_tied_once_and_shapes_in_the_header(tmp_path: Path) -
         load_weights(second, tmp_path / "w.safetensors")
     with pytest.raises(FolderError, match="not a whole safetensors"):
         tensor_shapes(tmp_path / "w.safetensors")
+
+
+def test_tensorboard_gets_every_step_once(english_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a stand-in for the package: what is written, and that a resumed run takes back what it repeats."""
+    import unrolled
+
+    written: list[tuple[str, float, int]] = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int | None) -> None:
+            assert folder == str(tmp_path / "r" / "events")
+            written[:] = [entry for entry in written if purge_step is None or entry[2] < purge_step]
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            written.append((name, value, step))
+
+        def add_text(self, name: str, text: str, step: int) -> None:
+            assert name == "what it wrote"
+
+        def flush(self) -> None: ...
+        def close(self) -> None: ...
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "tensorboard")
+    flags = {"epochs": 1, "hidden_size": 8, "embedding_size": 8, "threads": 1, "minutes": 5}
+    unrolled.train("language-model", [english_file], tmp_path / "r", preset="tiny", options=flags)
+    whole = list(written)
+    steps = [step for name, _, step in whole if name == "train/loss"]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert any(name == "run/valid_loss" and step == steps[-1] for name, _, step in whole)
+    unrolled.resume(tmp_path / "r")
+    assert written == whole

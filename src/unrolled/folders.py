@@ -1,6 +1,6 @@
 """Model and run folders: what is in them, how they are written so that a crash leaves the old or the new one whole.
 
-A run folder:    config.toml  run.json  inputs/  metrics.jsonl  report.html  curves.png  README.md  best/  last/
+A run folder:    config.toml  run.json  inputs/  metrics.jsonl  report.html  curves.png  events/  README.md  best/  last/
 A model folder:  config.json (with `format`, `format_version`, `task`)  model.safetensors  vocabulary.json  tokenizer.json
                  spelling.json  metrics.json  README.md
 
@@ -47,6 +47,7 @@ _RUN_FILES = {
     "metrics.jsonl",
     "report.html",
     "curves.png",
+    "events",
     "README.md",
     "best",
     "last",

@@ -19,10 +19,11 @@ from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
+from unrolled.pictures.tensorboard import Board
 from unrolled.record import read_record, recorded_documents, recorded_options, write_record
 from unrolled.tasks.language_model import NAME, LanguageModelTask, TrainedLanguageModel
 from unrolled.tasks.text_codec import TextCodec
-from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
 from unrolled.training.parallel import Ranks, joined, speaks
 
 __all__ = [
@@ -161,10 +162,17 @@ def _follow(
     task: LanguageModelTask, options: LanguageModelOptions, folder: Path, ranks: Ranks, *, resume: bool
 ) -> Iterator[Event]:
     """The events of the loop; at each validation rank 0 writes the report anew."""
+    board = Board(folder) if ranks.first else None
     for event in fit(task, options.training, folder, resume=resume, ranks=ranks):
-        if ranks.first and isinstance(event, Evaluated):
+        if board and isinstance(event, Resumed):
+            board.resumed(event.step)
+        if board and isinstance(event, Step):
+            board.step(event.step, event.loss)
+        if board and isinstance(event, Evaluated):
+            board.row(event.row, event.preview)
             write_text(folder / "report.html", report_page(folder.name, _rows(folder), to_toml(options)))
-        if ranks.first and isinstance(event, Finished):
+        if board and isinstance(event, Finished):
+            board.close()
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):
                 importlib.import_module("unrolled.pictures.png").curves(_rows(folder), folder / "curves.png")
