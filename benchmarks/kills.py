@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--epochs", type=float, default=2.5, help="Passes over tinyshakespeare; 2.5 are about two minutes.")
+    parser.add_argument("--epochs", type=float, default=5, help="Passes over tinyshakespeare; 5 are about two minutes.")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -89,6 +89,7 @@ def test_python_in_the_documentation_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "books").symlink_to(run_folder)
+    (tmp_path / "runs" / "big").symlink_to(run_folder)
     for block in blocks(path, "python"):
         exec(compile(block, str(path), "exec"), {})
 
