@@ -54,6 +54,9 @@ def main() -> None:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+                subprocess.run(
+                    ["pkill", "-9", "-f", arguments[-1]], check=False
+                )  # torchrun's processes have groups of their own
                 return False
             if process.returncode:
                 raise SystemExit(f"ended with {process.returncode}: {' '.join(arguments)}")
@@ -63,7 +66,7 @@ def main() -> None:
     run(["language-model", str(text), "--out", str(args.out / "whole"), *options])
     whole = time.perf_counter() - begun
     rng, kills, resumed = random.Random(args.seed), [], args.out / "killed"
-    first = ["language-model", str(text), "--out", str(resumed), *options, "--overwrite"]
+    first = ["language-model", str(text), *options, "--overwrite", "--out", str(resumed)]
     while len(kills) < args.kills:
         seconds = rng.uniform(1, 2 * whole / args.kills + 4)
         if run(["--resume", str(resumed)] if (resumed / "run.json").exists() else first, seconds):
