@@ -40,7 +40,9 @@ def long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-any_text = st.text(alphabet="ab\"' \n\t.,中猫é", max_size=300)
+any_text = st.text(alphabet="ab\"' \n\t.,中猫é", max_size=300) | st.lists(
+    st.sampled_from(["a", "b", ".", " ", "\n", "\n\n", "\n ", '"', "猫"]), min_size=40, max_size=200
+).map("".join)
 
 
 @pytest.mark.parametrize("name", ["char", "words", "whitespace", "chinese-words", "bpe", "unigram"])

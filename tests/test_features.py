@@ -193,6 +193,15 @@ def test_some_columns_start_anew() -> None:
     assert 0.03 < share < 0.05
 
 
+def test_a_batch_moves_whole() -> None:
+    meta = torch.device("meta")
+    split = Sentences(ended([np.arange(2, 6), np.arange(2, 4)]), tokens=99, begin=50, end=1, seed=2)
+    batch = split.batch(0, 0)
+    moved = batch.to(meta)
+    assert all(t.device == meta for t in (moved.inputs, moved.targets, moved.fresh, moved.lengths))  # type: ignore[union-attr]
+    assert batch.to(torch.device("cpu")) is batch
+
+
 def ended(lines: list[np.ndarray]) -> np.ndarray:
     """Lines one after another, each with its end, in bytes as a small vocabulary has them."""
     return np.concatenate([np.append(line, 1) for line in lines]).astype(np.uint8)

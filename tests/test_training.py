@@ -260,6 +260,13 @@ def test_bfloat16_where_there_is_none(tmp_path: Path, monkeypatch: pytest.Monkey
         list(events(LineTask(), tmp_path / "s", precision="bfloat16"))
 
 
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError, match=r"no CUDA device.*device=cpu"):
+        list(events(LineTask(), tmp_path / "r", device="cuda"))
+
+
 def test_deterministic_is_asked_of_torch(tmp_path: Path) -> None:
     try:
         list(events(LineTask(), tmp_path / "r", epochs=1, deterministic=True))

@@ -96,7 +96,7 @@ def train_language_model(
     The first item is the task, with the data prepared; then come the events of `training.loop.fit`.
     """
     folder = Path(out)
-    with joined() as ranks:
+    with joined(options.training.device) as ranks:
         task = _same_task(ranks, lambda codec: LanguageModelTask(options, documents, valid, codec=codec))
         with _new_run(folder, ranks, overwrite=overwrite):
             if ranks.first:
@@ -116,8 +116,8 @@ def resume_language_model(out: str | Path, *, allow_changes: bool = False) -> It
     """
     folder = Path(out)
     record = read_record(folder)
-    with joined() as ranks, run_lock(folder) if ranks.first else nullcontext():
-        options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
+    options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
+    with joined(options.training.device) as ranks, run_lock(folder) if ranks.first else nullcontext():
         texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
         begun = ranks.share(lambda: latest(folder / "last").exists())  # killed before the first checkpoint: begin anew
         stored = TextCodec.load(folder / "last") if begun else None

@@ -46,6 +46,13 @@ class TextBatch:
         """Targets that count."""
         return self.targets.numel() if self.lengths is None else int(self.lengths.sum())
 
+    def to(self, device: torch.device) -> TextBatch:
+        """The batch on a device; itself if it is there."""
+        if self.inputs.device == device:
+            return self
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return TextBatch(self.inputs.to(device), self.targets.to(device), self.fresh.to(device), lengths)
+
     def shard(self, rank: int, size: int) -> TextBatch:
         """Rows rank, rank + size, ...: what one of `size` processes reads; may be none."""
         lengths = None if self.lengths is None else self.lengths[rank::size]

@@ -72,6 +72,7 @@ class _Batch(Protocol):
     def fresh(self) -> Tensor: ...
     @property
     def lengths(self) -> Tensor | None: ...
+    def to(self, device: torch.device) -> _Batch: ...
 
 
 class LanguageModel(nn.Module):
@@ -103,6 +104,11 @@ class LanguageModel(nn.Module):
         if tied and isinstance(self.embedding, Embedding) and isinstance(self.output, FullOutput):
             self.output.weight = self.embedding.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches and symbols may come from elsewhere."""
+        return next(self.parameters()).device
+
     def hidden(self, inputs: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """ids (B, T) -> activations of the last layer (T, B, H), dropout applied, and the last state."""
         a, final = self._run(inputs, state, lengths)
@@ -124,6 +130,7 @@ class LanguageModel(nn.Module):
 
     def token_losses(self, batch: _Batch, state: State | None = None) -> tuple[Tensor, State]:
         """-log P of each target (B, T) in nats, zero behind a row's end, and the last state."""
+        batch = batch.to(self.device)
         a, final = self.hidden(batch.inputs, self._start(batch, state), batch.lengths)
         inside = self._inside(batch)
         losses = self.output.losses(self.bridge(_taken(a, inside)), _taken(batch.targets.t(), inside))
@@ -133,6 +140,7 @@ class LanguageModel(nn.Module):
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """The cost of the notes: cross-entropy summed over the steps of all rows."""
+        batch = batch.to(self.device)
         raw, final = self._run(batch.inputs, self._start(batch, state), batch.lengths)
         a = locked(raw, self.config.dropout_output, self.training)
         inside = self._inside(batch)
@@ -170,12 +178,12 @@ class LanguageModel(nn.Module):
         """Read a prompt (R, T), begin id first and all but its last symbol; T may be 0."""
         if source.shape[1] == 0:
             return None, self.recurrent.initial_state(len(source))
-        return None, self.hidden(source, None)[1]
+        return None, self.hidden(source.to(self.device), None)[1]
 
     def step(self, last: Tensor, state: State, memory: None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,): logits (R, V) and the next state."""
-        a, state = self.hidden(last.unsqueeze(1), state)
-        return self.logits(a[0]), state
+        """Feed symbols (R,): logits (R, V), where the symbols are, and the next state."""
+        a, state = self.hidden(last.unsqueeze(1).to(self.device), state)
+        return self.logits(a[0]).to(last.device), state
 
 
 def _taken(x: Tensor, inside: Tensor | None) -> Tensor:

@@ -44,6 +44,9 @@ class TrainingOptions(Section):
     patience: int = Field(8, ge=1, le=10**9, description="Stop after this many validations without a better one.")
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
     precision: Literal["float32", "bfloat16"] = Field("float32", description="Arithmetic of the network.")
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where the network is; cuda is written with care and untried."
+    )
     deterministic: bool = Field(False, description="Refuse operations whose result may differ between two runs.")
     threads: int = Field(
         0, ge=0, le=256, description="Threads for arithmetic; 0 takes what torch takes: all cores, or OMP_NUM_THREADS."

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -147,7 +148,7 @@ def fit(
     torch.set_num_threads(options.threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(options.deterministic)
     torch.manual_seed(options.seed)
-    model = task.build()
+    model = task.build().to(_device(options))
     run = _Run(
         task=task,
         options=options,
@@ -157,7 +158,6 @@ def fit(
         optimiser=make_optimiser(model, options),
         average=Average(model) if options.average_after else None,
     )
-    _check_precision(options)
     if resume:
         _restore(run)
         yield Resumed(run.step, run.total)
@@ -190,20 +190,27 @@ def _ended(run: _Run) -> str:
     return "budget" if run.total and run.step >= run.total else ""
 
 
-def _check_precision(options: TrainingOptions) -> None:
-    """ConfigError where the processor has no bfloat16: there torch's LSTM fails, and its products are slow."""
+def _device(options: TrainingOptions) -> torch.device:
+    """The device of the options, of several GPUs this process's own. ConfigError if it, or its bfloat16, is not there."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("torch finds no CUDA device here. Use -s device=cpu")
+    device = (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if options.device == "cuda" else torch.device("cpu")
+    )
     if options.precision == "bfloat16":
-        try:
-            with torch.autocast("cpu", torch.bfloat16):
-                nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
+        try:  # where a processor has none, torch's LSTM fails, and its products are slow
+            with torch.autocast(device.type, torch.bfloat16):
+                nn.LSTM(2, 2, device=device)(torch.zeros(1, 1, 2, device=device))
         except RuntimeError:
             raise ConfigError("this processor has no bfloat16 arithmetic. Use -s precision=float32") from None
+    return device
 
 
 def _save(run: _Run) -> None:
     """Write last/: the model as it is now, and all that is needed to go on from here."""
     before = time.perf_counter()
-    states, random = run.ranks.gather(run.state), run.ranks.gather(torch.get_rng_state())
+    state = None if run.state is None else map_state(Tensor.cpu, run.state)
+    states, random = run.ranks.gather(state), run.ranks.gather(torch.get_rng_state())
     if run.ranks.first:
         run.averaged = run.average.n if run.average else 0
         with new_folder(run.folder / "last") as folder:
@@ -220,7 +227,8 @@ def _restore(run: _Run) -> None:
     found = read_checkpoint(latest(run.folder / "last"), run.model, run.optimiser, run.ranks.rank, run.ranks.size)
     for f in fields(_Counters):
         setattr(run, f.name, found.record[f.name])
-    run.state = found.state
+    device = next(run.model.parameters()).device
+    run.state = None if found.state is None else map_state(lambda s: s.to(device), found.state)
     if run.average:
         run.average.n = run.averaged
         for mean, stored in zip(run.average.mean, found.mean, strict=False):
@@ -272,7 +280,7 @@ def _backward(run: _Run) -> tuple[float, int]:
         batch = run.task.batch(epoch, k)
         if run.ranks.size > 1:
             batch = batch.shard(run.ranks.rank, run.ranks.size)
-        with torch.autocast("cpu", torch.bfloat16, enabled=run.options.precision == "bfloat16"):
+        with torch.autocast(run.options.device, torch.bfloat16, enabled=run.options.precision == "bfloat16"):
             found = run.model.loss(batch, run.state)  # type: ignore[operator]
         (found.loss if found.penalty is None else found.loss + found.n_tokens * found.penalty).backward()
         run.state = None if found.state is None else map_state(Tensor.detach, found.state)

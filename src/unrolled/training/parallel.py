@@ -103,15 +103,17 @@ def _others() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """The processes that were started together; one where nothing was started together."""
+def joined(device: str = "cpu") -> Iterator[Ranks]:
+    """The processes that were started together, each with its own GPU where `device` is cuda; else this one alone."""
     if distributed.is_available() and distributed.is_initialized():
         yield Ranks(distributed.get_rank(), distributed.get_world_size())
         return
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Ranks()
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if device == "cuda" else "gloo"
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with _others():
         store, rank, size = next(distributed.rendezvous("env://", timeout=_PATIENCE))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":  # torchrun's store keeps the addresses of processes that have ended
