@@ -89,10 +89,19 @@ def language_model(
     if print_config:
         print(to_toml(choose()), end="")
         return
+    _announce(files, quiet=quiet)
     options, documents, held_out = read_training_texts(choose, files, valid, out, overwrite=overwrite)
     best = run_training(options, documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
     if as_json and speaks():
         print(json.dumps(best))
+
+
+def _announce(files: Sequence[str], *, quiet: bool) -> None:
+    """Say that reading will take a while, where it will."""
+    paths = [path for name in files for path in (Path(name).rglob("*") if Path(name).is_dir() else [Path(name)])]
+    size = sum(path.stat().st_size for path in paths if path.is_file())
+    if size >= 50_000_000 and not quiet:
+        say(f"reading {size / 1e6:,.0f} MB; the first time its tokens are counted and kept, which takes a while ...")
 
 
 def run_training(
