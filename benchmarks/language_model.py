@@ -78,7 +78,12 @@ def cut_books(source: Path, out: Path) -> dict[str, Path]:
 
 
 SETTINGS = {
-    "shakespeare": ("tinyshakespeare/input.txt", cut_last_tenth, ["--preset", "char", "--valid-fraction", "0"], ["--tokens", "char"]),
+    "shakespeare": (
+        "tinyshakespeare/input.txt",
+        cut_last_tenth,
+        ["--preset", "char", "--valid-fraction", "0"],
+        ["--tokens", "char"],
+    ),
     "chinese": ("journey-to-the-west/input.txt", cut_last_tenth, [], ["--tokens", "char"]),
     "words": ("classic-books/train.txt.gz", cut_books, ["--preset", "word", "--tokens", "whitespace"], []),
 }

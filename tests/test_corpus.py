@@ -86,7 +86,7 @@ def test_a_long_file_reads_as_a_short_one(tmp_path: Path, encoding: str, monkeyp
         assert type(short) is Document
         assert document.text == short.text == text.replace("\r\n", "\n").replace("\r", "\n")
         assert (document.facts(), document.size) == (short.facts(), short.size)
-        assert short.facts().alphabet == len(set(short.text))
+        assert short.facts().alphabet == "".join(sorted(set(short.text)))
         for start, stop in ((0, 10), (700, 2400), (5000, short.size)):
             one, other = document.part(start, stop, "p"), short.part(start, stop, "p")
             assert one.text == other.text == short.text[start:stop]

@@ -6,6 +6,7 @@ Text that came from no file (standard input, a demo) is kept in inputs/ of the r
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,12 +89,13 @@ def recorded_documents(
     problems: list[str] = []
     for part, entries in record["texts"].items():
         documents: list[Document] = []
-        for entry in entries or ():
-            own = not Path(entry["path"]).is_absolute()
-            (document,) = read_documents([folder / entry["path"]], "utf-8" if own else encoding)
-            documents.append(document.named(entry["name"]))
-            if document.facts().sha256 != entry["sha256"]:
-                problems.append(f"{document.path}: is not the text that the training in {folder} began with.")
+        for own, group in itertools.groupby(entries or (), lambda entry: not Path(entry["path"]).is_absolute()):
+            noted = list(group)
+            read = read_documents([folder / entry["path"] for entry in noted], "utf-8" if own else encoding)
+            for entry, document in zip(noted, read, strict=True):
+                documents.append(document.named(entry["name"]))
+                if document.facts().sha256 != entry["sha256"]:
+                    problems.append(f"{document.path}: is not the text that the training in {folder} began with.")
         texts[part] = None if entries is None else documents
     if problems and not allow_changes:
         raise DataError("\n".join(problems[:10]) + f"\nPut it back, {_ANYWAY}")

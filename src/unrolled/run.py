@@ -54,8 +54,8 @@ def language_model_options(
         raise unknown_name("preset", preset, PRESETS)
     tokens = resolve(LanguageModelOptions, file=file, flags=given).data.tokens
     if preset is None:
-        alphabet = max((document.facts().alphabet for document in documents), default=0) if tokens == "char" else 0
-        preset = preset_for(tokens, alphabet)
+        alphabet = set().union(*(document.facts().alphabet for document in documents)) if tokens == "char" else ()
+        preset = preset_for(tokens, len(alphabet))
     options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=given)
     for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
         if value not in known:
@@ -136,11 +136,12 @@ def _same_task(ranks: Ranks, build: Callable[[TextCodec | None], LanguageModelTa
         ranks.share(lambda: task.codec)
     else:
         task = build(ranks.share(lambda: None))
-    sizes = ranks.gather((task.train_tokens, task.valid_tokens))
-    if len(set(sizes)) > 1:
-        other = next(rank for rank, size in enumerate(sizes) if size != sizes[0])
-        found = f"{sizes[other]} tokens to train on and to validate on in process {other}, {sizes[0]} in process 0"
-        ranks.fail(DataError(f"the processes of this training read different texts: {found}. Give each the same files."))
+    read = ranks.gather(task.fingerprint)
+    if len(set(read)) > 1:
+        other = next(rank for rank, what in enumerate(read) if what != read[0])
+        ranks.fail(
+            DataError(f"process {other} of this training reads another text than process 0. Give all the same files.")
+        )
     return task
 
 

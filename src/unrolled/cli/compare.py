@@ -40,12 +40,11 @@ def compare(
     found: dict[str, Any] = described(runs)
     try:
         documents = read_documents(on, encoding) if on else held_out_alike(runs)
+        found["text"] = compare_on(runs, documents, block)
     except UnrolledError as error:
         if on:
             raise
         say(f"no intervals: {error}")
-    else:
-        found["text"] = compare_on(runs, documents, block)
     if as_json:
         print(json.dumps(found))
         return

@@ -135,11 +135,11 @@ class LongDocument(Document):
 
 
 class Facts(NamedTuple):
-    """size in characters; sha256 of the text in UTF-8; alphabet: number of different characters."""
+    """size in characters; sha256 of the text in UTF-8; alphabet: its different characters, in order."""
 
     size: int
     sha256: str
-    alphabet: int
+    alphabet: str
 
 
 class _Scan:
@@ -157,7 +157,7 @@ class _Scan:
         self._digest.update(piece.encode("utf-8", "surrogatepass"))
 
     def facts(self) -> Facts:
-        return Facts(self.size, self._digest.hexdigest(), int(self._seen.sum()))
+        return Facts(self.size, self._digest.hexdigest(), "".join(map(chr, np.flatnonzero(self._seen))))
 
 
 def code_points(text: str) -> np.ndarray:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,6 +272,9 @@ class LanguageModelTask:
         held = read_corpus(valid or (), options.data, self.codec).ids
         self.data = _Split(self._batches(ids), self._validation(held))
         self.train_tokens, self.valid_tokens = len(ids), len(held)
+        ends = (ids[: 1 << 20], ids[-(1 << 20) :], held)
+        #: Equal in two processes that read the same text.
+        self.fingerprint = (len(ids), *(zlib.crc32(part.tobytes()) for part in ends))
         self.sources = [d.name for d in train]
 
     def _batches(self, ids: np.ndarray) -> Columns | Sentences:
