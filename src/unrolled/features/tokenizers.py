@@ -18,6 +18,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from unrolled.errors import ConfigError, DataError, MissingExtra
@@ -136,16 +137,15 @@ class Words(Tokenizer):
         symbols: list[str] = []
         expect = _Expectation()
         gap = ""
-        for match in _WORD.finditer(text):
-            symbol = match.group()
-            if symbol.isspace():
+        for symbol in _WORD.findall(text):
+            kind = _kind(symbol)
+            if kind & _BLANK:
                 gap = symbol
                 continue
-            expected = expect.gap(symbol)
-            if gap != expected:
+            if gap != expect.gap(kind):
                 symbols.append(gap or _GLUE)
             symbols.append(symbol)
-            expect.after(gap, symbol)
+            expect.after(gap, kind)
             gap = ""
         if gap:
             symbols.append(gap)
@@ -162,35 +162,49 @@ class Words(Tokenizer):
                 gap = symbol
                 yield symbol
             else:
-                expected = expect.gap(symbol)
+                kind = _kind(symbol)
+                expected = expect.gap(kind)
                 yield symbol if gap is not None else expected + symbol
-                expect.after(expected if gap is None else gap, symbol)
+                expect.after(expected if gap is None else gap, kind)
                 gap = None
+
+
+_BLANK, _NOTHING_BEFORE, _NOTHING_AFTER, _QUOTE, _CJK = 1, 2, 4, 8, 16
+
+
+@lru_cache(maxsize=1 << 18)
+def _kind(symbol: str) -> int:
+    """What matters about a symbol for the gaps around it, as bits."""
+    return (
+        _BLANK * symbol.isspace()
+        | _NOTHING_BEFORE * (symbol[0] in _NO_SPACE_BEFORE)
+        | _NOTHING_AFTER * (symbol[-1] in _NO_SPACE_AFTER)
+        | _QUOTE * (symbol == '"')
+        | _CJK * bool(_HAN_OR_CJK.match(symbol))
+    )
 
 
 class _Expectation:
     """Which gap, one blank or none, is expected before the next symbol."""
 
     def __init__(self) -> None:
-        self.last: str | None = None
+        self.last = _NOTHING_AFTER  # the beginning is as an opening bracket
         self.open_quote = False
 
-    def gap(self, symbol: str) -> str:
-        """The expected gap before `symbol`."""
+    def gap(self, kind: int) -> str:
+        """The expected gap before a symbol of this kind."""
         last = self.last
-        if last is None or symbol[0] in _NO_SPACE_BEFORE or last[-1] in _NO_SPACE_AFTER:
+        if kind & _NOTHING_BEFORE or last & _NOTHING_AFTER or (kind | last) & _CJK:
             return ""
-        if (symbol == '"' or last == '"') and self.open_quote:
-            return ""
-        return "" if _HAN_OR_CJK.match(symbol) or _HAN_OR_CJK.match(last) else " "
+        return "" if self.open_quote and (kind | last) & _QUOTE else " "
 
-    def after(self, gap: str, symbol: str) -> None:
+    def after(self, gap: str, kind: int) -> None:
         """Take note of what stood there."""
         if "\n" in gap:
             self.open_quote = False
-        if symbol == '"':
+        if kind & _QUOTE:
             self.open_quote = not self.open_quote
-        self.last = symbol
+        self.last = kind
 
 
 class ChineseWords(Tokenizer):
