@@ -136,6 +136,9 @@ def test_too_many_different_symbols_become_unknown(monkeypatch: pytest.MonkeyPat
     assert "often" in vocabulary
     ids = numbering.ids(vocabulary)
     assert len(ids) == 503
+    assert sum(vocabulary.counts) == 503
+    assert sum(numbering.counts().values()) == 503
+    assert len(set(numbering._symbols)) < 120  # type: ignore[attr-defined]
     assert (ids == vocabulary.encode(["often"])[0]).sum() == 201
 
 

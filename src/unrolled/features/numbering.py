@@ -20,12 +20,12 @@ import numpy as np
 
 from unrolled.data.text import code_points
 from unrolled.features.tokenizers import Characters, Tokenizer
-from unrolled.features.vocabulary import END, Vocabulary
+from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
 
 __all__ = ["Numbering", "Spool", "mapped", "numbering_for", "without_blank_lines"]
 
 #: Different symbols held while counting; beyond it those seen once are given up, and counted as unknown.
-_MOST_SYMBOLS = 8_000_000
+_MOST_SYMBOLS = 4_000_000
 #: Ids changed at once.
 _BLOCK = 1 << 22
 
@@ -144,8 +144,15 @@ class _SymbolNumbering(Numbering):
         counted = np.bincount(found)
         self._counts[: len(counted)] += counted
         if len(numbers) > _MOST_SYMBOLS:
-            self._numbers = {s: i for s, i in numbers.items() if self._counts[i] > 1}
+            self._forget_rare()
         return found
+
+    def _forget_rare(self) -> None:
+        """Give up the symbols seen once, and their text."""
+        for symbol, number in self._numbers.items():
+            if self._counts[number] == 1:
+                self._symbols[number] = UNKNOWN
+        self._numbers = {s: i for s, i in self._numbers.items() if self._symbols[i] is not UNKNOWN}
 
     def counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()
