@@ -79,7 +79,7 @@ MUTANTS = [
     ("data/text.py", "if not text[at - 1].isspace() and not text[at + 1].isspace():", "if True:", CORPUS),
     ("data/text.py", "at - len(pending)", "at", CORPUS),
     ("data/text.py", "newlines.decode(decoder.decode(block, final=False))", "decoder.decode(block, final=False)", CORPUS),
-    ("features/numbering.py", "if self._counts[number] == 1:", "if True:", CORPUS),
+    ("features/numbering.py", "if self._counts[number] == 1]", "]", CORPUS),
     ("features/batching.py", 'side="right"', 'side="left"', "tests/test_features.py"),
     ("tasks/corpus.py", 'read_json(folder / "corpus.json")["bytes"]', '(folder / "ids").stat().st_size', CORPUS),
     ("tasks/corpus.py", "self.document.chunks()", "self.document.pieces()", CORPUS),

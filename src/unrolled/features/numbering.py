@@ -149,10 +149,10 @@ class _SymbolNumbering(Numbering):
 
     def _forget_rare(self) -> None:
         """Give up the symbols seen once, and their text."""
-        for symbol, number in self._numbers.items():
-            if self._counts[number] == 1:
-                self._symbols[number] = UNKNOWN
-        self._numbers = {s: i for s, i in self._numbers.items() if self._symbols[i] is not UNKNOWN}
+        rare = [(symbol, number) for symbol, number in self._numbers.items() if self._counts[number] == 1]
+        for symbol, number in rare:
+            self._symbols[number] = UNKNOWN
+            del self._numbers[symbol]
 
     def counts(self) -> Counter[str]:
         counts: Counter[str] = Counter()
