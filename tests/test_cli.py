@@ -64,7 +64,13 @@ def test_all_text_can_be_trained_on(english_file: Path, tmp_path: Path) -> None:
     assert "valid_loss" not in best
     assert best["step"] == json.loads((folder / "last" / "metrics.json").read_text())["step"]
     assert "0 to validate on" in err
+    assert "Last model: step" in err
+    assert "(best)" not in err
     assert "nothing was held out" in (folder / "report.html").read_text()
+    assert "alidation" not in (folder / "README.md").read_text()
+    for setting in ("schedule=plateau", "average_after=2"):
+        _, err = run(*TRAIN, english_file, "--out", tmp_path / "n", *SMALL, "--valid-fraction", "0", "-s", setting, code=3)
+        assert "need validation" in err
     assert json.loads(run("evaluate", folder, english_file, "--json")[0])["loss"] < 4.3
 
 

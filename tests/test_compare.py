@@ -16,7 +16,7 @@ import pytest
 import unrolled
 from unrolled.comparison import compare_on, described, held_out_alike
 from unrolled.data.text import Document, read_documents
-from unrolled.errors import DataError, FolderError
+from unrolled.errors import DataError
 from unrolled.metrics.bootstrap import intervals
 from unrolled.tasks.language_model import hold_out
 
@@ -103,7 +103,7 @@ def test_what_cannot_be_compared_is_said(runs: list[str], english_file: Path, tm
     with pytest.raises(DataError, match=r"not hold out the same text.*--on"):
         held_out_alike([runs[0], str(tmp_path / "other")])
     shutil.copytree(Path(runs[0]) / "best", tmp_path / "model")
-    with pytest.raises(FolderError, match=r"no run\.json"):
+    with pytest.raises(DataError, match=r"no run\.json.*--on"):
         held_out_alike([runs[0], str(tmp_path / "model")])
 
 
@@ -125,6 +125,8 @@ def test_the_command(runs: list[str], english_file: Path, tmp_path: Path) -> Non
     shutil.copytree(Path(runs[0]) / "best", tmp_path / "model")
     out, err = run(runs[0], tmp_path / "model")
     assert "no intervals" in err
+    assert json.loads(run(runs[0], tmp_path / "model", "--json")[0])["text"] is None
+    assert "only 4 blocks" in run(*runs[:2])[1]
     assert "valid_loss" in out
     assert "two or more" in run(runs[0], code=2)[1]
     assert "no such file" in run(*runs, "--on", tmp_path / "missing", code=3)[1]

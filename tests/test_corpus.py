@@ -171,8 +171,10 @@ def test_a_long_text_trains_as_a_short_one(tmp_path: Path, long: Path, monkeypat
     assert train("b") == first
     assert unrolled.resume(tmp_path / "b")
     assert (folder / "ids").stat().st_mtime_ns == made
-    (folder / "ids").write_bytes(b"cut")
-    assert train("c") == first
+    damage = {"ids": (folder / "ids").read_bytes()[:-5] + b"wrong", "vocabulary.json": b"{", "spelling.json": None}
+    for name, content in damage.items():
+        (folder / name).unlink() if content is None else (folder / name).write_bytes(content)
+        assert train(f"c {name}") == first
     monkeypatch.setattr(data_text, "IN_MEMORY", 10**9)
     assert train("d") == first
 

@@ -127,7 +127,7 @@ def test_killed_at_random_and_resumed_is_the_same_run(whole: Path, english_file:
 def test_every_way_to_train_is_resumed_exactly(english_file: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     train(english_file, tmp_path / "whole", **changes)
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "r"), str(english_file), json.dumps(FLAGS | changes)]
-    for kind, n in (("step", 31), ("step", 23), ("never", 0)):
+    for kind, n in (("step", 60), ("step", 130), ("step", 120), ("never", 0)):
         done = subprocess.run([*command, kind, str(n)], capture_output=True, text=True, check=False, env=ENVIRONMENT)
         assert done.returncode in (0, 137), done.stderr
     assert weights(tmp_path / "r") == weights(tmp_path / "whole")
@@ -192,15 +192,57 @@ def test_text_without_a_file_is_kept(english_file: Path, tmp_path: Path) -> None
     assert unrolled.load(out).sample(length=3)
 
 
+def test_a_training_can_be_made_longer(english_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    train(english_file, out, epochs=1)
+    steps = rows(out)[-1]["step"]
+    config = out / "config.toml"
+    config.write_text(config.read_text().replace("epochs = 1.0", "epochs = 3.0"))
+    assert unrolled.resume(out, allow_changes=True)
+    assert rows(out)[-1]["step"] == pytest.approx(3 * steps, abs=2)
+    longer = weights(out)
+    assert unrolled.resume(out)
+    assert weights(out) == longer
+
+
+def test_a_damaged_checkpoint_is_noticed(english_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    train(english_file, out, epochs=1)
+    path = out / "last" / "training.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(FolderError, match=r"training\.safetensors: is damaged \(its checksum does not agree\)"):
+        unrolled.resume(out)
+    (out / "run.json").write_text("{")
+    with pytest.raises(FolderError, match=r"run\.json is damaged.*train anew"):
+        unrolled.resume(out)
+
+
+def test_resume_can_be_quiet_and_print_json(english_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    train(english_file, out, epochs=1)
+    command = [sys.executable, "-m", "unrolled", "train"]
+    done = subprocess.run([*command, "--resume", str(out), "-q", "--json"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["step"] <= rows(out)[-1]["step"]
+    assert not done.stderr
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+
+
 def test_what_has_changed_is_named(english_file: Path, tmp_path: Path) -> None:
     text, out = tmp_path / "text.txt", tmp_path / "r"
     text.write_text(english_file.read_text())
     train(text, out, epochs=1)
     config, record = out / "config.toml", out / "run.json"
     before = config.read_text()
-    config.write_text(before.replace("window = 30", "window = 31"))
-    with pytest.raises(ConfigError, match=r"config\.toml: options have changed.*window was 30, is 31.*--allow-changes"):
+    config.write_text(before.replace("clip = 1.0", "clip = 2.0"))
+    with pytest.raises(ConfigError, match=r"config\.toml: options have changed.*clip was 1.0, is 2.0.*--allow-changes"):
         unrolled.resume(out)
+    for old, new in (("window = 30", "window = 31"), ("hidden_size = 16", "hidden_size = 8"), ('"adamw"', '"sgd"')):
+        config.write_text(before.replace(old, new))
+        with pytest.raises(ConfigError, match=r"cannot go on with other options of this kind.*begin anew"):
+            unrolled.resume(out, allow_changes=True)
     config.write_text(before.replace("window = 30", "window = 'wide'"))
     with pytest.raises(ConfigError, match=r"config\.toml: window: .*got 'wide'"):
         unrolled.resume(out)
@@ -209,6 +251,7 @@ def test_what_has_changed_is_named(english_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"text\.txt: is not the text that the training in .* began with"):
         unrolled.resume(out)
     assert unrolled.resume(out, allow_changes=True)
+    assert unrolled.resume(out)  # the other text is accepted now
     text.unlink()
     with pytest.raises(DataError, match=r"text\.txt: no such file"):
         unrolled.resume(out)

@@ -232,6 +232,11 @@ def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
     assert all(isinstance(s, Tensor) for s in twice.model.states[1:])
 
 
+def test_more_than_an_epoch_is_not_accumulated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="accumulate is 8, but the text has 7 batches"):
+        list(events(LineTask(), tmp_path / "r", accumulate=8))
+
+
 def test_gradients_are_clipped_by_their_common_norm() -> None:
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])]
     assert clip_and_scale(gradients, 0.1, 10) == pytest.approx(0.5)

@@ -15,7 +15,7 @@ from unrolled.errors import DataError, FolderError
 from unrolled.folders import model_folder, read_config
 from unrolled.metrics.bootstrap import Interval, intervals
 from unrolled.options.language_model import LanguageModelOptions
-from unrolled.record import read_record, recorded_documents, recorded_options
+from unrolled.record import read_record, recorded_documents
 from unrolled.tasks import load
 from unrolled.tasks.language_model import hold_out
 
@@ -51,8 +51,10 @@ def held_out_alike(runs: Sequence[str]) -> list[Document]:
 
 
 def _held_out(folder: Path) -> list[Document]:
+    if not (folder / "run.json").exists():
+        raise DataError(f"{folder}: does not say what text was held out (it has no run.json). Name a text: --on FILE")
     record = read_record(folder)
-    options = recorded_options(folder, record, LanguageModelOptions, allow_changes=True)
+    options = LanguageModelOptions.model_validate(record["options"])
     texts = recorded_documents(folder, record, options.data.encoding, allow_changes=False)
     if texts["valid"] is not None:
         return texts["valid"]

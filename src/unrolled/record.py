@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import read_json, write_json, write_text
 
-__all__ = ["read_record", "recorded_documents", "recorded_options", "write_record"]
+__all__ = ["accept_changes", "read_record", "recorded_documents", "recorded_options", "write_record"]
 
 _FORMAT, _FORMAT_VERSION = "unrolled-run", 1
 _ANYWAY = "or add --allow-changes to go on with the difference."
@@ -50,14 +50,22 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise FolderError(f"{folder}: no such run folder. Begin a training with: unrolled train TASK FILES --out FOLDER")
     if not (folder / "run.json").exists():
         raise FolderError(f"{folder}: holds no run.json, so no training that can be resumed.")
-    record = read_json(folder / "run.json")
+    try:
+        record = read_json(folder / "run.json")
+    except FolderError:
+        raise FolderError(f"{folder}: run.json is damaged, so the training cannot be resumed; train anew.") from None
     if not isinstance(record, dict) or (record.get("format"), record.get("format_version")) != (_FORMAT, _FORMAT_VERSION):
         raise FolderError(f"{folder}: run.json is of another format than this version of unrolled reads; train anew.")
     return record
 
 
-def recorded_options(folder: Path, record: dict[str, Any], kind: type[Options], *, allow_changes: bool) -> Options:
-    """The options in config.toml; FolderError or ConfigError if versions or options are not those of the beginning."""
+def recorded_options(
+    folder: Path, record: dict[str, Any], kind: type[Options], *, fixed: Collection[str], allow_changes: bool
+) -> Options:
+    """The options in config.toml; FolderError or ConfigError if versions or options are not those of the beginning.
+
+    `fixed` options cannot be changed at all.
+    """
     now = _versions()
     changed = [
         f"{name} {record.get(name)} then, {version} now" for name, version in now.items() if record.get(name) != version
@@ -73,12 +81,32 @@ def recorded_options(folder: Path, record: dict[str, Any], kind: type[Options], 
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
     then, found = _flat(record["options"]), _flat(options.model_dump(exclude_none=True))
-    changed = [f"{key} was {then.get(key)}, is {found.get(key)}" for key in then | found if then.get(key) != found.get(key)]
+    different = [key for key in then | found if then.get(key) != found.get(key)]
+    changed = [
+        f"{key} was {then.get(key)}, is {found.get(key)}" for key in sorted(different, key=lambda key: key not in fixed)
+    ]
+    if any(key in fixed for key in different):
+        raise ConfigError(
+            f"{path}: a training that has begun cannot go on with other options of this kind ({'; '.join(changed)}). "
+            "Put them back, or begin anew with another --out."
+        )
     if changed and not allow_changes:
         raise ConfigError(
             f"{path}: options have changed since the training began ({'; '.join(changed)}). Put them back, {_ANYWAY}"
         )
     return options
+
+
+def accept_changes(
+    folder: Path, record: dict[str, Any], options: Section, texts: Mapping[str, Sequence[Document] | None]
+) -> None:
+    """Note that the training goes on with these versions, options and texts: from now on they are those it began with."""
+    noted = {
+        part: entries and [e | {"sha256": d.facts().sha256} for e, d in zip(entries, texts[part] or (), strict=True)]
+        for part, entries in record["texts"].items()
+    }
+    changed = {"options": options.model_dump(exclude_none=True), "texts": noted}
+    write_json(folder / "run.json", record | _versions() | changed)
 
 
 def recorded_documents(

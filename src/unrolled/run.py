@@ -17,10 +17,10 @@ from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
-from unrolled.options.language_model import PRESETS, LanguageModelOptions, preset_for
+from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
-from unrolled.record import read_record, recorded_documents, recorded_options, write_record
+from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, write_record
 from unrolled.tasks.language_model import NAME, LanguageModelTask, TrainedLanguageModel
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
@@ -116,7 +116,9 @@ def resume_language_model(out: str | Path, *, allow_changes: bool = False) -> It
     """
     folder = Path(out)
     record = read_record(folder)
-    options = recorded_options(folder, record, LanguageModelOptions, allow_changes=allow_changes)
+    options = recorded_options(folder, record, LanguageModelOptions, fixed=FIXED, allow_changes=allow_changes)
+    began, now = record["options"]["training"], options.training
+    replan = (began["minutes"], began["epochs"]) != (now.minutes, now.epochs)
     with joined(options.training.device) as ranks, run_lock(folder) if ranks.first else nullcontext():
         texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
         begun = ranks.share(lambda: latest(folder / "last").exists())  # killed before the first checkpoint: begin anew
@@ -125,8 +127,10 @@ def resume_language_model(out: str | Path, *, allow_changes: bool = False) -> It
             write_text(folder / "metrics.jsonl", "")
         train, valid = texts["train"] or [], texts["valid"]
         task = _same_task(ranks, lambda codec: LanguageModelTask(options, train, valid, codec=codec or stored))
+        if ranks.first and allow_changes:
+            accept_changes(folder, record, options, texts)
         yield task
-        yield from _follow(task, options, folder, ranks, resume=begun)
+        yield from _follow(task, options, folder, ranks, resume=begun, replan=replan)
 
 
 def _same_task(ranks: Ranks, build: Callable[[TextCodec | None], LanguageModelTask]) -> LanguageModelTask:
@@ -160,11 +164,17 @@ def _new_run(folder: Path, ranks: Ranks, *, overwrite: bool) -> Iterator[None]:
 
 
 def _follow(
-    task: LanguageModelTask, options: LanguageModelOptions, folder: Path, ranks: Ranks, *, resume: bool
+    task: LanguageModelTask,
+    options: LanguageModelOptions,
+    folder: Path,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    replan: bool = False,
 ) -> Iterator[Event]:
     """The events of the loop; at each validation rank 0 writes the report anew."""
     board = Board(folder) if ranks.first else None
-    for event in fit(task, options.training, folder, resume=resume, ranks=ranks):
+    for event in fit(task, options.training, folder, resume=resume, replan=replan, ranks=ranks):
         if board and isinstance(event, Resumed):
             board.resumed(event.step)
         if board and isinstance(event, Step):

@@ -44,13 +44,16 @@ def compare(
     except UnrolledError as error:
         if on:
             raise
+        found |= {"text": None, "no_intervals": str(error)}
         say(f"no intervals: {error}")
+    if found["text"] and found["text"]["blocks"] < 20:
+        say(f"only {found['text']['blocks']} blocks: such intervals are too narrow. Give more text, or a smaller --block.")
     if as_json:
         print(json.dumps(found))
         return
-    _print_table("metrics of the best validation", runs, found["metrics"])
+    _print_table("metrics of the best model", runs, found["metrics"])
     _print_table("options that differ", runs, found["options"] or {"(none)": ["" for _ in runs]})
-    if "text" in found:
+    if found["text"]:
         _print_intervals(runs, found["text"])
 
 

@@ -54,7 +54,8 @@ class Progress:
         self._clear()
         row = event.row
         train = "" if row["train_loss"] is None else f"  training {row['train_loss']:.3f}"
-        say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{'  (best)' if event.best else ''}")
+        best = "  (best)" if event.best and validation(row) else ""
+        say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{best}")
         if self._previews:
             say(f"           {event.preview!r}")
 

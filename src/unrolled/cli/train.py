@@ -34,17 +34,22 @@ def _tasks(
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="Resume although version, options or data have changed.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="With --resume: no progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --resume: print the best validation as JSON.")] = False,
 ) -> None:
     """Train a model: unrolled train TASK FILES --out FOLDER. After an interruption: unrolled train --resume FOLDER."""
     if resume is None:
-        if context.invoked_subcommand is None or allow_changes:
-            raise typer.BadParameter("name a task, or --resume FOLDER.")
+        if context.invoked_subcommand is None or allow_changes or quiet or as_json:
+            raise typer.BadParameter("name a task, then its options, or --resume FOLDER.")
         return
     if context.invoked_subcommand is not None:
         raise typer.BadParameter("--resume takes the task and all options from the run folder: name nothing else.")
     from unrolled.run import resume_language_model
+    from unrolled.training.parallel import speaks
 
-    follow(resume_language_model(resume, allow_changes=allow_changes), resume)
+    best = follow(resume_language_model(resume, allow_changes=allow_changes), resume, quiet=quiet)
+    if as_json and speaks():
+        print(json.dumps(best))
 
 
 @app.command("language-model")
@@ -147,7 +152,7 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str
                     best, reason = event.best, event.reason
     if not quiet:
         why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
-        say(f"{why}. Best model: step {best['step']}{validation(best)}")
+        say(f"{why}. {'Best' if validation(best) else 'Last'} model: step {best['step']}{validation(best)}")
         further = f"unrolled train --resume {out}" if reason == "interrupted" else f"unrolled sample {out}"
         say(f"Report: {out / 'report.html'}   Next: {further}")
     if reason == "interrupted":

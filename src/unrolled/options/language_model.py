@@ -9,7 +9,7 @@ from pydantic import Field
 from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 
-__all__ = ["LARGE_ALPHABET", "PRESETS", "DataOptions", "LanguageModelOptions", "ModelOptions", "preset_for"]
+__all__ = ["FIXED", "LARGE_ALPHABET", "PRESETS", "DataOptions", "LanguageModelOptions", "ModelOptions", "preset_for"]
 
 
 class DataOptions(Section):
@@ -60,6 +60,13 @@ class LanguageModelOptions(Section):
     model: ModelOptions = ModelOptions()
     training: TrainingOptions = TrainingOptions()
 
+
+#: What a training that has begun cannot change: what text becomes, the shape of the model and of its batches.
+FIXED = (
+    frozenset(DataOptions.model_fields)
+    | {name for name in ModelOptions.model_fields if not name.startswith(("dropout", "penalty"))}
+    | {"batch_size", "window", "accumulate", "optimiser"}
+)
 
 #: With more different characters than this, text is written in something like Chinese.
 LARGE_ALPHABET = 1000

@@ -22,7 +22,9 @@ def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
                 for key in ("valid_loss", "valid_perplexity", "train_loss", "step", "epoch", "seconds")
                 if best.get(key) is not None
             ],
-            "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact.",
+            "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact."
+            if validated
+            else "`unrolled evaluate` says how good the model is on another text.",
         },
         {
             "kind": "lines",
@@ -31,6 +33,7 @@ def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
             "series": [
                 {"name": name, "points": [[row["step"], row[key]] for row in rows if row.get(key) is not None]}
                 for name, key in (("training, dropout on", "train_loss"), ("validation", "valid_loss"))
+                if validated or key == "train_loss"
             ],
         },
         {

@@ -12,6 +12,9 @@ def model_card(config: dict[str, Any], unit: str) -> str:
     """Markdown that says what the model is, what it was trained on, how good it is and how to use it."""
     metrics = config.get("metrics") or {}
     data = config.get("data") or {}
+    validated = (
+        "" if data.get("valid_tokens") == 0 else ", and validation on the held-out text, read in columns (approximate)"
+    )
     rows = "".join(f"| {name} | {value} |\n" for name, value in metrics.items() if value is not None)
     sizes = json.dumps(config["model"], indent=1)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
@@ -19,7 +22,7 @@ def model_card(config: dict[str, Any], unit: str) -> str:
 
 Trained on: {sources} ({data.get("train_tokens", "?")} {unit}, {data.get("valid_tokens", "?")} held out).
 
-Training, and validation on the held-out text, read in columns (approximate; `unrolled evaluate` is exact):
+Training{validated}; `unrolled evaluate` is exact:
 
 | metric | value |
 |---|---|

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,11 +113,19 @@ def _lock(folder: Path) -> Any:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether the folder holds what it says."""
+    """Whether the folder holds what was written there; what does not is made again."""
     try:
-        return (folder / "ids").stat().st_size == read_json(folder / "corpus.json")["bytes"]
-    except (OSError, FolderError, KeyError, TypeError):
+        return all(_checksum(folder / name) == known for name, known in read_json(folder / "corpus.json")["files"].items())
+    except (OSError, FolderError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _checksum(path: Path) -> int:
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            found = zlib.crc32(block, found)
+    return found
 
 
 def _fill(folder: Path, documents: Sequence[Document], options: Any, codec: TextCodec | None) -> None:
@@ -128,8 +137,8 @@ def _fill(folder: Path, documents: Sequence[Document], options: Any, codec: Text
         built = _build(documents, options, codec, Spool(temporary))
         built.codec.save(temporary)
         (temporary / "appeared").unlink(missing_ok=True)
-        names = [document.name for document in documents]
-        write_json(temporary / "corpus.json", {"bytes": (temporary / "ids").stat().st_size, "texts": names})
+        files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / "corpus.json", {"files": files, "texts": [document.name for document in documents]})
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

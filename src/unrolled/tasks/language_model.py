@@ -268,6 +268,11 @@ class LanguageModelTask:
         self.options = options
         if valid is None and options.data.valid_fraction:
             train, valid = hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
+        training = options.training
+        if not valid and (training.schedule == "plateau" or training.average_after):
+            raise ConfigError(
+                "schedule plateau and average-after need validation: hold text out, with --valid or --valid-fraction"
+            )
         self.codec, ids = read_corpus(train, options.data, codec)
         held = read_corpus(valid or (), options.data, self.codec).ids
         self.data = _Split(self._batches(ids), self._validation(held))

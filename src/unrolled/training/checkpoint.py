@@ -9,6 +9,7 @@ Tensors and JSON only: opening a checkpoint made by someone else runs nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -60,7 +61,8 @@ def write_checkpoint(
         tensors |= {f"state.{i}": t for i, t in enumerate(state_tensors(state))}
     extra = {"groups": moments["param_groups"], "state": None if state is None else state_name(state)}
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(folder / FILE, safetensors.torch.save(plain, {"run": json.dumps(record | {"checkpoint": extra})}))
+    described = {"run": json.dumps(record | {"checkpoint": extra}), "sha256": _digest(plain)}
+    write_bytes(folder / FILE, safetensors.torch.save(plain, described))
 
 
 def read_checkpoint(
@@ -72,6 +74,8 @@ def read_checkpoint(
         with safe_open(path, "pt") as file:
             record = json.loads(file.metadata()["run"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            if file.metadata()["sha256"] != _digest(tensors):
+                raise ValueError("its checksum does not agree")
         extra = record.pop("checkpoint")
         parts: dict[str, dict[str, Tensor]] = defaultdict(dict)
         for name, tensor in tensors.items():
@@ -93,6 +97,15 @@ def read_checkpoint(
         raise FolderError(f"{path}: is damaged ({error}). Train anew, or continue from a copy of the folder.") from None
     own = None if state is None else map_state(lambda s: s[rank::size].contiguous(), state)
     return Checkpoint(record, own, _numbered(parts["mean"]), same_ranks)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names and values."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(name.encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _numbered(tensors: dict[str, Tensor]) -> list[Tensor]:

@@ -139,12 +139,25 @@ class _Run(_Counters):
 
 
 def fit(
-    task: Task, options: TrainingOptions, folder: Path, *, resume: bool = False, ranks: Ranks | None = None
+    task: Task,
+    options: TrainingOptions,
+    folder: Path,
+    *,
+    resume: bool = False,
+    replan: bool = False,
+    ranks: Ranks | None = None,
 ) -> Iterator[Event]:
     """Train a fresh model of the task into `folder`, or continue from the checkpoint there.
 
+    replan: minutes or epochs are not those of the beginning, so the number of steps is worked out once more.
+
     Ctrl-C and SIGTERM finish the step, save and validate; a second Ctrl-C stops at once.
     """
+    if options.accumulate > task.batches_per_epoch:
+        raise ConfigError(
+            f"accumulate is {options.accumulate}, but the text has {task.batches_per_epoch} batches: give more text, "
+            "smaller batches, or a smaller -s accumulate"
+        )
     torch.set_num_threads(options.threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(options.deterministic)
     torch.manual_seed(options.seed)
@@ -160,6 +173,7 @@ def fit(
     )
     if resume:
         _restore(run)
+        run.total = 0 if replan else run.total
         yield Resumed(run.step, run.total)
     else:
         run.threads = torch.get_num_threads()
@@ -292,10 +306,12 @@ def _diverged(run: _Run, loss: float, norm: float) -> None:
     """End the training, in all processes, over a loss or a gradient that is no number."""
     epoch, k = divmod(run.step * run.options.accumulate, run.task.batches_per_epoch)
     what = f"The loss became {loss}" if not math.isfinite(loss) else f"The gradient's norm became {norm}"
+    lower, config = f"learning_rate={run.options.learning_rate / 3:.2g}", run.folder / "config.toml"
     run.ranks.fail(
         UnrolledError(
-            f"{what} at step {run.step} (epoch {epoch}, batch {k}). The learning rate may be too high: try "
-            f"-s learning_rate={run.options.learning_rate / 3:.2g}. The last good model is in {run.folder / 'last'}."
+            f"{what} at step {run.step} (epoch {epoch}, batch {k}). The learning rate may be too high: begin anew with "
+            f"-s {lower}, or set it in {config} and go on with --resume {run.folder} --allow-changes. The last good "
+            f"model is in {run.folder / 'last'}."
         )
     )
 
