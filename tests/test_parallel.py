@@ -48,8 +48,8 @@ def train(text: Document, out: Path, flags: dict[str, Any], stop_at: int = 0) ->
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def resume(out: Path, *, allow_changes: bool = False) -> None:
-    reason = [e.reason for e in resume_language_model(out, allow_changes=allow_changes) if isinstance(e, Finished)]
+def resume(out: Path) -> None:
+    reason = [e.reason for e in resume_language_model(out) if isinstance(e, Finished)]
     assert reason == ["budget"]
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.config import flat
 from unrolled.data.text import Document
 from unrolled.errors import DataError, FolderError
 from unrolled.folders import model_folder, read_config
-from unrolled.metrics.bootstrap import Interval, intervals
+from unrolled.metrics.bootstrap import intervals
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.record import read_record, recorded_documents
 from unrolled.tasks import load
@@ -27,13 +28,11 @@ def described(runs: Sequence[str]) -> dict[str, Any]:
     configs = [read_config(model_folder(run)) for run in runs]
     metrics = [config.get("metrics") or {} for config in configs]
     options = [
-        {"task": config.get("task"), "unrolled": config.get("unrolled")}
-        | {key: value for section in (config.get("options") or {}).values() for key, value in section.items()}
+        {"task": config.get("task"), "unrolled": config.get("unrolled")} | flat(config.get("options") or {})
         for config in configs
     ]
-    tables = {"metrics": _rows(metrics), "options": _rows(options)}
-    different = {key: row for key, row in tables["options"].items() if any(value != row[0] for value in row)}
-    return {"runs": list(runs), "metrics": tables["metrics"], "options": different}
+    different = {key: row for key, row in _rows(options).items() if any(value != row[0] for value in row)}
+    return {"runs": list(runs), "metrics": _rows(metrics), "options": different}
 
 
 def _rows(columns: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -81,8 +80,8 @@ def compare_on(runs: Sequence[str], documents: Sequence[Document], block: int) -
         "name": ", ".join(document.name for document in documents[:3]) + (", ..." if len(documents) > 3 else ""),
         "characters": sum(document.size for document in documents),
         "blocks": n_blocks,
-        "bits_per_character": [_three(bits[i][i]) for i in range(len(runs))],
-        "perplexity": [[math.exp(min(700.0, value)) for value in _three(loss[i][i])] for i in range(len(runs))],
+        "bits_per_character": [list(bits[i][i][:3]) for i in range(len(runs))],
+        "perplexity": [[math.exp(min(700.0, value)) for value in loss[i][i][:3]] for i in range(len(runs))],
         "differences": pairs,
     }
 
@@ -92,7 +91,3 @@ def _costs(run: str, documents: Sequence[Document], block: int) -> np.ndarray:
     if not hasattr(trained, "block_costs"):
         raise FolderError(f"{run}: models of this task cannot be compared on a text.")
     return np.concatenate([trained.block_costs(document, block) for document in documents])
-
-
-def _three(interval: Interval) -> list[float]:
-    return [interval.value, interval.low, interval.high]

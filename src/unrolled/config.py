@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 
 from unrolled.errors import ConfigError, nearest
 
-__all__ = ["Leaf", "Options", "Section", "explain", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
+__all__ = ["Leaf", "Options", "Section", "explain", "flat", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
 
 
 class Section(BaseModel):
@@ -94,6 +94,11 @@ def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str
                 raise ConfigError(f"config file: unknown key '{key}' in [{section}].{nearest(key, here)}")
             flat[key] = value
     return flat
+
+
+def flat(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Options by their names, without the sections."""
+    return {key: value for section in tree.values() for key, value in section.items()}
 
 
 def explain(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unrolled import __version__
-from unrolled.config import Options, Section, explain, read_toml
+from unrolled.config import Options, Section, explain, flat, read_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import read_json, write_json, write_text
@@ -80,7 +80,7 @@ def recorded_options(
         options = kind.model_validate(read_toml(path))
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
-    then, found = _flat(record["options"]), _flat(options.model_dump(exclude_none=True))
+    then, found = flat(record["options"]), flat(options.model_dump(exclude_none=True))
     different = [key for key in then | found if then.get(key) != found.get(key)]
     changed = [
         f"{key} was {then.get(key)}, is {found.get(key)}" for key in sorted(different, key=lambda key: key not in fixed)
@@ -132,7 +132,3 @@ def recorded_documents(
 
 def _versions() -> dict[str, str]:
     return {"unrolled": __version__, "torch": importlib.metadata.version("torch")}
-
-
-def _flat(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for section in tree.values() for key, value in section.items()}

@@ -172,22 +172,29 @@ def _follow(
     resume: bool,
     replan: bool = False,
 ) -> Iterator[Event]:
-    """The events of the loop; at each validation rank 0 writes the report anew."""
-    board = Board(folder) if ranks.first else None
+    """The events of the loop; rank 0 keeps the run folder's pages in step with them."""
+    board = Board(folder)
     for event in fit(task, options.training, folder, resume=resume, replan=replan, ranks=ranks):
-        if board and isinstance(event, Resumed):
+        if ranks.first:
+            _write_pages(event, board, folder, options)
+        yield event
+
+
+def _write_pages(event: Event, board: Board, folder: Path, options: LanguageModelOptions) -> None:
+    """TensorBoard's events, at each validation the report, at the end README and curves."""
+    match event:
+        case Resumed():
             board.resumed(event.step)
-        if board and isinstance(event, Step):
+        case Step():
             board.step(event.step, event.loss)
-        if board and isinstance(event, Evaluated):
+        case Evaluated():
             board.row(event.row, event.preview)
             write_text(folder / "report.html", report_page(folder.name, _rows(folder), to_toml(options)))
-        if board and isinstance(event, Finished):
+        case Finished():
             board.close()
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):
                 importlib.import_module("unrolled.pictures.png").curves(_rows(folder), folder / "curves.png")
-        yield event
 
 
 def restarted(out: str | Path) -> bool:

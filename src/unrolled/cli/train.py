@@ -45,11 +45,8 @@ def _tasks(
     if context.invoked_subcommand is not None:
         raise typer.BadParameter("--resume takes the task and all options from the run folder: name nothing else.")
     from unrolled.run import resume_language_model
-    from unrolled.training.parallel import speaks
 
-    best = follow(resume_language_model(resume, allow_changes=allow_changes), resume, quiet=quiet)
-    if as_json and speaks():
-        print(json.dumps(best))
+    follow(resume_language_model(resume, allow_changes=allow_changes), resume, quiet=quiet, as_json=as_json)
 
 
 @app.command("language-model")
@@ -84,10 +81,9 @@ def language_model(
     unrolled train language-model ptb.train.txt --valid ptb.valid.txt --tokens whitespace --out runs/ptb
     """
     from unrolled.run import language_model_options, read_training_texts, restarted, resume_language_model
-    from unrolled.training.parallel import speaks
 
     if restarted(out):
-        follow(resume_language_model(out), out, quiet=quiet)
+        follow(resume_language_model(out), out, quiet=quiet, as_json=as_json)
         return
     file = read_toml(config) if config else None
     choose = partial(language_model_options, preset=preset, file=file, flags=given, settings=settings or ())
@@ -96,15 +92,14 @@ def language_model(
         return
     _announce(files, quiet=quiet)
     options, documents, held_out = read_training_texts(choose, files, valid, out, overwrite=overwrite)
-    best = run_training(options, documents, out, valid=held_out, overwrite=overwrite, quiet=quiet)
-    if as_json and speaks():
-        print(json.dumps(best))
+    run_training(options, documents, out, valid=held_out, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 def _announce(files: Sequence[str], *, quiet: bool) -> None:
     """Say that reading will take a while, where it will."""
-    paths = [path for name in files for path in (Path(name).rglob("*") if Path(name).is_dir() else [Path(name)])]
-    size = sum(path.stat().st_size for path in paths if path.is_file())
+    from unrolled.data.text import size_on_disk
+
+    size = size_on_disk(files)
     if size >= 50_000_000 and not quiet:
         say(f"reading {size / 1e6:,.0f} MB; the first time its tokens are counted and kept, which takes a while ...")
 
@@ -117,22 +112,25 @@ def run_training(
     valid: Sequence[Document] | None = None,
     overwrite: bool = False,
     quiet: bool = False,
-) -> dict[str, Any]:
-    """Train, showing progress; return the best validation. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
     from unrolled.run import train_language_model
 
-    return follow(train_language_model(options, documents, out, valid=valid, overwrite=overwrite), out, quiet=quiet)
+    events = train_language_model(options, documents, out, valid=valid, overwrite=overwrite)
+    follow(events, out, quiet=quiet, as_json=as_json)
 
 
-def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str, Any]:
-    """Show the events of a training; return the best validation."""
+def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print its best validation if `as_json`."""
     from unrolled.tasks.language_model import LanguageModelTask
     from unrolled.training.loop import Evaluated, Finished, Resumed, Step
     from unrolled.training.parallel import speaks
 
     best: dict[str, Any] = {}
     reason = ""
-    quiet = quiet or not speaks()
+    first = speaks()
+    quiet = quiet or not first
     with Progress(quiet=quiet) as progress:
         for event in events:
             match event:
@@ -157,4 +155,5 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False) -> dict[str
         say(f"Report: {out / 'report.html'}   Next: {further}")
     if reason == "interrupted":
         raise KeyboardInterrupt
-    return best
+    if as_json and first:
+        print(json.dumps(best))

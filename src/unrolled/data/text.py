@@ -8,13 +8,14 @@ size, digest and alphabet are kept, and the text is read again, in chunks, by wh
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import hashlib
 import io
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from unrolled.errors import DataError
 
-__all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "read_documents"]
+__all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "read_documents", "size_on_disk"]
 
 #: How many problems are collected before giving up.
 MAX_PROBLEMS = 10
@@ -42,6 +43,7 @@ class Document:
     name: str
     text: str
     path: str | None = None
+    known: Facts | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> int:
@@ -59,7 +61,7 @@ class Document:
 
     def named(self, name: str) -> Document:
         """The same text under another name."""
-        return Document(name, self.text, self.path)
+        return Document(name, self.text, self.path, self.known)
 
     def part(self, start: int, stop: int, name: str) -> Document:
         """Characters start to stop as a document of their own."""
@@ -76,7 +78,9 @@ class Document:
         return start
 
     def facts(self) -> Facts:
-        """Size, digest and alphabet."""
+        """Size, digest and alphabet; those of a file were noted when it was read."""
+        if self.known:
+            return self.known
         scan = _Scan()
         for piece in self.pieces():
             scan.add(piece)
@@ -87,10 +91,9 @@ class LongDocument(Document):
     """A text that stays in its file: characters `start` to `stop` of it."""
 
     def __init__(self, name: str, path: str, encoding: str, facts: Facts, start: int = 0, stop: int | None = None) -> None:
-        for key, value in (("name", name), ("path", path), ("encoding", encoding), ("start", start)):
-            object.__setattr__(self, key, value)
-        object.__setattr__(self, "whole", facts)
-        object.__setattr__(self, "stop", facts.size if stop is None else stop)
+        stop = facts.size if stop is None else stop
+        known = facts if (start, stop) == (0, facts.size) else None
+        self.__dict__.update(name=name, path=path, known=known, encoding=encoding, whole=facts, start=start, stop=stop)
 
     encoding: str
     whole: Facts
@@ -129,9 +132,6 @@ class LongDocument(Document):
     def identity(self) -> tuple[str, int, int]:
         """Digest of the whole file, and which characters of it."""
         return self.whole.sha256, self.start, self.stop
-
-    def facts(self) -> Facts:
-        return self.whole if (self.start, self.stop) == (0, self.whole.size) else super().facts()
 
 
 class Facts(NamedTuple):
@@ -202,6 +202,7 @@ def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> li
     """
     documents: list[Document] = []
     problems: list[str] = []
+    room = IN_MEMORY
     for source in sources:
         try:
             paths = _expand(str(source))
@@ -210,8 +211,8 @@ def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> li
             continue
         for path in paths:
             try:
-                held = sum(d.size for d in documents if not isinstance(d, LongDocument))
-                documents.append(_read(path, encoding, IN_MEMORY - held))
+                documents.append(_read(path, encoding, room))
+                room -= 0 if isinstance(documents[-1], LongDocument) else documents[-1].size
             except DataError as error:
                 problems.append(str(error))
     if problems:
@@ -220,6 +221,15 @@ def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> li
     if not documents:
         raise DataError("No text was given. Name one or more text files, a folder, or - for standard input.")
     return documents
+
+
+def size_on_disk(sources: Iterable[str | Path]) -> int:
+    """Bytes of the files that `read_documents` would read; a source that it would refuse counts nothing."""
+    size = 0
+    for source in sources:
+        with contextlib.suppress(DataError):
+            size += sum(Path(path).stat().st_size for path in _expand(str(source)) if path != "-")
+    return size
 
 
 def _expand(source: str) -> list[str]:
@@ -251,7 +261,9 @@ def _read(source: str, encoding: str, room: int) -> Document:
     if scan.blank:
         raise DataError(f"{name}: the file holds no text.")
     path = None if source == "-" else str(Path(source).resolve())
-    return Document(name, "".join(held), path) if fits or path is None else LongDocument(name, path, encoding, scan.facts())
+    if fits or path is None:
+        return Document(name, "".join(held), path, scan.facts())
+    return LongDocument(name, path, encoding, scan.facts())
 
 
 def _read_pieces(source: str, name: str, encoding: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Text of any length -> symbol counts, then ids: the text goes by in chunks and its ids pile up in memory or in a file.
 
     numbering = numbering_for(tokenizer, sentences=False, spool=Spool(folder))
-    for chunk in chunks: numbering.read(chunk)      # once: split, count
+    numbering.read(documents)                       # each an iterable of chunks: split, count
     vocabulary = Vocabulary.build(numbering.counts(), ...)
     ids = numbering.ids(vocabulary)                 # (N,) in the smallest integers that hold them
 
@@ -11,6 +11,7 @@ get numbers in order of appearance, which become ids when the vocabulary is know
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -19,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from unrolled.data.text import code_points
-from unrolled.features.tokenizers import Characters, Tokenizer
+from unrolled.features.tokenizers import Characters, Tokenizer, sequences
 from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
 
-__all__ = ["Numbering", "Spool", "mapped", "numbering_for", "without_blank_lines"]
+__all__ = ["Numbering", "Spool", "mapped", "numbering_for"]
 
 #: Different symbols held while counting; beyond it those seen once are given up, and counted as unknown.
 _MOST_SYMBOLS = 4_000_000
@@ -81,7 +82,7 @@ def numbering_for(tokenizer: Tokenizer, *, sentences: bool, spool: Spool) -> Num
     return kind(tokenizer, sentences=sentences, spool=spool)
 
 
-def without_blank_lines(text: str) -> str:
+def _without_blank_lines(text: str) -> str:
     """The lines that hold something, each with its end."""
     return "".join(f"{line}\n" for line in text.split("\n") if line.strip())
 
@@ -99,7 +100,7 @@ class _CharacterNumbering(Numbering):
     def _codes(self) -> Iterator[np.ndarray]:
         for chunks in self._documents:
             for chunk in chunks:
-                yield code_points(without_blank_lines(chunk) if self.sentences else chunk)
+                yield code_points(_without_blank_lines(chunk) if self.sentences else chunk)
 
     def counts(self) -> Counter[str]:
         counts = Counter({chr(code): int(self._counts[code]) for code in np.flatnonzero(self._counts)})
@@ -124,14 +125,11 @@ class _SymbolNumbering(Numbering):
         self._symbols: list[str] = []
         self._numbers: dict[str, int] = {}
         self._counts = np.zeros(1024, dtype=np.int64)
-        found = (self._number(self._split(chunk)) for chunks in documents for chunk in chunks)
+        found = (self._number(self._symbols_of(chunk)) for chunks in documents for chunk in chunks)
         self._appeared = self.spool.pile("appeared", found, np.dtype(np.int32))
 
-    def _split(self, chunk: str) -> list[str]:
-        if not self.sentences:
-            return self.tokenizer.split(chunk)
-        lines = (self.tokenizer.split(line) for line in chunk.split("\n") if line.strip())
-        return [symbol for line in lines for symbol in (*(s for s in line if s != END), END)]
+    def _symbols_of(self, chunk: str) -> list[str]:
+        return list(itertools.chain.from_iterable(sequences(self.tokenizer, chunk, sentences=self.sentences)))
 
     def _number(self, symbols: list[str]) -> np.ndarray:
         numbers = self._numbers

@@ -33,7 +33,9 @@ __all__ = [
     "Unigram",
     "Whitespace",
     "Words",
+    "as_sentence",
     "load_tokenizer",
+    "sequences",
 ]
 
 
@@ -312,6 +314,18 @@ def _byte_symbols() -> dict[str, bytes]:
 
 
 _BYTES = _byte_symbols()
+
+
+def sequences(tokenizer: Tokenizer, text: str, *, sentences: bool) -> list[list[str]]:
+    """The token sequences that are read from their own start: the text, or each of its lines that are not blank."""
+    if not sentences:
+        return [tokenizer.split(text)]
+    return [as_sentence(tokenizer.split(line)) for line in text.split("\n") if line.strip()]
+
+
+def as_sentence(symbols: list[str]) -> list[str]:
+    """The symbols with one end, at the end."""
+    return [symbol for symbol in symbols if symbol != END] + [END]
 
 
 def _chunks(text: str, size: int = 10_000) -> Iterator[str]:

@@ -2,16 +2,14 @@
 
     <cache>/corpora/<key>/   ids   vocabulary.json   tokenizer.json   spelling.json   corpus.json
 
-The key is a digest of the texts and of everything that decides their tokens. A folder is filled under another name and
-renamed when it is whole; of several processes that want the same one, one fills it and the others wait. It can be
-deleted at any time, and is made again when it is needed.
+The key is a digest of the texts and of everything that decides their tokens. Of several processes that want the same
+folder, one fills it and the others wait. It can be deleted at any time, and is made again when it is needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,13 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from unrolled.data import text
 from unrolled.data.text import Document, LongDocument
 from unrolled.errors import FolderError
 from unrolled.features.numbering import Spool, mapped, numbering_for
 from unrolled.features.tokenizers import TOKENIZERS
-from unrolled.folders import cache_folder, read_json, write_json
+from unrolled.folders import cache_folder, latest, new_folder, read_json, write_json
 from unrolled.tasks.text_codec import TextCodec
 
 __all__ = ["Corpus", "read_corpus"]
@@ -50,17 +49,18 @@ def read_corpus(documents: Sequence[Document], options: Any, codec: TextCodec | 
     if sum(document.size for document in documents) <= text.IN_MEMORY:
         return _build(documents, options, codec, Spool())
     folder = cache_folder() / "corpora" / _key(documents, options)
-    if codec and not (_whole(folder) and _alike(TextCodec.load(folder), codec)):
+    if codec and not _made_with(folder, codec):
         folder = folder.with_name(_key(documents, options, codec))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
-            if not _whole(folder):
-                _fill(folder, documents, options, codec)
-    except OSError as error:
+        with FileLock(folder.with_name(f".{folder.name}.lock")):
+            if not _whole(latest(folder)):
+                with new_folder(folder) as temporary:
+                    _fill(temporary, documents, options, codec)
+    except (OSError, FolderError) as error:
         raise FolderError(
-            f"{folder.parent}: the tokenised text cannot be kept there ({error.strerror or error}); it takes up to 5 bytes "
-            "a token. Make room, or name another folder: set UNROLLED_CACHE"
+            f"{error} The tokenised text is kept there; it takes up to 5 bytes a token. Make room, or name another folder: "
+            "set UNROLLED_CACHE"
         ) from None
     stored = TextCodec.load(folder)
     return Corpus(codec or stored, mapped(folder / "ids", stored.vocabulary.dtype))
@@ -95,8 +95,12 @@ def _sample(documents: Sequence[Document]) -> Iterator[str]:
     yield from (chunk for i, chunk in enumerate(chunks) if i % every == 0)
 
 
-def _alike(one: TextCodec, other: TextCodec) -> bool:
-    return all(a.to_json() == b.to_json() for a, b in zip(one[:3], other[:3], strict=True))
+def _made_with(folder: Path, codec: TextCodec) -> bool:
+    """Whether the ids in the folder mean what they mean to this codec."""
+    try:
+        return all(a.to_json() == b.to_json() for a, b in zip(TextCodec.load(folder)[:3], codec[:3], strict=True))
+    except FolderError:
+        return False
 
 
 def _key(documents: Sequence[Document], options: Any, codec: TextCodec | None = None) -> str:
@@ -104,12 +108,6 @@ def _key(documents: Sequence[Document], options: Any, codec: TextCodec | None = 
     how = [options.tokens, options.vocabulary_size, options.min_count, options.sentences]
     given = codec and [codec.tokenizer.to_json(), codec.vocabulary.to_json()]
     return hashlib.sha256(json.dumps([_FORMAT, texts, how, given]).encode()).hexdigest()[:24]
-
-
-def _lock(folder: Path) -> Any:
-    from filelock import FileLock
-
-    return FileLock(folder.with_name(f".{folder.name}.lock"))
 
 
 def _whole(folder: Path) -> bool:
@@ -129,16 +127,7 @@ def _checksum(path: Path) -> int:
 
 
 def _fill(folder: Path, documents: Sequence[Document], options: Any, codec: TextCodec | None) -> None:
-    temporary = folder.with_name(f".{folder.name}.tmp")  # under the lock there is only one
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        built = _build(documents, options, codec, Spool(temporary))
-        built.codec.save(temporary)
-        (temporary / "appeared").unlink(missing_ok=True)
-        files = {path.name: _checksum(path) for path in sorted(temporary.iterdir())}
-        write_json(temporary / "corpus.json", {"files": files, "texts": [document.name for document in documents]})
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    _build(documents, options, codec, Spool(folder)).codec.save(folder)
+    (folder / "appeared").unlink(missing_ok=True)
+    files = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+    write_json(folder / "corpus.json", {"files": files, "texts": [document.name for document in documents]})

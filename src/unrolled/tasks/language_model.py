@@ -21,7 +21,7 @@ from unrolled.data.text import Document
 from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
-from unrolled.features.vocabulary import END, UNKNOWN
+from unrolled.features.tokenizers import as_sentence
 from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -130,7 +130,7 @@ class TrainedLanguageModel:
         while group := list(itertools.islice(remaining, batch_size)):
             split = [codec.tokenizer.split(text) for text in group]
             if codec.sentences:
-                split = [[s for s in part if s != END] + [END] for part in split]
+                split = [as_sentence(part) for part in split]
             ids = [codec.vocabulary.encode(part) for part in split]
             for text, symbols, nats in zip(group, split, self._losses(ids, batch_size), strict=True):
                 tally = Tally(float(nats.sum()), len(symbols))
@@ -172,14 +172,11 @@ class TrainedLanguageModel:
         ids = [codec.vocabulary.encode(part) for part in parts]
         costs = np.zeros((1, 4))
         for part, numbers, nats in zip(parts, ids, self._losses(ids), strict=True):
-            spelled = [
-                codec.spelling.cost(s) if i == 0 and s != UNKNOWN else 0.0 for s, i in zip(part, numbers, strict=True)
-            ]
             lengths = np.fromiter((len(piece) for piece in codec.pieces(part)), dtype=np.int64)
             starts = at + np.cumsum(lengths) - lengths
             at += int(lengths.sum())
             costs = np.pad(costs, ((0, max(0, at // block + 1 - len(costs))), (0, 0)))
-            for i, values in enumerate((nats, spelled, np.ones(len(nats)), lengths)):
+            for i, values in enumerate((nats, codec.spelled(part, numbers), np.ones(len(nats)), lengths)):
                 np.add.at(costs[:, i], starts // block, values)
         return costs if costs[-1, 2] else costs[:-1]
 

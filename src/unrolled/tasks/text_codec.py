@@ -12,7 +12,7 @@ import numpy as np
 
 from unrolled.errors import DataError, FolderError
 from unrolled.features.spelling import Spelling
-from unrolled.features.tokenizers import Tokenizer, load_tokenizer
+from unrolled.features.tokenizers import Tokenizer, load_tokenizer, sequences
 from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
 from unrolled.folders import read_json, write_json
 from unrolled.metrics.perplexity import Tally
@@ -44,7 +44,7 @@ class TextCodec(NamedTuple):
 
     def texts(self, text: str) -> list[list[str]]:
         """The token sequences that are read from their own start: the text, or each of its lines under `sentences`."""
-        return _sequences(self.tokenizer, text, sentences=self.sentences)
+        return sequences(self.tokenizer, text, sentences=self.sentences)
 
     def pieces(self, symbols: list[str]) -> Iterator[str]:
         """The text that each symbol of one sequence stands for; an end of line under `sentences`."""
@@ -54,11 +54,18 @@ class TextCodec(NamedTuple):
 
     def tally(self, symbols: list[str], ids: np.ndarray, nats: float) -> Tally:
         """Count what a text of these symbols cost."""
-        unknown = [s for s, i in zip(symbols, ids.tolist(), strict=True) if i == Vocabulary.unknown]
-        known = UNKNOWN not in unknown or self.tokenizer.name != "whitespace"
-        spelling = sum(self.spelling.cost(s) for s in unknown) if known else None
+        spelling = None if self._untold(UNKNOWN) and UNKNOWN in symbols else sum(self.spelled(symbols, ids))
         characters = sum(map(len, self.pieces(symbols)))
-        return Tally(nats, len(symbols), len(unknown), characters, spelling)
+        return Tally(nats, len(symbols), int((ids == Vocabulary.unknown).sum()), characters, spelling)
+
+    def spelled(self, symbols: list[str], ids: np.ndarray) -> list[float]:
+        """Nats to spell each symbol that is unknown; nothing where the text itself does not tell the word."""
+        unknown = (ids == Vocabulary.unknown).tolist()
+        return [self.spelling.cost(s) if u and not self._untold(s) else 0.0 for s, u in zip(symbols, unknown, strict=True)]
+
+    def _untold(self, symbol: str) -> bool:
+        """Whether the symbol stands for a word that was taken out of the text."""
+        return symbol == UNKNOWN and self.tokenizer.name == "whitespace"
 
     def save(self, folder: Path) -> None:
         """Write vocabulary.json, tokenizer.json and spelling.json."""
@@ -76,13 +83,6 @@ class TextCodec(NamedTuple):
             return TextCodec(load_tokenizer(stored), vocabulary, spelling, bool(stored["sentences"]))
         except (KeyError, TypeError, AttributeError, DataError) as error:
             raise FolderError(f"{folder}: vocabulary or tokenizer is damaged ({error}). Copy the folder again.") from None
-
-
-def _sequences(tokenizer: Tokenizer, text: str, *, sentences: bool) -> list[list[str]]:
-    if not sentences:
-        return [tokenizer.split(text)]
-    lines = (tokenizer.split(line) for line in text.split("\n") if line.strip())
-    return [[s for s in line if s != END] + [END] for line in lines]
 
 
 class Written:

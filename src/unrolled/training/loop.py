@@ -135,7 +135,7 @@ class _Run(_Counters):
 
     def mean_weights(self) -> Any:
         """The context in which the model is validated and saved: with its averaged weights, if there are any."""
-        return self.average.in_place() if self.average and self.average.n else nullcontext()
+        return self.average.in_place() if self.average else nullcontext()
 
 
 def fit(
@@ -169,7 +169,6 @@ def fit(
         ranks=ranks or Ranks(),
         model=model,
         optimiser=make_optimiser(model, options),
-        average=Average(model) if options.average_after else None,
     )
     if resume:
         _restore(run)
@@ -231,7 +230,7 @@ def _save(run: _Run) -> None:
             with run.mean_weights():
                 run.task.save(run.model, folder, run.row)
             record = {f.name: getattr(run, f.name) for f in fields(_Counters)}
-            mean = run.average.mean if run.average and run.average.n else []
+            mean = run.average.mean if run.average else []
             write_checkpoint(folder, run.model, run.optimiser, states=states, random=random, mean=mean, record=record)
     run.saved, run.saving = run.tick(), time.perf_counter() - before
 
@@ -243,9 +242,10 @@ def _restore(run: _Run) -> None:
         setattr(run, f.name, found.record[f.name])
     device = next(run.model.parameters()).device
     run.state = None if found.state is None else map_state(lambda s: s.to(device), found.state)
-    if run.average:
+    if run.averaged and run.options.average_after:
+        run.average = Average(run.model)
         run.average.n = run.averaged
-        for mean, stored in zip(run.average.mean, found.mean, strict=False):
+        for mean, stored in zip(run.average.mean, found.mean, strict=True):
             mean.copy_(stored)
     if not found.same_ranks:
         run.ranks.seed(run.options.seed, run.step)
@@ -275,7 +275,7 @@ def _update(run: _Run) -> Step:
     for group in run.optimiser.param_groups:
         group["lr"] = run.rate
     run.optimiser.step()
-    if run.average and run.average.n:
+    if run.average:
         run.average.add()
     run.step += 1
     run.tokens += n_tokens
@@ -350,18 +350,17 @@ def _evaluate(run: _Run) -> Evaluated:
     """Validate on rank 0, save best/ if it is the best so far, append a line to metrics.jsonl; react to the result."""
     random = torch.get_rng_state()
     run.model.eval()
-    found = run.ranks.share(lambda: _validated(run))
+    found, watched = run.ranks.share(lambda: _validated(run))
     run.row, run.window_loss, run.window_tokens = found.row, 0.0, 0
     run.since_best = 0 if found.best else run.since_best + 1
     if found.best:
         run.best = found.row
-    watched = next((key for key in found.row if key.startswith("valid_")), None)
-    if watched:
-        run.history.append(found.row[watched])
+    if watched is not None:
+        run.history.append(watched)
     options = run.options
     if options.schedule == "plateau" and run.since_best and run.since_best % options.plateau_patience == 0:
         run.rate_factor *= options.plateau_factor
-    if run.average and not run.average.n and no_longer_improves(run.history, options.average_after):
+    if options.average_after and not run.average and no_longer_improves(run.history, options.average_after):
         run.average = Average(run.model)
         run.average.add()
     torch.set_rng_state(random)
@@ -370,8 +369,8 @@ def _evaluate(run: _Run) -> Evaluated:
 
 
 @torch.no_grad()
-def _validated(run: _Run) -> Evaluated:
-    """What rank 0 does of a validation: everything that is computed or written."""
+def _validated(run: _Run) -> tuple[Evaluated, float | None]:
+    """What rank 0 does of a validation: everything that is computed or written. Also the figure to minimise, if any."""
     with run.mean_weights():
         metrics = run.task.evaluate(run.model)
         watched = next(iter(metrics), None)  # nothing was held out: the latest is the best
@@ -393,4 +392,4 @@ def _validated(run: _Run) -> Evaluated:
     with (run.folder / "metrics.jsonl").open("ab") as file:
         file.write((json.dumps(row | {"preview": preview}) + "\n").encode())
         run.metrics_bytes = file.tell()
-    return Evaluated(row, best, preview)
+    return Evaluated(row, best, preview), None if watched is None else metrics[watched]
