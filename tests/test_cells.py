@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from torch import Tensor
 import references
 from unrolled.cells import CELLS, Cell, GRUCell, LSTMCell, Weights
 from unrolled.errors import ConfigError
-from unrolled.layers import unroll as module
-from unrolled.layers.unroll import Layout, trajectory, unroll
+from unrolled.layers import choice
+from unrolled.layers.layout import Layout
+from unrolled.layers.unroll import trajectory, unroll
 from unrolled.types import LSTMState, State
 
 D, H = 3, 4
@@ -26,10 +28,11 @@ both_lengths = pytest.mark.parametrize("lengths", [LENGTHS, FULL], ids=["mixed",
 both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 
 
-@pytest.fixture(autouse=True)
-def _double(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["compiled", "loop"])  # torch's kernels are compared in test_dropin.py
+def _every_way(request: pytest.FixtureRequest) -> Iterator[None]:
     torch.set_default_dtype(torch.float64)
-    monkeypatch.setattr(module, "torch_serves", lambda *_: False)  # torch's kernels are compared in test_dropin.py
+    with choice.only(request.param):
+        yield
 
 
 def weights(cell: Cell, grad: bool = False) -> Weights:

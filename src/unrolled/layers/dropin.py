@@ -20,8 +20,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ShapeError
 from unrolled.layers.dropout import Dropout
+from unrolled.layers.layout import Layout
 from unrolled.layers.recurrent import Stack
-from unrolled.layers.unroll import Layout
 from unrolled.types import LSTMState, Padded, State, state_tensors
 
 __all__ = ["GRU", "LSTM", "RNN"]

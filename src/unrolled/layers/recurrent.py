@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from unrolled.cells import Cell, Weights
 from unrolled.errors import ConfigError, ShapeError
+from unrolled.layers.choice import way_of
 from unrolled.layers.dropout import Dropout, weight_drop
-from unrolled.layers.unroll import Layout, torch_layers, torch_serves, unroll
+from unrolled.layers.layout import Layout
+from unrolled.layers.unroll import torch_layers, unroll
 from unrolled.types import Padded, State, map_state, state_like, state_tensors
 
 __all__ = ["Recurrent", "Stack"]
@@ -78,7 +80,8 @@ class Stack(nn.Module, ABC):
     def run(self, x: Tensor, state: State, layout: Layout) -> tuple[Tensor, State]:
         """x (T, B, D) and state (B, L, ...) -> outputs (T, B, output_size) and the state after each row's end."""
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
-        if torch_serves(self.cell, x, layout) and not (self.dropouts.lock and dropout and self.training):
+        one_call = not (self.dropouts.lock and dropout and self.training)
+        if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
             weights = [self.weights(k) for k in range(self.n_layers * self.n_directions)]
             n_layers, training = self.n_layers, self.training
             return torch_layers(self.cell, x, state, weights, n_layers=n_layers, dropout=dropout, training=training)

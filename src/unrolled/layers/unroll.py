@@ -1,15 +1,8 @@
-"""The only loop over time: runs any cell over sequences of mixed lengths, forward and backward.
+"""The loop over time: runs any cell over sequences of mixed lengths (`Layout`), forward and backward.
 
-Sequences are laid out without padding. Rows are sorted by length, longest first, and the steps follow each other; the
-first `batch_sizes[t]` rows are still running at step t, so the active batch shrinks as sequences end:
+`choice.py` says which way a layer takes: the compiled scan of `compiled.py`, torch's own kernel (`torch_layers`), or one of
+the two readable loops here, which are what the others stand for:
 
-    lengths 3, 1, 2   ->   rows sorted 0, 2, 1:   [r0 r2 r1 | r0 r2 | r0]   batch_sizes = [3, 2, 1],  N = 6
-
-Padding is neither computed nor read. The reverse direction of a row starts at the row's own end.
-
-Three ways through, the same result to rounding:
-
-- torch's own kernel, where it is the fastest (full batches: LSTM by oneDNN, small GRUs; on a GPU all it knows, by cuDNN);
 - `_Scan`: the cell's written-out backward pass, weight gradients formed as one product over all time steps;
 - the plain loop over `Cell.step`, differentiated by torch: the reference, and the path of cells without a backward pass.
 """
@@ -17,7 +10,6 @@ Three ways through, the same result to rounding:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,79 +17,12 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import Cell, Weights
+from unrolled.layers.choice import way_of
+from unrolled.layers.compiled import compiled_layer
+from unrolled.layers.layout import Layout
 from unrolled.types import State, map_state, state_like, state_tensors
 
-__all__ = ["Layout", "torch_layers", "torch_serves", "trajectory", "unroll"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each time step of each row lies in the padding-free order. Made once per batch, shared by all layers.
-
-    batch_sizes: number of rows still running at step t, never increasing, positive
-    order: (B,) rows by falling length, or None where all rows have T steps
-    forward, reverse: (N,) positions in the flattened (T * B) input, in running order of either direction
-    """
-
-    steps: int
-    rows: int
-    batch_sizes: tuple[int, ...]
-    order: Tensor | None = None
-    forward: Tensor | None = None
-    reverse: Tensor | None = None
-
-    @staticmethod
-    def full(steps: int, rows: int) -> Layout:
-        """All rows have `steps` time steps."""
-        return Layout(steps, rows, (rows,) * steps if rows else ())
-
-    @staticmethod
-    def of(lengths: Tensor | None, x: Tensor) -> Layout:
-        """For x (T, B, ...) with rows of the given lengths (B,), each 0..T, or all full (None)."""
-        steps, rows = x.shape[:2]
-        if lengths is None or bool((lengths == steps).all()):
-            return Layout.full(steps, rows)
-        by_length, order = lengths.cpu().sort(descending=True, stable=True)
-        t = torch.arange(steps).unsqueeze(1)
-        running = t < by_length  # (T, B), columns sorted
-        backwards = (by_length - 1 - t).clamp(min=0)
-        return Layout(
-            steps,
-            rows,
-            tuple(n for n in running.sum(1).tolist() if n),
-            order.to(x.device),
-            (t * rows + order)[running].to(x.device),
-            (backwards * rows + order)[running].to(x.device),
-        )
-
-    def pack(self, x: Tensor, reverse: bool) -> Tensor:
-        """(T, B, D) -> (N, D) in running order."""
-        if self.order is None:
-            return (x.flip(0) if reverse else x).reshape(self.steps * self.rows, x.shape[2])
-        index = self.reverse if reverse else self.forward
-        assert index is not None
-        return x.reshape(self.steps * self.rows, x.shape[2]).index_select(0, index)
-
-    def unpack(self, packed: Tensor, reverse: bool) -> Tensor:
-        """(N, H) in running order -> (T, B, H), zero behind the end of each row."""
-        if self.order is None:
-            x = packed.view(self.steps, self.rows, packed.shape[1])
-            return x.flip(0) if reverse else x
-        index = self.reverse if reverse else self.forward
-        assert index is not None
-        x = packed.new_zeros(self.steps * self.rows, packed.shape[1]).index_copy(0, index, packed)
-        return x.view(self.steps, self.rows, packed.shape[1])
-
-    def sort(self, state: State) -> State:
-        """Rows of the state (B, ...) in running order."""
-        return state if self.order is None else map_state(lambda s: s.index_select(0, self.order), state)
-
-    def unsort(self, state: State) -> State:
-        """The inverse of `sort`."""
-        if self.order is None:
-            return state
-        inverse = torch.argsort(self.order)
-        return map_state(lambda s: s.index_select(0, inverse), state)
+__all__ = ["torch_layers", "trajectory", "unroll"]
 
 
 def unroll(
@@ -108,15 +33,24 @@ def unroll(
     Outputs stand at the position of their input in both directions and are zero behind a row's end; the state of a row
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
     """
-    if torch_serves(cell, x, layout):
+    way = way_of(cell, x, layout, torch.is_grad_enabled())
+    if way == "torch":
         x, layers = x.flip(0) if reverse else x, map_state(lambda s: s.unsqueeze(1), state)
         outputs, final = torch_layers(cell, x, layers, [w], n_layers=1, dropout=0.0, training=torch.is_grad_enabled())
         return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
-    if torch.is_autocast_enabled(x.device.type):  # our loop computes in the precision of its weights
+    if torch.is_autocast_enabled(x.device.type):  # our loops compute in the precision of their weights
         with torch.autocast(x.device.type, enabled=False):
             precise = w.weight_hh.dtype
             state = map_state(lambda s: s.to(precise), state)
             return unroll(cell, x.to(precise), state, w, layout=layout, reverse=reverse)
+    if way == "compiled":
+        reference = partial(_loops, cell, layout=layout, reverse=reverse)
+        return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference)
+    return _loops(cell, x, state, w, layout=layout, reverse=reverse)
+
+
+def _loops(cell: Cell, x: Tensor, state: State, w: Weights, *, layout: Layout, reverse: bool) -> tuple[Tensor, State]:
+    """`unroll` by the readable loops."""
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
     if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
@@ -233,17 +167,6 @@ def _backward_loop(
         x = tuple(torch.cat(parts) for parts in zip(*map(cell.factors, steps), strict=True))
         weights = cell.weight_gradients(d, x)
     return d[0], *state_tensors(grad_state), *weights[: len(recurrent)]
-
-
-def torch_serves(cell: Cell, x: Tensor, layout: Layout) -> bool:
-    """Whether torch's own kernel is the one to use: full batches only; on a CPU for the LSTM and small GRUs."""
-    if cell.torch_kernel is None or layout.order is not None or not layout.steps or not layout.rows:
-        return False
-    return x.is_cuda or cell.torch_kernel == "lstm" or (cell.torch_kernel == "gru" and cell.hidden_size <= _SMALL_GRU)
-
-
-#: Up to this hidden size `torch.gru` is faster than `_Scan`: see benchmarks/layers.py.
-_SMALL_GRU = 96
 
 
 def torch_layers(

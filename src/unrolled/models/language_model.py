@@ -20,9 +20,9 @@ from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.dropout import Dropout, locked
 from unrolled.layers.embedding import Embedding, OneHot
+from unrolled.layers.layout import Layout
 from unrolled.layers.output import OUTPUTS, FullOutput
 from unrolled.layers.recurrent import Recurrent
-from unrolled.layers.unroll import Layout
 from unrolled.types import LossSum, State, map_state
 
 __all__ = ["LanguageModel", "LanguageModelConfig"]

@@ -1,0 +1,94 @@
+"""The scan of the simple recurrent network: twin of `unrolled.cells.elman`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+from unrolled.kernels.elementwise import elementwise
+from unrolled.kernels.product import UNIT, multiply, new_tile
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+
+__all__ = ["ElmanScan"]
+
+
+class ElmanScan(Scan):
+    """a<t> = g1(W_aa a<t-1> + projected), g1 = tanh or relu."""
+
+    n_gates = 1
+
+    def __init__(self, nonlinearity: str) -> None:
+        self._rectify = nonlinearity == "relu"
+
+    def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
+        arrays = out, *call.state, *final, call.work.packed_transposed(call.weights[0])
+        call.work.by_work(call.order.sizes, lambda *rows: _forward(call.order, *rows, source, *arrays, self._rectify))
+        return ()
+
+    def backward(
+        self, call: Call, sink: Sink, out: np.ndarray, kept: Arrays, grad: np.ndarray, grad_state: Arrays
+    ) -> tuple[np.ndarray, list[Product]]:
+        dz = call.work.new(*grad.shape)
+        arrays = out, grad, *grad_state, dz, call.work.packed(call.weights[0])
+        call.work.by_work(call.order.sizes, lambda *rows: _backward(call.order, *rows, sink, *arrays, self._rectify))
+        return dz, [Product(dz, 0, dz.shape[1], None)]
+
+
+@kernel
+def _forward(order, first, last, source, a, start, final, packed, rectify):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size, flat, tile, previous, before, step = a.shape[1], a.reshape(-1), new_tile(a), start.reshape(-1), first, 1
+    for s in range(len(sizes)):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            break
+        at = starts[s] + first * stride
+        project(source, at, stride, a, at, stride, n, tile)
+        multiply(previous, before * size, step * size, UNIT, packed, flat, at * size, stride * size, n, size, size, tile)
+        for r in range(n):
+            if rectify:
+                _relu(a[at + r * stride])
+            else:
+                _tanh(a[at + r * stride])
+        for r in range(end_rows(sizes, s, first, n), n):
+            final[first + r] = a[at + r * stride]
+        previous, before, step = flat, at, stride
+
+
+@elementwise(writes=("a",))
+def _tanh(a):  # type: ignore[no-untyped-def]
+    return (a.tanh(),)
+
+
+@elementwise(writes=("a",))
+def _relu(a):  # type: ignore[no-untyped-def]
+    return (a.where("<", 0, 0, a),)
+
+
+@kernel
+def _backward(order, first, last, sink, a, grad, da, dz, packed, rectify):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size, flat, da_flat, tile = a.shape[1], dz.reshape(-1), da.reshape(-1), new_tile(a)
+    for s in range(len(sizes) - 1, -1, -1):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            continue
+        at = starts[s] + first * stride
+        for r in range(n):
+            row = at + r * stride
+            if rectify:
+                _relu_backward(a[row], grad[row], da[first + r], dz[row])
+            else:
+                _tanh_backward(a[row], grad[row], da[first + r], dz[row])
+        multiply(flat, at * size, stride * size, UNIT, packed, da_flat, first * size, size, n, size, size, tile)
+        pass_on(sink, dz, at, stride, n, tile)
+
+
+@elementwise(writes=("dz", "da"))
+def _tanh_backward(a, grad, da):  # type: ignore[no-untyped-def]
+    return (grad + da) * (1 - a * a), da.constant(0)
+
+
+@elementwise(writes=("dz", "da"))
+def _relu_backward(a, grad, da):  # type: ignore[no-untyped-def]
+    return a.where(">", 0, grad + da, 0), da.constant(0)

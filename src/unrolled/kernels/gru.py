@@ -1,0 +1,223 @@
+"""The scans of the GRU, its reset gate after or before the product with the state: twins of `unrolled.cells.gru`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+from unrolled.kernels.elementwise import elementwise
+from unrolled.kernels.product import UNIT, multiply, new_tile
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+
+__all__ = ["GRUAfterScan", "GRUBeforeScan"]
+
+
+class GRUAfterScan(Scan):
+    """n = tanh(projected + r * (W_n c<t-1> + b_n)), c<t> = n + z * (c<t-1> - n); gates r, z, n; kept: W_n c<t-1> + b_n."""
+
+    n_gates = 3
+
+    def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
+        n, size = out.shape if call.keep else call.state[0].shape
+        inner, gates = call.work.new(n, size), call.work.new(n, 3 * size)
+        bias = call.weights[1] if len(call.weights) == 2 else np.zeros(size, out.dtype)
+        arrays = gates, inner, out, *call.state, *final, *map(call.work.packed_transposed, _halves(call)), bias
+        call.work.by_work(call.order.sizes, lambda *rows: _forward_after(call.order, *rows, source, *arrays, call.keep))
+        return inner, gates
+
+    def backward(
+        self, call: Call, sink: Sink, out: np.ndarray, kept: Arrays, grad: np.ndarray, grad_state: Arrays
+    ) -> tuple[np.ndarray, list[Product]]:
+        inner, gates = kept
+        size = out.shape[1]
+        d, dn_r = call.work.new(*gates.shape), call.work.new(*out.shape)
+        arrays = gates, inner, out, *call.state, grad, *grad_state, d, dn_r, *map(call.work.packed, _halves(call))
+        call.work.by_work(call.order.sizes, lambda *rows: _backward_after(call.order, *rows, sink, *arrays))
+        return d, [Product(d, 0, 2 * size, None), Product(dn_r, 0, size, None)]
+
+
+class GRUBeforeScan(Scan):
+    """n = tanh(projected + W_n (r * c<t-1>)), c<t> = n + z * (c<t-1> - n); gates r, z, n; kept: r * c<t-1>."""
+
+    n_gates = 3
+
+    def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
+        n, size = out.shape if call.keep else call.state[0].shape
+        inner, gates = call.work.new(n, size), call.work.new(n, 3 * size)
+        arrays = gates, inner, out, *call.state, *final, *map(call.work.packed_transposed, _halves(call))
+        call.work.by_work(call.order.sizes, lambda *rows: _forward_before(call.order, *rows, source, *arrays, call.keep))
+        return inner, gates
+
+    def backward(
+        self, call: Call, sink: Sink, out: np.ndarray, kept: Arrays, grad: np.ndarray, grad_state: Arrays
+    ) -> tuple[np.ndarray, list[Product]]:
+        inner, gates = kept
+        size = out.shape[1]
+        d, dq = call.work.new(*gates.shape), call.work.new(*call.state[0].shape)
+        arrays = gates, inner, out, *call.state, grad, *grad_state, d, dq, *map(call.work.packed, _halves(call))
+        call.work.by_work(call.order.sizes, lambda *rows: _backward_before(call.order, *rows, sink, *arrays))
+        return d, [Product(d, 0, 2 * size, None), Product(d, 2 * size, 3 * size, inner)]
+
+
+def _halves(call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """W_hh of the gates r and z, and of the candidate."""
+    (w, *_), size = call.weights, call.state[0].shape[1]
+    return w[: 2 * size], w[2 * size :]
+
+
+@kernel
+def _forward_after(  # type: ignore[no-untyped-def]
+    order, first, last, source, gates, inner, c, start, final, packed_rz, packed_n, bias, keep
+):
+    starts, sizes, stride = order
+    size, wide = c.shape[1], 3 * c.shape[1]
+    g_flat, q_flat, c_flat, tile = gates.reshape(-1), inner.reshape(-1), c.reshape(-1), new_tile(c)
+    previous, rows, before, step = start.reshape(-1), start, first, 1
+    for s in range(len(sizes)):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            break
+        at = starts[s] + first * stride
+        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates and inner
+        project(source, at, stride, gates, k_at, k_stride, n, tile)
+        for r in range(n):
+            q = inner[k_at + r * k_stride]
+            for j in range(size):
+                q[j] = bias[j]
+        x, x_row, g_row, q_row = before * size, step * size, k_stride * wide, k_stride * size
+        multiply(previous, x, x_row, UNIT, packed_rz, g_flat, k_at * wide, g_row, n, 2 * size, size, tile)
+        multiply(previous, x, x_row, UNIT, packed_n, q_flat, k_at * size, q_row, n, size, size, tile)
+        for r in range(n):
+            reset, z, new = _three(gates[k_at + r * k_stride])
+            _step_after(reset, z, new, inner[k_at + r * k_stride], rows[before + r * step], c[at + r * stride])
+        for r in range(end_rows(sizes, s, first, n), n):
+            final[first + r] = c[at + r * stride]
+        previous, rows, before, step = c_flat, c, at, stride
+
+
+@kernel
+def _forward_before(  # type: ignore[no-untyped-def]
+    order, first, last, source, gates, inner, c, start, final, packed_rz, packed_n, keep
+):
+    starts, sizes, stride = order
+    size, wide = c.shape[1], 3 * c.shape[1]
+    g_flat, q_flat, c_flat, tile = gates.reshape(-1), inner.reshape(-1), c.reshape(-1), new_tile(c)
+    previous, rows, before, step = start.reshape(-1), start, first, 1
+    for s in range(len(sizes)):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            break
+        at = starts[s] + first * stride
+        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates and inner
+        project(source, at, stride, gates, k_at, k_stride, n, tile)
+        x, x_row, g_row, q_row = before * size, step * size, k_stride * wide, k_stride * size
+        multiply(previous, x, x_row, UNIT, packed_rz, g_flat, k_at * wide, g_row, n, 2 * size, size, tile)
+        for r in range(n):
+            reset, _, _ = _three(gates[k_at + r * k_stride])
+            _reset_before(reset, rows[before + r * step], inner[k_at + r * k_stride])
+        multiply(q_flat, k_at * size, q_row, UNIT, packed_n, g_flat, k_at * wide + 2 * size, g_row, n, size, size, tile)
+        for r in range(n):
+            _, z, new = _three(gates[k_at + r * k_stride])
+            _step_before(z, new, rows[before + r * step], c[at + r * stride])
+        for r in range(end_rows(sizes, s, first, n), n):
+            final[first + r] = c[at + r * stride]
+        previous, rows, before, step = c_flat, c, at, stride
+
+
+@kernel
+def _three(row):  # type: ignore[no-untyped-def]
+    size = len(row) // 3
+    return row[:size], row[size : 2 * size], row[2 * size :]
+
+
+@elementwise(writes=("r", "z", "n", "c"))
+def _step_after(r, z, n, inner, old):  # type: ignore[no-untyped-def]
+    r, z = r.sigmoid(), z.sigmoid()
+    n = (n + r * inner).tanh()
+    return r, z, n, n + z * (old - n)
+
+
+@elementwise(writes=("r", "inner"))
+def _reset_before(r, old):  # type: ignore[no-untyped-def]
+    r = r.sigmoid()
+    return r, r * old
+
+
+@elementwise(writes=("z", "n", "c"))
+def _step_before(z, n, old):  # type: ignore[no-untyped-def]
+    z, n = z.sigmoid(), n.tanh()
+    return z, n, n + z * (old - n)
+
+
+@kernel
+def _backward_after(order, first, last, sink, gates, inner, c, start, grad, dc, d, dn_r, packed_rz, packed_n):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size = c.shape[1]
+    d_flat, q_flat, dc_flat, tile = d.reshape(-1), dn_r.reshape(-1), dc.reshape(-1), new_tile(c)
+    for s in range(len(sizes) - 1, -1, -1):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            continue
+        at, wide = starts[s] + first * stride, 3 * size
+        if s > 0:
+            old, before, step = c, starts[s - 1] + first * stride, stride
+        else:
+            old, before, step = start, first, 1
+        for k in range(n):
+            row = at + k * stride
+            r, z, new = _three(gates[row])
+            dr, dz, dn = _three(d[row])
+            was, dold = old[before + k * step], dc[first + k]
+            _differentiate_after(r, z, new, inner[row], was, grad[row], dold, dr, dz, dn, dn_r[row])
+        to, to_row = first * size, size
+        multiply(d_flat, at * wide, stride * wide, UNIT, packed_rz, dc_flat, to, to_row, n, size, 2 * size, tile)
+        multiply(q_flat, at * size, stride * size, UNIT, packed_n, dc_flat, to, to_row, n, size, size, tile)
+        pass_on(sink, d, at, stride, n, tile)
+
+
+@kernel
+def _backward_before(order, first, last, sink, gates, inner, c, start, grad, dc, d, dq, packed_rz, packed_n):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size = c.shape[1]
+    d_flat, q_flat, dc_flat, tile = d.reshape(-1), dq.reshape(-1), dc.reshape(-1), new_tile(c)
+    for s in range(len(sizes) - 1, -1, -1):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            continue
+        at, wide = starts[s] + first * stride, 3 * size
+        if s > 0:
+            old, before, step = c, starts[s - 1] + first * stride, stride
+        else:
+            old, before, step = start, first, 1
+        for k in range(n):
+            row = at + k * stride
+            _, z, new = _three(gates[row])
+            _, dz, dn = _three(d[row])
+            _differentiate_before(z, new, old[before + k * step], grad[row], dc[first + k], dz, dn, dq[first + k])
+        to, to_row, d_row = first * size, size, stride * wide
+        multiply(d_flat, at * wide + 2 * size, d_row, UNIT, packed_n, q_flat, to, to_row, n, size, size, tile)
+        for k in range(n):
+            row = at + k * stride
+            r, _, _ = _three(gates[row])
+            dr, _, _ = _three(d[row])
+            _differentiate_reset(r, inner[row], dq[first + k], dc[first + k], dr)
+        multiply(d_flat, at * wide, d_row, UNIT, packed_rz, dc_flat, to, to_row, n, size, 2 * size, tile)
+        pass_on(sink, d, at, stride, n, tile)
+
+
+@elementwise(writes=("dr", "dz", "dn", "dn_r", "dc"))
+def _differentiate_after(r, z, n, inner, old, grad, dc):  # type: ignore[no-untyped-def]
+    g = grad + dc
+    dn = g * (1 - z) * (1 - n * n)
+    return dn * inner * r * (1 - r), g * (old - n) * z * (1 - z), dn, dn * r, g * z
+
+
+@elementwise(writes=("dz", "dn", "dq", "dc"))
+def _differentiate_before(z, n, old, grad, dc):  # type: ignore[no-untyped-def]
+    g = grad + dc
+    return g * (old - n) * z * (1 - z), g * (1 - z) * (1 - n * n), g.constant(0), g * z
+
+
+@elementwise(writes=("dr", "dc"))
+def _differentiate_reset(r, inner, dq, dc):  # type: ignore[no-untyped-def]
+    return dq * inner * (1 - r), dc + dq * r

@@ -1,0 +1,113 @@
+"""What a call of the kernels works with: memory that is used again, packed matrices, and threads.
+
+A fresh array of some megabytes costs a page fault for every 4 KiB when it is first written: up to a fifth of a training
+step of a small layer. Arrays are therefore views of buffers that stay here. A buffer is free when nobody refers to it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+
+from unrolled.kernels.product import pack, pack_transposed, packed_size
+
+__all__ = ["Workspace"]
+
+#: Bytes that are kept at most.
+_KEPT = 256 * 2**20
+_PAGE, _LINE = 4096, 64
+_buffers: deque[tuple[np.ndarray, int]] = deque()
+_lock = threading.Lock()
+
+
+class Workspace:
+    """Hands out arrays of one kind of number, and work to threads."""
+
+    def __init__(self, dtype: np.dtype, threads: int) -> None:
+        self.dtype, self._threads = dtype, threads
+
+    def new(self, *shape: int) -> np.ndarray:
+        """An array with arbitrary content."""
+        return _room(math.prod(shape) * self.dtype.itemsize).view(self.dtype).reshape(shape)
+
+    def packed(self, w: np.ndarray) -> np.ndarray:
+        """W as `multiply` reads it."""
+        room = self.new(packed_size(w.shape[0], w.shape[1], self.dtype))
+        pack(w, room)
+        return room
+
+    def packed_transposed(self, w: np.ndarray) -> np.ndarray:
+        """W^T as `multiply` reads it."""
+        room = self.new(packed_size(w.shape[1], w.shape[0], self.dtype))
+        pack_transposed(w, room)
+        return room
+
+    def evenly(self, n: int, run: Callable[[int, int], object]) -> None:
+        """Call `run(first, last)` on as many even ranges of 0..n as there are threads."""
+        if self._threads == 1:
+            run(0, n)
+            return
+        self.at_once([n * k // self._threads for k in range(self._threads + 1)], run)
+
+    def by_work(self, sizes: np.ndarray, run: Callable[[int, int], object]) -> None:
+        """Call `run(first, last)` on ranges of the rows of a batch with about as many row-steps each.
+
+        sizes (S,): rows at each step, never increasing. A range goes through all steps on its own: threads wait for each
+        other once, at the end.
+        """
+        rows = int(sizes[0])
+        if self._threads == 1:
+            run(0, rows)
+            return
+        lengths = np.cumsum(np.bincount(sizes, minlength=rows + 1)[:0:-1])[::-1]
+        work = np.cumsum(lengths)  # row-steps of the rows 0..r
+        marks = work[-1] * np.arange(1, self._threads) / self._threads
+        self.at_once([0, *(np.searchsorted(work, marks) + 1).tolist(), rows], run)
+
+    def at_once(self, cuts: Sequence[int], run: Callable[[int, int], object]) -> None:
+        """Call `run` on the ranges between the cuts, each on a thread."""
+        first, *others = [(a, b) for a, b in pairwise(cuts) if b > a]
+        waiting = [_threads(os.getpid()).submit(run, *some) for some in others]
+        run(*first)
+        for other in waiting:
+            other.result()
+
+
+def _room(n: int) -> np.ndarray:
+    """n bytes of a buffer, of a new one if none is free that has at most a quarter more; at a cache line's start."""
+    with _lock:
+        for buffer, start in _buffers:
+            if n <= len(buffer) - _LINE <= n + n // 4 + _PAGE and sys.getrefcount(buffer) == _FREE:
+                return buffer[start : start + n]
+        buffer = np.empty(-(-n // _PAGE) * _PAGE + _LINE, np.uint8)
+        start = -buffer.ctypes.data % _LINE
+        _buffers.append((buffer, start))
+        kept = sum(len(buffer) for buffer, _ in _buffers)
+        while kept > _KEPT:
+            kept -= len(_buffers.popleft()[0])
+        return buffer[start : start + n]
+
+
+def _references_when_free() -> int:
+    """What `getrefcount` says in the loop of `_room` about a buffer that only `_buffers` refers to."""
+    for buffer, _ in deque([(np.empty(1, np.uint8), 0)]):
+        return sys.getrefcount(buffer)
+    raise AssertionError
+
+
+_FREE = _references_when_free()
+
+
+@cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """Threads that wait for work: one pool for each process, since a forked child has none of its parent's threads."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix=f"unrolled-{process}")

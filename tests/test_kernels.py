@@ -1,0 +1,391 @@
+"""The compiled kernels against the readable forms they stand for, at sizes that fill registers and at sizes that do not."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unrolled.cells import CELLS, Weights
+from unrolled.kernels import _jit
+from unrolled.kernels._jit import kernel
+from unrolled.kernels.elementwise import Vector, elementwise
+from unrolled.kernels.product import UNIT, add_outer, multiply, new_tile, pack, pack_transposed, packed_size
+from unrolled.kernels.workspace import Workspace
+from unrolled.layers import GRU, LSTM, RNN, Padded, choice
+from unrolled.layers.layout import Layout
+from unrolled.layers.unroll import unroll
+from unrolled.types import LSTMState, State, state_tensors
+
+both_numbers = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+every_layer = pytest.mark.parametrize("make", [RNN, GRU, LSTM])
+sizes = st.integers(1, 40) | st.sampled_from([64, 96, 257, 300])
+
+
+@both_numbers
+@settings(max_examples=60, deadline=None)
+@given(rows=sizes, columns=sizes, depth=sizes, seed=st.integers(0, 99))
+def test_products_are_products(dtype: type, rows: int, columns: int, depth: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    a, b, c = (random.standard_normal(s).astype(dtype) for s in ((rows, depth), (depth, columns), (rows, columns + 3)))
+    exact = c.astype(np.float64)
+    exact[:, :columns] += a.astype(np.float64) @ b.astype(np.float64)
+    size = packed_size(depth, columns, a.dtype)
+    straight, turned = np.full(size, np.nan, dtype), np.full(size, np.nan, dtype)
+    pack(b, straight)
+    pack_transposed(np.ascontiguousarray(b.T), turned)
+    np.testing.assert_array_equal(straight, turned)
+    got = c.copy()
+    multiply(a.reshape(-1), 0, depth, UNIT, straight, got.reshape(-1), 0, columns + 3, rows, columns, depth, new_tile(c))
+    tolerance = 40 * math.sqrt(depth) * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, exact, atol=tolerance, rtol=0)  # the three columns behind the product are untouched
+
+
+@both_numbers
+def test_outer_products_of_some_rows_and_columns(dtype: type) -> None:
+    random = np.random.default_rng(1)
+    d, x, w = (random.standard_normal(s).astype(dtype) for s in ((50, 30), (41, 70), (20, 70)))
+    packed = np.empty(packed_size(41, 70, x.dtype), dtype)
+    pack(x, packed)
+    want = w + d[5:46, 7:27].T @ x
+    for first, last in ((0, 13), (13, 20)):
+        add_outer(d, 5, 7, packed, 41, w, first, last)
+    np.testing.assert_allclose(w, want, atol=500 * np.finfo(dtype).eps)
+
+
+@elementwise(writes=("y", "z"))
+def _both(x: Vector) -> tuple[Vector, Vector]:
+    return x.tanh(), x.sigmoid()
+
+
+@elementwise(writes=("x", "y"))
+def _in_place(x: Vector, y: Vector) -> tuple[Vector, Vector]:
+    return x * y - 1, (3 - x) / (y + 2.0)
+
+
+@kernel
+def _run_both(x, y, z):  # type: ignore[no-untyped-def]
+    _both(x, y, z)
+
+
+@kernel
+def _run_in_place(x, y):  # type: ignore[no-untyped-def]
+    _in_place(x, y)
+
+
+@both_numbers
+@pytest.mark.parametrize("n", [1, 7, 16, 33, 20_001])
+def test_activations(dtype: type, n: int) -> None:
+    x = np.linspace(-30, 30, n).astype(dtype) if n > 1 else np.array([0.3], dtype)
+    y, z = np.full(n + 2, 7, dtype), np.full(n + 2, 7, dtype)
+    _run_both(x, y[:n], z[:n])
+    exact = x.astype(np.float64)
+    atol = 4e-7 if dtype is np.float32 else 1e-15
+    np.testing.assert_allclose(y[:n], np.tanh(exact), atol=atol)
+    np.testing.assert_allclose(z[:n], 1 / (1 + np.exp(-exact)), atol=atol)
+    assert (y[n:] == 7).all()
+    assert (z[n:] == 7).all()
+
+
+@both_numbers
+def test_activations_of_what_is_no_number(dtype: type) -> None:
+    x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0] * 5, dtype)
+    y, z = np.empty_like(x), np.empty_like(x)
+    _run_both(x, y, z)
+    np.testing.assert_allclose(y[:5], [np.nan, 1, -1, 0, 0], atol=4e-7)
+    np.testing.assert_allclose(z[:5], [np.nan, 1, 0, 0.5, 0.5], atol=4e-7)
+
+
+@both_numbers
+def test_formulas_may_write_what_they_read(dtype: type) -> None:
+    x, y = np.linspace(0, 1, 37).astype(dtype), np.linspace(2, 5, 37).astype(dtype)
+    want = x * y - 1, (3 - x) / (y + 2)
+    _run_in_place(x, y)
+    np.testing.assert_allclose(x, want[0], atol=1e-6)
+    np.testing.assert_allclose(y, want[1], atol=1e-6)
+
+
+def _tensors(cell: Any, n_inputs: int, rows: int) -> tuple[State, Weights]:
+    size, gates = cell.hidden_size, cell.n_gates * cell.hidden_size
+    zero = cell.initial_state(rows, torch.zeros(1, dtype=torch.float64))
+    state = [torch.randn_like(s).requires_grad_() for s in state_tensors(zero)]
+    shapes = (gates, n_inputs), (gates, size), (gates,), (gates,)
+    w = [(torch.randn(s, dtype=torch.float64) / math.sqrt(size)).requires_grad_() for s in shapes]
+    return (state[0] if len(state) == 1 else LSTMState(*state)), Weights(*w)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@settings(max_examples=12, deadline=None)
+@given(
+    steps=st.integers(1, 5),
+    rows=st.integers(1, 40),
+    size=st.integers(1, 70),
+    n_inputs=st.integers(1, 70),
+    mixed=st.booleans(),
+    reverse=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_compiled_layers_equal_the_loop(
+    name: str, steps: int, rows: int, size: int, n_inputs: int, mixed: bool, reverse: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    cell = CELLS[name](size)
+    want = _everything(cell, "loop", (steps, rows, n_inputs), mixed, reverse)
+    torch.manual_seed(seed)
+    got = _everything(cell, "compiled", (steps, rows, n_inputs), mixed, reverse)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-11, rtol=1e-11)
+
+
+def _everything(cell: Any, way: Any, shape: tuple[int, int, int], mixed: bool, reverse: bool) -> list[Tensor]:
+    """Outputs, final states and the gradients of everything, in double precision."""
+    steps, rows, n_inputs = shape
+    state, w = _tensors(cell, n_inputs, rows)
+    x = torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+    layout = Layout.of(torch.randint(0, steps + 1, (rows,)) if mixed else None, x)
+    with choice.only(way):
+        outputs, final = unroll(cell, x, state, w, layout=layout, reverse=reverse)
+    found = [outputs, *state_tensors(final)]
+    total = sum((f * torch.randn_like(f)).sum() for f in found)
+    return [*found, *torch.autograd.grad(total, [x, *state_tensors(state), *(p for p in w if p is not None)])]
+
+
+@every_layer
+@pytest.mark.parametrize("mixed", [False, True])
+def test_single_precision_is_as_exact_as_torchs(make: Any, mixed: bool) -> None:
+    """Worst norm-relative error to double precision, of outputs and gradients."""
+    layer = make(48, 72, num_layers=2, bidirectional=True, batch_first=True)
+    x, lengths = torch.randn(9, 20, 48), torch.randint(1, 21, (9,)) if mixed else torch.full((9,), 20)
+    exact = make(48, 72, num_layers=2, bidirectional=True, batch_first=True).double()
+    exact.load_state_dict(layer.state_dict())
+
+    def run(layer: Any, x: Tensor, way: Any) -> list[Tensor]:
+        with choice.only(way):
+            y = layer(Padded(x, lengths))[0].values
+        return [t.double() for t in (y, *torch.autograd.grad((y * torch.linspace(-1, 1, 144)).sum(), layer.parameters()))]
+
+    want = run(exact, x.double(), "loop")
+    for got, right in zip(run(layer, x, "compiled"), want, strict=True):
+        assert (got - right).norm() < 3e-6 * right.norm()
+
+
+@every_layer
+@pytest.mark.parametrize("mixed", [False, True])
+def test_threads_change_nothing_but_rounding(make: Any, mixed: bool) -> None:
+    layer, x = make(20, 30), torch.randn(13, 9, 20, requires_grad=True)
+    lengths = torch.tensor([13, 1, 5, 5, 2, 13, 7, 1, 1]) if mixed else torch.full((9,), 13)
+    results = []
+    try:
+        for threads in (1, 2, 3, 20):
+            torch.set_num_threads(threads)
+            with choice.only("compiled"):
+                y = layer(Padded(x.transpose(0, 1), lengths))[0].values
+            results.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
+    finally:
+        torch.set_num_threads(1)
+    for others in results[1:]:
+        for got, want in zip(others, results[0], strict=True):
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+
+
+@every_layer
+def test_the_same_graph_twice_and_outputs_that_stay(make: Any) -> None:
+    """What a graph or a user still holds is not overwritten by later calls."""
+    layer, x = make(8, 12), torch.randn(6, 4, 8)
+    with choice.only("compiled"):
+        y = layer(x)[0]
+        before = y.detach().clone()
+        first = torch.autograd.grad(y.sum(), list(layer.parameters()), retain_graph=True)
+        for _ in range(3):
+            other = layer(torch.randn(6, 4, 8))[0]
+            other.sum().backward()
+        again = torch.autograd.grad(y.sum(), list(layer.parameters()))
+    assert torch.equal(y, before)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+
+
+@every_layer
+def test_changing_an_output_in_place_is_noticed(make: Any) -> None:
+    layer = make(8, 12)
+    with choice.only("compiled"):
+        y = layer(torch.randn(6, 4, 8))[0]
+        total = y.sum()
+        with torch.no_grad():
+            y.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()
+
+
+@every_layer
+def test_frozen_weights_get_no_gradient_and_inputs_only_when_asked(make: Any) -> None:
+    layer = make(8, 12)
+    layer.weight_hh_l0.requires_grad_(False)
+    layer.bias_ih_l0.requires_grad_(False)
+    x = torch.randn(6, 4, 8)
+    with choice.only("compiled"):
+        layer(x)[0].sum().backward()
+        assert layer.weight_hh_l0.grad is None
+        assert layer.bias_ih_l0.grad is None
+        want = torch.autograd.grad(layer(x)[0].sum(), layer.weight_ih_l0)[0]
+        assert torch.equal(layer.weight_ih_l0.grad, want)
+        z = x.clone().requires_grad_()
+        for parameter in layer.parameters():
+            parameter.requires_grad_(False)
+        layer(z)[0].sum().backward()
+    assert z.grad is not None
+    assert z.grad.abs().sum() > 0
+
+
+@every_layer
+def test_without_bias_and_without_gradients(make: Any) -> None:
+    layer, x = make(8, 12, bias=False), torch.randn(6, 4, 8)
+    with choice.only("compiled"), torch.no_grad():
+        got, got_final = layer(x)
+    with choice.only("loop"):
+        want, want_final = layer(x)
+    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(got_final, want_final, atol=1e-5, rtol=1e-5)
+
+
+def test_numbers_that_are_no_numbers_stay_visible() -> None:
+    """A diverged network must not look healthy."""
+    for make in (RNN, GRU, LSTM):
+        layer = make(4, 6)
+        with torch.no_grad():
+            layer.weight_hh_l0[0, 0] = torch.nan
+        with choice.only("compiled"):
+            assert layer(torch.randn(5, 2, 4))[0][-1].isnan().any(), make
+    assert RNN(4, 6, nonlinearity="relu")(torch.full((2, 1, 4), torch.nan))[0].isnan().all()
+
+
+def test_the_choice_follows_the_measured_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, cell = torch.zeros(35, 16, 8), CELLS["lstm"](128)
+    layout = Layout.full(35, 16)
+    ratios = {("lstm", training): np.ones((3, 4, 5)).tolist() for training in (False, True)}
+    ratios["lstm", True][2][2][1] = 0.5
+    monkeypatch.setattr(choice, "RATIOS", ratios)
+    assert choice.way_of(cell, x, layout, training=True) == "torch"
+    assert choice.way_of(cell, x, layout, training=False) == "compiled"
+    assert choice.way_of(CELLS["lstm"](1000), x, layout, training=True) == "compiled"
+    assert choice.way_of(cell, x, Layout.of(torch.tensor([35] * 15 + [1]), x), training=True) == "compiled"
+    assert choice.way_of(cell, x.half(), Layout.of(torch.tensor([35] * 15 + [1]), x), training=True) == "loop"
+    assert choice.way_of(cell, x.half(), layout, training=True) == "torch"
+
+
+def test_buffers_are_used_again_when_nobody_refers_to_them() -> None:
+    work = Workspace(np.dtype(np.float32), 1)
+    first = work.new(1000, 77)
+    address, part = first.ctypes.data, first[3:5]
+    assert address % 64 == 0
+    del first
+    assert work.new(1000, 77).ctypes.data != address  # `part` is still there
+    del part
+    taken = [work.new(1000, 77) for _ in range(3)]
+    assert address in [t.ctypes.data for t in taken]
+
+
+def test_an_error_on_a_thread_is_raised() -> None:
+    def fail(first: int, last: int) -> None:
+        if first:
+            raise ValueError(f"rows {first}..{last}")
+
+    with pytest.raises(ValueError, match=r"rows 2\.\.4"):
+        Workspace(np.dtype(np.float32), 2).evenly(4, fail)
+
+
+# The cache of compiled code
+
+
+@pytest.fixture
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], float]]:
+    """Make a kernel anew, as another process would, and call it."""
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    _jit._folder.cache_clear()
+    yield lambda: kernel(_twice)(3.0)
+    _jit._folder.cache_clear()
+
+
+def _twice(x):  # type: ignore[no-untyped-def]
+    return 2 * x
+
+
+def _index(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.nb[ic]"))
+
+
+def test_compiled_code_is_kept(compiled: Callable[[], float], tmp_path: Path) -> None:
+    assert compiled() == 6
+    files = {path: path.stat().st_mtime_ns for path in _index(tmp_path)}
+    assert len(files) == 2
+    assert compiled() == 6
+    assert {path: path.stat().st_mtime_ns for path in _index(tmp_path)} == files
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a pickle", pickle.dumps("something else")])
+def test_damaged_files_are_made_again(compiled: Callable[[], float], tmp_path: Path, damage: bytes) -> None:
+    compiled()
+    for path in _index(tmp_path):
+        path.write_bytes(damage)
+    assert compiled() == 6
+    assert compiled() == 6
+
+
+def test_a_folder_that_cannot_be_written(compiled: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert compiled() == 6
+
+
+def test_a_cache_below_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: Callable[[], float]) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "file" / "cache"))
+    assert compiled() == 6
+
+
+def test_a_full_disk(compiled: Callable[[], float], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    assert compiled() == 6
+
+
+def test_code_of_other_versions_is_deleted_when_it_is_old(compiled: Callable[[], float], tmp_path: Path) -> None:
+    old, recent = tmp_path / "cache" / "kernels-1", tmp_path / "cache" / "kernels-2"
+    for folder in (old, recent):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    compiled()
+    assert not old.exists()
+    assert recent.exists()
+
+
+def test_compiling_is_said_once_and_not_again(tmp_path: Path) -> None:
+    code = (
+        "from unrolled.kernels._jit import kernel\n"
+        "import tests_kernel_module as m\n"
+        "print(kernel(m.one)(1.0), kernel(m.two)(1.0))\n"
+    )
+    (tmp_path / "tests_kernel_module.py").write_text("def one(x):\n    return x + 1\ndef two(x):\n    return x + 2\n")
+    environment = os.environ | {"UNROLLED_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    for count in (1, 0):
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "2.0 3.0\n"
+        assert done.stderr.count("compiling") == count
