@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unrolled.cells import CELLS, Weights
-from unrolled.kernels import _jit
+from unrolled.kernels import _jit, threads
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import Vector, elementwise
 from unrolled.kernels.product import UNIT, add_outer, multiply, new_tile, pack, pack_transposed, packed_size
 from unrolled.kernels.workspace import Workspace
-from unrolled.layers import GRU, LSTM, RNN, Padded, choice
+from unrolled.layers import GRU, LSTM, RNN, Embedding, Lookup, OneHot, Padded, Recurrent, choice
 from unrolled.layers.layout import Layout
 from unrolled.layers.unroll import unroll
 from unrolled.types import LSTMState, State, state_tensors
@@ -184,7 +185,8 @@ def test_single_precision_is_as_exact_as_torchs(make: Any, mixed: bool) -> None:
 
 @every_layer
 @pytest.mark.parametrize("mixed", [False, True])
-def test_threads_change_nothing_but_rounding(make: Any, mixed: bool) -> None:
+def test_threads_change_nothing_but_rounding(make: Any, mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.layers.compiled._WORTH_THREADS", 0)
     layer, x = make(20, 30), torch.randn(13, 9, 20, requires_grad=True)
     lengths = torch.tensor([13, 1, 5, 5, 2, 13, 7, 1, 1]) if mixed else torch.full((9,), 13)
     results = []
@@ -272,6 +274,41 @@ def test_numbers_that_are_no_numbers_stay_visible() -> None:
     assert RNN(4, 6, nonlinearity="relu")(torch.full((2, 1, 4), torch.nan))[0].isnan().all()
 
 
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("n_symbols", [5, 100])
+@pytest.mark.parametrize("way", ["compiled", "loop", "torch"])
+def test_looked_up_vectors_are_the_vectors(name: str, n_symbols: int, way: Any) -> None:
+    """Also for ids that stand for no word, with mixed lengths' layers, in values and gradients."""
+    torch.set_default_dtype(torch.float64)
+    layer = Recurrent(CELLS[name](7), 6, n_layers=2, bidirectional=True)
+    for embedding in (Embedding(n_symbols, 6), OneHot(6)):
+        ids = torch.randint(0, embedding.n_symbols + 2, (4, 9))
+        lookup = Lookup.of(embedding, ids)
+        assert lookup.shape == (4, 9, 6)
+        assert torch.equal(lookup.expand(), embedding(ids))
+        leaves = [*embedding.parameters(), *layer.parameters()]
+        results = []
+        for inputs, path in ((lookup, way), (embedding(ids), "loop")):
+            with choice.only(path):
+                y, _ = layer(inputs)
+            results.append([y, *torch.autograd.grad(y.square().sum(), leaves)])
+        for got, want in zip(*results, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-11, rtol=1e-11)
+
+
+def test_looked_up_vectors_of_second_order() -> None:
+    torch.set_default_dtype(torch.float64)
+    layer, index = Recurrent(CELLS["gru"](3), 2), torch.tensor([[0, 1, 1], [2, 0, 1]])
+    table = torch.randn(3, 2, requires_grad=True)
+
+    def run(table: Tensor) -> Tensor:
+        with choice.only("compiled"):
+            return layer(Lookup(table, index))[0]
+
+    assert torch.autograd.gradcheck(run, table)
+    assert torch.autograd.gradgradcheck(run, table)
+
+
 def test_the_choice_follows_the_measured_table(monkeypatch: pytest.MonkeyPatch) -> None:
     x, cell = torch.zeros(35, 16, 8), CELLS["lstm"](128)
     layout = Layout.full(35, 16)
@@ -298,13 +335,38 @@ def test_buffers_are_used_again_when_nobody_refers_to_them() -> None:
     assert address in [t.ctypes.data for t in taken]
 
 
-def test_an_error_on_a_thread_is_raised() -> None:
+@pytest.fixture(params=["torch's threads", "Python's threads"])
+def _either_threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "Python's threads":
+        monkeypatch.setattr(threads, "_openmp", lambda _: None)
+
+
+@pytest.mark.usefixtures("_either_threads")
+def test_work_is_done_at_once_and_errors_are_raised() -> None:
+    meeting = threading.Barrier(3, timeout=20)
+    threads.at_once([meeting.wait] * 3)  # nobody comes through alone
+
     def fail(first: int, last: int) -> None:
         if first:
             raise ValueError(f"rows {first}..{last}")
 
     with pytest.raises(ValueError, match=r"rows 2\.\.4"):
-        Workspace(np.dtype(np.float32), 2).evenly(4, fail)
+        Workspace(np.dtype(np.float32), 2).evenly((4, fail))
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    threads.at_once([lambda: None] * 2)
+    child = os.fork()
+    if not child:
+        threads.at_once([threading.Barrier(2, timeout=20).wait] * 2)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_more_processes_of_a_thread_than_cores() -> None:
+    done = list[int]()
+    threads.at_once([lambda k=k: done.append(k) for k in range(50)])
+    assert sorted(done) == list(range(50))
 
 
 # The cache of compiled code

@@ -22,7 +22,17 @@ from numba.extending import intrinsic
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["UNIT", "VECTOR_BYTES", "add_outer", "multiply", "new_tile", "pack", "pack_transposed", "packed_size"]
+__all__ = [
+    "UNIT",
+    "VECTOR_BYTES",
+    "add_outer",
+    "add_picked",
+    "multiply",
+    "new_tile",
+    "pack",
+    "pack_transposed",
+    "packed_size",
+]
 
 _FEATURES = binding.get_host_cpu_features()
 #: Bytes of a vector register.
@@ -252,3 +262,12 @@ def add_outer(d, d_row, d_column, packed, n, w, first, last):  # type: ignore[no
     d_flat, w_flat, tile, wide, columns = d.reshape(-1), w.reshape(-1), new_tile(w), d.shape[1], w.shape[1]
     at = d_row * wide + d_column + first
     multiply(d_flat, at, UNIT, wide, packed, w_flat, first * columns, columns, last - first, columns, n, tile)
+
+
+@kernel
+def add_picked(d, index, table, first, last):  # type: ignore[no-untyped-def]
+    """table[index[n]] += d[n] for every row n of d (N, G), in the columns first..last."""
+    for n in range(len(d)):
+        to, row = table[index[n], first:last], d[n, first:last]
+        for j in range(last - first):
+            to[j] += row[j]

@@ -7,18 +7,17 @@ step of a small layer. Arrays are therefore views of buffers that stay here. A b
 from __future__ import annotations
 
 import math
-import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from unrolled.kernels.product import pack, pack_transposed, packed_size
+from unrolled.kernels.threads import at_once
 
 __all__ = ["Workspace"]
 
@@ -51,12 +50,14 @@ class Workspace:
         pack_transposed(w, room)
         return room
 
-    def evenly(self, n: int, run: Callable[[int, int], object]) -> None:
-        """Call `run(first, last)` on as many even ranges of 0..n as there are threads."""
-        if self._threads == 1:
-            run(0, n)
-            return
-        self.at_once([n * k // self._threads for k in range(self._threads + 1)], run)
+    def evenly(self, *jobs: tuple[int, Callable[[int, int], object]]) -> None:
+        """Of each job (n, run), call `run(first, last)` on as many even ranges of 0..n as there are threads."""
+
+        def share(k: int) -> None:
+            for n, run in jobs:
+                run(n * k // self._threads, n * (k + 1) // self._threads)
+
+        at_once([partial(share, k) for k in range(self._threads)])
 
     def by_work(self, sizes: np.ndarray, run: Callable[[int, int], object]) -> None:
         """Call `run(first, last)` on ranges of the rows of a batch with about as many row-steps each.
@@ -71,15 +72,8 @@ class Workspace:
         lengths = np.cumsum(np.bincount(sizes, minlength=rows + 1)[:0:-1])[::-1]
         work = np.cumsum(lengths)  # row-steps of the rows 0..r
         marks = work[-1] * np.arange(1, self._threads) / self._threads
-        self.at_once([0, *(np.searchsorted(work, marks) + 1).tolist(), rows], run)
-
-    def at_once(self, cuts: Sequence[int], run: Callable[[int, int], object]) -> None:
-        """Call `run` on the ranges between the cuts, each on a thread."""
-        first, *others = [(a, b) for a, b in pairwise(cuts) if b > a]
-        waiting = [_threads(os.getpid()).submit(run, *some) for some in others]
-        run(*first)
-        for other in waiting:
-            other.result()
+        cuts = [0, *(np.searchsorted(work, marks) + 1).tolist(), rows]
+        at_once([partial(run, first, last) for first, last in pairwise(cuts) if last > first])
 
 
 def _room(n: int) -> np.ndarray:
@@ -105,9 +99,3 @@ def _references_when_free() -> int:
 
 
 _FREE = _references_when_free()
-
-
-@cache
-def _threads(process: int) -> ThreadPoolExecutor:
-    """Threads that wait for work: one pool for each process, since a forked child has none of its parent's threads."""
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix=f"unrolled-{process}")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from unrolled.cells import Cell
 from unrolled.layers.compiled import scan_for
+from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.layers.measured import RATIOS, ROWS, SIZES, STEPS
 
@@ -26,6 +27,8 @@ __all__ = ["Way", "only", "way_of"]
 
 Way = Literal["compiled", "torch", "loop"]
 _forced: list[Way] = []
+#: A Lookup saves most of the projection, a third of the layer's work and more: torch must be that much faster.
+_PICKED = 0.7
 
 
 @contextmanager
@@ -38,23 +41,24 @@ def only(way: Way) -> Iterator[None]:
         _forced.pop()
 
 
-def way_of(cell: Cell, x: Tensor, layout: Layout, training: bool) -> Way:
-    """The way for inputs x (T, B, D) of this layout; training: whether a backward pass may follow."""
+def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Way:
+    """The way for inputs x (T, B, D), or a Lookup, of this layout; training: whether a backward pass may follow."""
+    inputs, picked = (x.table, True) if isinstance(x, Lookup) else (x, False)
     can: list[Way] = []
     if _torch_can(cell, layout):
         can.append("torch")
-    if _compiled_can(cell, x, layout):
+    if _compiled_can(cell, inputs, layout):
         can.append("compiled")
     if _forced:
         return _forced[-1] if _forced[-1] in can else "loop"
     if not can:
         return "loop"
     if len(can) == 1:
-        on_gpu_or_halved = x.is_cuda or torch.is_autocast_enabled(x.device.type)
+        on_gpu_or_halved = inputs.is_cuda or torch.is_autocast_enabled(inputs.device.type)
         return can[0] if can[0] == "compiled" or on_gpu_or_halved or cell.torch_kernel == "lstm" else "loop"
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.is_autocast_enabled(inputs.device.type):
         return "torch" if cell.torch_kernel == "lstm" else "compiled"
-    return "torch" if _ratio(cell, layout, training) < 1 else "compiled"
+    return "torch" if _ratio(cell, layout, training) < (_PICKED if picked and layout.steps > 1 else 1) else "compiled"
 
 
 def _torch_can(cell: Cell, layout: Layout) -> bool:

@@ -13,21 +13,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, Weights
 from unrolled.kernels.elman import ElmanScan
 from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
 from unrolled.kernels.lstm import LSTMScan
-from unrolled.kernels.product import add_outer
+from unrolled.kernels.product import add_outer, add_picked
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Scan, Sink, Source
 from unrolled.kernels.workspace import Workspace
+from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
 __all__ = ["compiled_layer", "scan_for"]
 
+#: Something to be done to a range of n rows, and n.
+Job = tuple[int, Callable[[int, int], object]]
 #: The loop over time that the operation stands for: (inputs (T, B, D), state, weights) -> outputs, final state.
-Reference = Callable[[Tensor, State, Weights], tuple[Tensor, State]]
+Reference = Callable[[Tensor | Lookup, State, Weights], tuple[Tensor, State]]
 
 
 def scan_for(cell: Cell) -> Scan | None:
@@ -42,19 +46,21 @@ def scan_for(cell: Cell) -> Scan | None:
 
 
 def compiled_layer(
-    cell: Cell, x: Tensor, state: State, w: Weights, *, layout: Layout, reverse: bool, reference: Reference
+    cell: Cell, x: Tensor | Lookup, state: State, w: Weights, *, layout: Layout, reverse: bool, reference: Reference
 ) -> tuple[Tensor, State]:
-    """x (T, B, D) and state (B, H) -> outputs (T, B, H) and the state after each row's end."""
+    """x (T, B, D) or the Lookup of one, and state (B, H) -> outputs (T, B, H) and the state after each row's end."""
     scan = scan_for(cell)
     assert scan is not None
     start = state_tensors(state)
-    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *start, *w))
-    operation = _Operation(cell, scan, layout, reverse, reference, state, len(start), keep)
-    out, *final = _Compiled.apply(operation, x, *start, *w[:4])
+    inputs, index = x if isinstance(x, Lookup) else (x, None)
+    keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (inputs, *start, *w))
+    operation = _Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index)
+    out, *final = _Compiled.apply(operation, inputs, *start, *w[:4])
     return out, state_like(state, final)
 
 
 _NO_INDEX = np.zeros(0, np.int64)
+_NOTHING = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
 
 
 class _Operation(NamedTuple):
@@ -68,9 +74,10 @@ class _Operation(NamedTuple):
     kind: State
     n_state: int
     keep: bool
+    index: Tensor | None
 
     def parts(self, tensors: tuple[Any, ...]) -> tuple[Tensor, tuple[Tensor, ...], Weights]:
-        """The input, the state and the weights among the operation's tensors."""
+        """The inputs or the table of inputs, the state and the weights among the operation's tensors."""
         x, *rest = tensors
         return x, tuple(rest[: self.n_state]), Weights(*rest[self.n_state :])
 
@@ -79,23 +86,30 @@ class _Operation(NamedTuple):
         return Call(order, _arrays(start), _arrays(self.cell.recurrent_weights(w)), work, self.keep)
 
 
-def _workspace(x: Tensor) -> Workspace:
-    return Workspace(np.dtype(np.float32 if x.dtype == torch.float32 else np.float64), torch.get_num_threads())
+def _workspace(op: _Operation, x: Tensor) -> Workspace:
+    """For inputs (..., D): with as many threads as torch has, if there is enough to do."""
+    rows, size = sum(op.layout.batch_sizes), op.cell.hidden_size
+    much = rows * op.cell.n_gates * size * (size + x.shape[-1]) > _WORTH_THREADS
+    kind = np.dtype(np.float32 if x.dtype == torch.float32 else np.float64)
+    return Workspace(kind, torch.get_num_threads() if much else 1)
+
+
+#: Multiplications below which a second thread costs more than it brings.
+_WORTH_THREADS = 30_000_000
 
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, op: _Operation, *tensors: Any) -> tuple[Tensor, ...]:
         x, state, w = op.parts(tensors)
-        layout, size, work = op.layout, op.cell.hidden_size, _workspace(x)
-        inputs = _array(layout.gather(x, op.reverse))
-        a, bias = work.new(len(inputs), size), op.cell.projection_bias(w)
-        zero = np.zeros(len(w.weight_ih), work.dtype) if bias is None else _array(bias)
-        source = Source(inputs, work.packed_transposed(_array(w.weight_ih)), zero, _NO_INDEX)
+        layout, size, work = op.layout, op.cell.hidden_size, _workspace(op, x)
+        source = _source(op, x, w, work)
+        a = work.new(sum(layout.batch_sizes), size)
         start = state_tensors(layout.sort(state_like(op.kind, state)))
         final = tuple(s.clone(memory_format=torch.contiguous_format) for s in start)
         call = op.call(start, w, work)
-        ctx.op, ctx.call, ctx.kept = op, call, op.scan.forward(call, source, a, _arrays(final))
+        ctx.op, ctx.call, ctx.source = op, call, source
+        ctx.kept = op.scan.forward(call, source, a, _arrays(final))
         out = torch.from_numpy(a)
         outputs = layout.scatter(out, op.reverse)
         ctx.save_for_backward(outputs if layout.order is None else out, *tensors)
@@ -107,50 +121,72 @@ class _Compiled(torch.autograd.Function):
         if torch.is_grad_enabled():
             return None, *_second_order(op, tensors, grads)
         x, _, w = op.parts(tuple(tensors))
-        layout, work = op.layout, _workspace(x)
+        layout, work = op.layout, _workspace(op, x)
         a, call = _array(out.reshape(-1, op.cell.hidden_size)), ctx.call._replace(work=work)
         sorted_state = state_tensors(layout.sort(state_like(op.kind, grads[1:])))
         grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
         needs_x, *needs = ctx.needs_input_grad[1:]
-        sink = Sink(work.new(len(a) if needs_x else 0, x.shape[2]), work.packed(_array(w.weight_ih)))
+        sink = Sink(work.new(len(a) if needs_x and op.index is None else 0, x.shape[-1]), work.packed(_array(w.weight_ih)))
         grad = _array(layout.gather(grads[0], op.reverse))
         d, products = op.scan.backward(call, sink, a, ctx.kept, grad, _arrays(grad_state))
-        grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
-        weights = _weight_gradients(op, call, needs[op.n_state :], d, products, x, a)
+        weights, jobs = _weight_gradients(op, call, needs[op.n_state :], products, a)
+        if op.index is None:
+            inputs, before = _array(layout.gather(x, op.reverse)), d
+            grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
+        else:
+            inputs, before = _array(x), np.zeros((len(x), d.shape[1]), d.dtype)
+            index = ctx.source.index
+            work.evenly((d.shape[1], lambda *some: add_picked(d, index, before, *some)))
+            grad_x = torch.from_numpy(before) @ w.weight_ih if needs_x else None
+        if needs[op.n_state]:
+            weights[0] = torch.zeros_like(w.weight_ih, memory_format=torch.contiguous_format)
+            jobs.append(_outer(work, Product(before, 0, before.shape[1], inputs), 0, weights[0].numpy()))
+        work.evenly(*jobs)
+        if needs[op.n_state + 2]:
+            weights[2] = weights[3] if before is products[-1].gates else torch.from_numpy(before).sum(0)
         return None, grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
 
 
+def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
+    """The inputs with what projects them, or the projected table with the index of what is picked from it."""
+    bias, weight = op.cell.projection_bias(w), w.weight_ih
+    if op.index is not None:
+        index = _array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
+        return Source(_array(functional.linear(x, weight, bias)), _NOTHING[work.dtype], _NOTHING[work.dtype], index)
+    zero = np.zeros(len(weight), work.dtype) if bias is None else _array(bias)
+    return Source(_array(op.layout.gather(x, op.reverse)), work.packed_transposed(_array(weight)), zero, _NO_INDEX)
+
+
 def _weight_gradients(
-    op: _Operation, call: Call, needs: Sequence[bool], d: np.ndarray, products: list[Product], x: Tensor, a: np.ndarray
-) -> list[Tensor | None]:
-    """Gradients of weight_ih, weight_hh, bias_ih, bias_hh."""
+    op: _Operation, call: Call, needs: Sequence[bool], products: list[Product], a: np.ndarray
+) -> tuple[list[Tensor | None], list[Job]]:
+    """Gradients of weight_hh and bias_hh, at their places among those of weight_ih, weight_hh, bias_ih, bias_hh, and the
+    jobs that fill them.
+    """
     found: list[Tensor | None] = [None] * 4
-    work = call.work
-    if needs[0]:
-        found[0] = x.new_zeros(d.shape[1], x.shape[2])
-        _add_outer(work, Product(d, 0, d.shape[1], _array(op.layout.gather(x, op.reverse))), 0, found[0].numpy())
+    jobs: list[Job] = []
     if needs[1]:
-        found[1] = x.new_zeros(d.shape[1], a.shape[1])
-        parts = found[1].split([p.last - p.first for p in products])
-        for part, product in zip(map(_array, parts), products, strict=True):
+        whole = np.zeros((sum(p.last - p.first for p in products), a.shape[1]), a.dtype)
+        found[1], row = torch.from_numpy(whole), 0
+        for product in products:
+            part, row = whole[row : row + product.last - product.first], row + product.last - product.first
             if product.factor is not None:
-                _add_outer(work, product, 0, part)
+                jobs.append(_outer(call.work, product, 0, part))
             else:
                 some, first, others, before = op.layout.earlier(a, call.state[0], op.reverse)
-                _add_outer(work, product._replace(factor=first), some, part)
-                _add_outer(work, product._replace(factor=before), others, part)
+                jobs.append(_outer(call.work, product._replace(factor=first), some, part))
+                jobs.append(_outer(call.work, product._replace(factor=before), others, part))
     if needs[2] or needs[3]:
         sums = [torch.from_numpy(p.gates).sum(0)[p.first : p.last] for p in products]
         found[3] = sums[0] if len(sums) == 1 else torch.cat(sums)
-        found[2] = found[3] if d is products[-1].gates else torch.from_numpy(d).sum(0)
-    return found
+    return found, jobs
 
 
-def _add_outer(work: Workspace, product: Product, row: int, w: np.ndarray) -> None:
+def _outer(work: Workspace, product: Product, row: int, w: np.ndarray) -> Job:
     """w += gates^T factor, for the gates' rows from `row` on."""
     assert product.factor is not None
     arrays = product.gates, row, product.first, work.packed(product.factor), len(product.factor), w
-    work.evenly(len(w), lambda *some: add_outer(*arrays, *some))
+    return len(w), lambda *some: add_outer(*arrays, *some)
 
 
 def _second_order(op: _Operation, tensors: list[Any], grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
@@ -161,7 +197,8 @@ def _second_order(op: _Operation, tensors: list[Any], grads: tuple[Tensor, ...])
     """
     inputs = [t.view_as(t) if t is not None and t.requires_grad else t for t in tensors]
     x, state, w = op.parts(tuple(inputs))
-    outputs, final = op.reference(x, state_like(op.kind, state), w)
+    looked_up = x if op.index is None else Lookup(x, op.index)
+    outputs, final = op.reference(looked_up, state_like(op.kind, state), w)
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(torch.autograd.grad((outputs, *state_tensors(final)), wanted, grads, create_graph=True))
     return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)

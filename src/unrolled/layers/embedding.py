@@ -9,6 +9,7 @@ Ids from V on (begin, padding) stand for "no word": they give the zero vector, t
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,40 @@ from torch.nn import functional
 
 from unrolled.layers.dropout import word_dropout
 
-__all__ = ["Embedding", "OneHot"]
+__all__ = ["Embedding", "Lookup", "OneHot"]
+
+
+class Lookup(NamedTuple):
+    """Vectors that stand at many positions: table (U, D) and index (...) mean the inputs table[index] (..., D).
+
+    A layer that is given one projects each vector once, however often it stands in the batch.
+    """
+
+    table: Tensor
+    index: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the inputs."""
+        return (*self.index.shape, self.table.shape[1])
+
+    def expand(self) -> Tensor:
+        """The inputs (..., D)."""
+        return functional.embedding(self.index, self.table)
+
+    def transpose(self, a: int, b: int) -> Lookup:
+        """The same with two axes of the index exchanged."""
+        return Lookup(self.table, self.index.transpose(a, b))
+
+    @staticmethod
+    def of(embedding: Embedding | OneHot, ids: Tensor) -> Lookup:
+        """The vectors of ids (...): of the whole vocabulary where the batch is larger, else of the ids that occur."""
+        n_symbols = embedding.n_symbols
+        if n_symbols < ids.numel():
+            every = torch.arange(n_symbols + 1, device=ids.device)
+            return Lookup(embedding(every), ids.clamp(max=n_symbols))  # the last stands for all ids of no word
+        occurring, index = ids.unique(return_inverse=True)
+        return Lookup(embedding(occurring), index)
 
 
 class OneHot(nn.Module):

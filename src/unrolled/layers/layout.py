@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.layers.embedding import Lookup
 from unrolled.types import State, map_state
 
 __all__ = ["Layout"]
@@ -44,11 +45,12 @@ class Layout:
         return Layout(steps, rows, (rows,) * steps if rows else ())
 
     @staticmethod
-    def of(lengths: Tensor | None, x: Tensor) -> Layout:
+    def of(lengths: Tensor | None, x: Tensor | Lookup) -> Layout:
         """For x (T, B, ...) with rows of the given lengths (B,), each 0..T, or all full (None)."""
         steps, rows = x.shape[:2]
         if lengths is None or bool((lengths == steps).all()):
             return Layout.full(steps, rows)
+        device = x.table.device if isinstance(x, Lookup) else x.device
         by_length, order = lengths.cpu().sort(descending=True, stable=True)
         t = torch.arange(steps).unsqueeze(1)
         running = t < by_length  # (T, B), columns sorted
@@ -57,9 +59,9 @@ class Layout:
             steps,
             rows,
             tuple(n for n in running.sum(1).tolist() if n),
-            order.to(x.device),
-            (t * rows + order)[running].to(x.device),
-            (backwards * rows + order)[running].to(x.device),
+            order.to(device),
+            (t * rows + order)[running].to(device),
+            (backwards * rows + order)[running].to(device),
         )
 
     def pack(self, x: Tensor, reverse: bool) -> Tensor:

@@ -7,7 +7,7 @@ returns [forward; backward] at each position (BRNN of the notes), so it needs th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from unrolled.cells import Cell, Weights
 from unrolled.errors import ConfigError, ShapeError
 from unrolled.layers.choice import way_of
 from unrolled.layers.dropout import Dropout, weight_drop
+from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.layers.unroll import torch_layers, unroll
 from unrolled.types import Padded, State, map_state, state_like, state_tensors
@@ -77,13 +78,14 @@ class Stack(nn.Module, ABC):
         one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_hh"]))
         return map_state(lambda s: s.unsqueeze(1).expand(-1, self.n_layers * self.n_directions, -1), one)
 
-    def run(self, x: Tensor, state: State, layout: Layout) -> tuple[Tensor, State]:
-        """x (T, B, D) and state (B, L, ...) -> outputs (T, B, output_size) and the state after each row's end."""
+    def run(self, x: Any, state: State, layout: Layout) -> tuple[Tensor, State]:
+        """x (T, B, D), or a Lookup, and state (B, L, ...) -> outputs (T, B, output_size), state after each row's end."""
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
         one_call = not (self.dropouts.lock and dropout and self.training)
         if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
             weights = [self.weights(k) for k in range(self.n_layers * self.n_directions)]
             n_layers, training = self.n_layers, self.training
+            x = x.expand() if isinstance(x, Lookup) else x
             return torch_layers(self.cell, x, state, weights, n_layers=n_layers, dropout=dropout, training=training)
         finals: list[State] = []
         for layer in range(self.n_layers):
@@ -99,7 +101,7 @@ class Stack(nn.Module, ABC):
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return x, map_state(lambda *layers: torch.stack(layers, dim=1), *finals)
 
-    def check_input(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor | Lookup) -> None:
         """Raise ShapeError unless x is (..., D) with this layer's D."""
         if x.shape[-1] != self.input_size:
             raise ShapeError(f"last axis of the input must be input_size {self.input_size}, got {x.shape[-1]}")
@@ -164,11 +166,13 @@ class Recurrent(Stack):
     @overload
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]: ...
     @overload
+    def forward(self, x: Lookup, state: State | None = None) -> tuple[Tensor, State]: ...
+    @overload
     def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]: ...
-    def forward(self, x: Tensor | Padded, state: State | None = None) -> tuple[Tensor | Padded, State]:
-        """x (B, T, D) or Padded -> outputs (B, T, output_size) of the same kind, and the last state (B, L, ...)."""
+    def forward(self, x: Tensor | Lookup | Padded, state: State | None = None) -> tuple[Tensor | Padded, State]:
+        """x (B, T, D), its Lookup or Padded -> outputs (B, T, output_size), or Padded, and the last state (B, L, ...)."""
         values = x.values if isinstance(x, Padded) else x
-        if values.dim() != 3:
+        if len(values.shape) != 3:
             raise ShapeError(f"the input needs the axes (B, T, D), got shape {tuple(values.shape)}")
         self.check_input(values)
         values = values.transpose(0, 1)

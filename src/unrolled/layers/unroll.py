@@ -19,6 +19,7 @@ from torch import Tensor
 from unrolled.cells import Cell, Weights
 from unrolled.layers.choice import way_of
 from unrolled.layers.compiled import compiled_layer
+from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, map_state, state_like, state_tensors
 
@@ -26,31 +27,37 @@ __all__ = ["torch_layers", "trajectory", "unroll"]
 
 
 def unroll(
-    cell: Cell, x: Tensor, state: State, w: Weights, *, layout: Layout, reverse: bool = False
+    cell: Cell, x: Tensor | Lookup, state: State, w: Weights, *, layout: Layout, reverse: bool = False
 ) -> tuple[Tensor, State]:
-    """Run `cell` over x (T, B, D) from `state` (B, ...); return outputs (T, B, H) and the state after each row's end.
+    """Run `cell` over x (T, B, D), or a Lookup, from `state` (B, ...): outputs (T, B, H), the state after each row's end.
 
     Outputs stand at the position of their input in both directions and are zero behind a row's end; the state of a row
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
     """
     way = way_of(cell, x, layout, torch.is_grad_enabled())
     if way == "torch":
-        x, layers = x.flip(0) if reverse else x, map_state(lambda s: s.unsqueeze(1), state)
-        outputs, final = torch_layers(cell, x, layers, [w], n_layers=1, dropout=0.0, training=torch.is_grad_enabled())
+        inputs = x.expand() if isinstance(x, Lookup) else x
+        inputs, layers = inputs.flip(0) if reverse else inputs, map_state(lambda s: s.unsqueeze(1), state)
+        training = torch.is_grad_enabled()
+        outputs, final = torch_layers(cell, inputs, layers, [w], n_layers=1, dropout=0.0, training=training)
         return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
-    if torch.is_autocast_enabled(x.device.type):  # our loops compute in the precision of their weights
-        with torch.autocast(x.device.type, enabled=False):
-            precise = w.weight_hh.dtype
+    device, precise = w.weight_hh.device.type, w.weight_hh.dtype
+    if torch.is_autocast_enabled(device):  # our loops compute in the precision of their weights
+        with torch.autocast(device, enabled=False):
             state = map_state(lambda s: s.to(precise), state)
-            return unroll(cell, x.to(precise), state, w, layout=layout, reverse=reverse)
+            x = x._replace(table=x.table.to(precise)) if isinstance(x, Lookup) else x.to(precise)
+            return unroll(cell, x, state, w, layout=layout, reverse=reverse)
     if way == "compiled":
         reference = partial(_loops, cell, layout=layout, reverse=reverse)
         return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference)
     return _loops(cell, x, state, w, layout=layout, reverse=reverse)
 
 
-def _loops(cell: Cell, x: Tensor, state: State, w: Weights, *, layout: Layout, reverse: bool) -> tuple[Tensor, State]:
+def _loops(
+    cell: Cell, x: Tensor | Lookup, state: State, w: Weights, *, layout: Layout, reverse: bool
+) -> tuple[Tensor, State]:
     """`unroll` by the readable loops."""
+    x = x.expand() if isinstance(x, Lookup) else x
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
     if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
