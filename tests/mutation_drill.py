@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CELLS, LM = "tests/test_cells.py", "tests/test_language_model.py"
+CELLS, KERNELS, LM = "tests/test_cells.py", "tests/test_kernels.py", "tests/test_language_model.py"
 PARALLEL, OUTPUT, CORPUS = "tests/test_parallel.py", "tests/test_output.py", "tests/test_corpus.py"
 MUTANTS = [
     ("cells/elman.py", 'a = z.tanh_() if self.nonlinearity == "tanh" else z.relu_()', "a = z.tanh_()", CELLS),

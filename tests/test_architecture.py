@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernels": {"folders"},
     "cells": FOUNDATION,
     "layers": FOUNDATION | {"cells", "kernels"},
-    "models": FOUNDATION | {"cells", "layers"},
+    "models": FOUNDATION | {"cells", "layers", "kernels"},
     "training": FOUNDATION,
     "decoding": FOUNDATION,
     "metrics": FOUNDATION,

@@ -72,6 +72,7 @@ def sample(
     min_p: Annotated[float, typer.Option(help="Draw from tokens this likely, relative to the likeliest.")] = 0.0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens already there become less likely.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
+    rounded: Annotated[bool, typer.Option("--rounded", help="Output matrix in bytes: faster with many tokens.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write text, token by token.
@@ -84,7 +85,7 @@ def sample(
     trained = load(model)
     options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     texts = [""] * n
-    for pieces in trained.stream(prompt, length=length, n=n, options=options):
+    for pieces in trained.stream(prompt, length=length, n=n, options=options, rounded=rounded):
         texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         if n == 1 and not as_json:
             sys.stdout.write(pieces[0])

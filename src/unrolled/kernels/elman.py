@@ -47,21 +47,21 @@ def _forward(order, first, last, source, a, start, final, packed, rectify):  # t
         multiply(previous, before * size, step * size, UNIT, packed, flat, at * size, stride * size, n, size, size, tile)
         for r in range(n):
             if rectify:
-                _relu(a[at + r * stride])
+                relu(a[at + r * stride])
             else:
-                _tanh(a[at + r * stride])
+                tanh(a[at + r * stride])
         for r in range(end_rows(sizes, s, first, n), n):
             final[first + r] = a[at + r * stride]
         previous, before, step = flat, at, stride
 
 
 @elementwise(writes=("a",))
-def _tanh(a):  # type: ignore[no-untyped-def]
+def tanh(a):  # type: ignore[no-untyped-def]
     return (a.tanh(),)
 
 
 @elementwise(writes=("a",))
-def _relu(a):  # type: ignore[no-untyped-def]
+def relu(a):  # type: ignore[no-untyped-def]
     return (a.where("<", 0, 0, a),)
 
 

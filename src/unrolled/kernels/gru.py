@@ -89,7 +89,7 @@ def _forward_after(  # type: ignore[no-untyped-def]
         multiply(previous, x, x_row, UNIT, packed_n, q_flat, k_at * size, q_row, n, size, size, tile)
         for r in range(n):
             reset, z, new = _three(gates[k_at + r * k_stride])
-            _step_after(reset, z, new, inner[k_at + r * k_stride], rows[before + r * step], c[at + r * stride])
+            step_after(reset, z, new, inner[k_at + r * k_stride], rows[before + r * step], c[at + r * stride])
         for r in range(end_rows(sizes, s, first, n), n):
             final[first + r] = c[at + r * stride]
         previous, rows, before, step = c_flat, c, at, stride
@@ -114,11 +114,11 @@ def _forward_before(  # type: ignore[no-untyped-def]
         multiply(previous, x, x_row, UNIT, packed_rz, g_flat, k_at * wide, g_row, n, 2 * size, size, tile)
         for r in range(n):
             reset, _, _ = _three(gates[k_at + r * k_stride])
-            _reset_before(reset, rows[before + r * step], inner[k_at + r * k_stride])
+            reset_before(reset, rows[before + r * step], inner[k_at + r * k_stride])
         multiply(q_flat, k_at * size, q_row, UNIT, packed_n, g_flat, k_at * wide + 2 * size, g_row, n, size, size, tile)
         for r in range(n):
             _, z, new = _three(gates[k_at + r * k_stride])
-            _step_before(z, new, rows[before + r * step], c[at + r * stride])
+            step_before(z, new, rows[before + r * step], c[at + r * stride])
         for r in range(end_rows(sizes, s, first, n), n):
             final[first + r] = c[at + r * stride]
         previous, rows, before, step = c_flat, c, at, stride
@@ -131,20 +131,20 @@ def _three(row):  # type: ignore[no-untyped-def]
 
 
 @elementwise(writes=("r", "z", "n", "c"))
-def _step_after(r, z, n, inner, old):  # type: ignore[no-untyped-def]
+def step_after(r, z, n, inner, old):  # type: ignore[no-untyped-def]
     r, z = r.sigmoid(), z.sigmoid()
     n = (n + r * inner).tanh()
     return r, z, n, n + z * (old - n)
 
 
 @elementwise(writes=("r", "inner"))
-def _reset_before(r, old):  # type: ignore[no-untyped-def]
+def reset_before(r, old):  # type: ignore[no-untyped-def]
     r = r.sigmoid()
     return r, r * old
 
 
 @elementwise(writes=("z", "n", "c"))
-def _step_before(z, n, old):  # type: ignore[no-untyped-def]
+def step_before(z, n, old):  # type: ignore[no-untyped-def]
     z, n = z.sigmoid(), n.tanh()
     return z, n, n + z * (old - n)
 

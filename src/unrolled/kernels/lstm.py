@@ -58,7 +58,7 @@ def _forward(order, first, last, source, gates, a, c, a0, c0, last_a, last_c, pa
         multiply(previous, before * size, step * size, UNIT, packed, g_flat, g_at, g_row, n, wide, size, tile)
         for r in range(n):
             i, f, g, o = _four(gates[k_at + r * k_stride])
-            _step(i, f, g, o, memory[m_before + r * m_step], c[k_at + r * k_stride], a[at + r * stride])
+            lstm_step(i, f, g, o, memory[m_before + r * m_step], c[k_at + r * k_stride], a[at + r * stride])
         for r in range(end_rows(sizes, s, first, n), n):
             last_a[first + r] = a[at + r * stride]
             last_c[first + r] = c[k_at + r * k_stride]
@@ -67,7 +67,7 @@ def _forward(order, first, last, source, gates, a, c, a0, c0, last_a, last_c, pa
 
 
 @elementwise(writes=("i", "f", "g", "o", "c", "a"))
-def _step(i, f, g, o, c0):  # type: ignore[no-untyped-def]
+def lstm_step(i, f, g, o, c0):  # type: ignore[no-untyped-def]
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     c = f * c0 + i * g
     return i, f, g, o, c, o * c.tanh()

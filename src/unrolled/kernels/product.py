@@ -63,7 +63,7 @@ def _tile_of(rows: int, panels: int) -> Any:
     def tile(
         _: Any, a: Any, a_at: Any, a_row: Any, a_k: Any, b: Any, b_at: Any, c: Any, c_at: Any, c_row: Any, k: Any
     ) -> Any:
-        """C tile += A tile times k rows of the panels."""
+        """C tile += A tile times k rows of the panels, which may be of bytes."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             data = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 4, 6)]
@@ -73,6 +73,15 @@ def _tile_of(rows: int, panels: int) -> Any:
         return types.void(a, a_at, a_row, a_k, b, b_at, c, c_at, c_row, k), codegen
 
     return tile
+
+
+def _load(builder: Any, pointer: Any, vector: Any) -> Any:
+    """The numbers from `pointer` on as a vector; bytes are converted."""
+    kind, count = pointer.type.pointee, vector.count
+    as_stored = ir.VectorType(kind, count)
+    aligned = 1 if isinstance(kind, ir.IntType) else 4 if isinstance(kind, ir.FloatType) else 8
+    value = builder.load(builder.bitcast(pointer, as_stored.as_pointer()), align=aligned)
+    return builder.sitofp(builder.sext(value, ir.VectorType(ir.IntType(32), count)), vector) if aligned == 1 else value
 
 
 def _emit_tile(builder: Any, bits: int, rows: int, panels: int, data: list[Any], args: Any) -> None:
@@ -89,16 +98,13 @@ def _emit_tile(builder: Any, bits: int, rows: int, panels: int, data: list[Any],
     def row_of(base: Any, at: Any, length: Any, r: int) -> Any:
         return builder.gep(base, [builder.add(at, builder.mul(constant(r), length))])
 
-    def load(pointer: Any) -> Any:
-        return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=bits // 8)
-
     a_rows = [row_of(data[0], a_at, a_row, r) for r in range(rows)]
     c_places = [
         builder.gep(row_of(data[2], c_at, c_row, r), [constant(v * width)]) for r in range(rows) for v in range(vectors)
     ]
     panel_size = builder.mul(depth, constant(_VECTORS * width))
     b_panels = [builder.gep(data[1], [builder.add(b_at, builder.mul(constant(p), panel_size))]) for p in range(panels)]
-    start = [load(place) for place in c_places]
+    start = [_load(builder, place, vector) for place in c_places]
     entry = builder.block
     loop, done = builder.append_basic_block("k_loop"), builder.append_basic_block("k_done")
     builder.cbranch(builder.icmp_signed(">", depth, constant(0)), loop, done)
@@ -109,7 +115,7 @@ def _emit_tile(builder: Any, bits: int, rows: int, panels: int, data: list[Any],
     a_place = builder.mul(k, a_k)
     panel_row = builder.mul(k, constant(_VECTORS * width))
     b = [
-        load(builder.gep(panel, [builder.add(panel_row, constant(v * width))]))
+        _load(builder, builder.gep(panel, [builder.add(panel_row, constant(v * width))]), vector)
         for panel in b_panels
         for v in range(_VECTORS)
     ]

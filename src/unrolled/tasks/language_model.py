@@ -24,6 +24,7 @@ from unrolled.features.batching import Columns, Sentences, TextBatch, read_windo
 from unrolled.features.tokenizers import as_sentence
 from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_json, write_text
 from unrolled.metrics.perplexity import Tally
+from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
@@ -31,7 +32,7 @@ from unrolled.tasks.card import model_card
 from unrolled.tasks.corpus import read_corpus
 from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.training.weights import load_weights, save_weights
-from unrolled.types import State, map_state
+from unrolled.types import State, Stepper, map_state
 
 __all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel", "hold_out"]
 
@@ -66,6 +67,7 @@ class TrainedLanguageModel:
 
     def __init__(self, model: LanguageModel, codec: TextCodec, metrics: dict[str, Any] | None = None) -> None:
         self.model, self.codec, self.metrics = model, codec, metrics or {}
+        self._engines: dict[bool, StepEngine] = {}
 
     @staticmethod
     def load(path: str | Path) -> TrainedLanguageModel:
@@ -198,16 +200,26 @@ class TrainedLanguageModel:
         min_p: float = 0.0,
         repetition_penalty: float = 1.0,
         seed: int = 0,
+        rounded: bool = False,
     ) -> list[str]:
-        """Continue the prompt `n` times by at most `length` tokens; returns the texts, prompt included."""
+        """Continue the prompt `n` times by at most `length` tokens; returns the texts, prompt included.
+
+        `rounded` keeps the output matrix in bytes: faster with a large vocabulary, probabilities to about three digits.
+        """
         options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
         texts = [""] * n
-        for pieces in self.stream(prompt, length=length, n=n, options=options):
+        for pieces in self.stream(prompt, length=length, n=n, options=options, rounded=rounded):
             texts = [text + piece for text, piece in zip(texts, pieces, strict=True)]
         return texts
 
     def stream(
-        self, prompt: str = "", *, length: int = 500, n: int = 1, options: SamplingOptions | None = None
+        self,
+        prompt: str = "",
+        *,
+        length: int = 500,
+        n: int = 1,
+        options: SamplingOptions | None = None,
+        rounded: bool = False,
     ) -> Iterator[tuple[str, ...]]:
         """Like `sample`, but yields the next piece of text of each of the `n` samples as it is drawn, the prompt first."""
         if n < 1 or length < 0:
@@ -219,7 +231,7 @@ class TrainedLanguageModel:
         ids = torch.from_numpy(vocabulary.encode(symbols).astype(np.int64))
         self.model.eval()
         drawn = sample(
-            self.model,
+            self._stepper(rounded),
             torch.cat((torch.tensor([vocabulary.begin]), ids)),
             n_rows=n,
             length=length,
@@ -234,6 +246,12 @@ class TrainedLanguageModel:
             names = [None if i is None or (ends_text and i == vocabulary.end) else vocabulary.symbols[i] for i in step]
             yield tuple("" if name is None else row.add(name) for row, name in zip(rows, names, strict=True))
         yield tuple(row.finish() for row in rows)
+
+    def _stepper(self, rounded: bool) -> Stepper:
+        """The engine of the model, where it has one."""
+        if not StepEngine.serves(self.model):
+            return self.model
+        return self._engines.setdefault(rounded, StepEngine(self.model, rounded=rounded))
 
     def _never_drawn(self) -> tuple[int, ...]:
         """Unknown is never written, nor an end that the training text does not have."""

@@ -1,0 +1,129 @@
+"""A language model made ready for writing: each step of generation is one compiled call.
+
+    engine = StepEngine(model)                 # packs the weights once
+    memory, state = engine.start(prompt)
+    logits, state = engine.step(last, state, memory, sentence_of_row)
+
+It is the same `Stepper` as the model itself, several times faster for a few rows, and notices when parameters change
+(not through `parameter.data`, which leaves no trace). `rounded=True` keeps the output matrix in bytes; each symbol that may
+be the most likely one is scored exactly, the others to about three digits.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
+from unrolled.errors import ConfigError
+from unrolled.kernels.product import pack_transposed, packed_size
+from unrolled.kernels.step import KINDS, Layers, Output, run_layers, score
+from unrolled.layers.output import FullOutput
+from unrolled.models.language_model import LanguageModel
+from unrolled.types import State, state_like, state_tensors
+
+__all__ = ["StepEngine"]
+
+#: Bytes up to which the first layer's projected inputs are kept for every symbol of the vocabulary.
+_TABLE = 128 * 2**20
+
+
+class StepEngine:
+    """A `Stepper` for a language model on the CPU in single precision, with any cell but a projected LSTM, and a softmax
+    over the whole vocabulary. ConfigError for others: see `serves`.
+    """
+
+    def __init__(self, model: LanguageModel, *, rounded: bool = False) -> None:
+        if not self.serves(model):
+            raise ConfigError("the step engine serves models in float32 on the CPU with the softmax over all symbols")
+        self.model, self.rounded = model, rounded
+        self._parameters = list(model.parameters())
+        self._seen: list[tuple[int, int]] = []
+
+    @staticmethod
+    def serves(model: LanguageModel) -> bool:
+        """Whether an engine can be made of the model."""
+        plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters())
+        return plain and isinstance(model.output, FullOutput) and _kind(model.recurrent.cell) is not None
+
+    def start(self, source: Tensor) -> tuple[None, State]:
+        """Read a prompt (R, T), begin id first and all but its last symbol; T may be 0."""
+        return self.model.start(source)
+
+    @torch.no_grad()
+    def step(self, last: Tensor, state: State, memory: None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
+        """Feed symbols (R,): logits (R, V) and the next state."""
+        self._refresh()
+        ids = last.clamp(max=self.model.config.n_symbols)
+        h, c = (s.contiguous().numpy() for s in (*state_tensors(state), *state_tensors(state))[:2])
+        new = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in state_tensors(state))
+        new_h, new_c = (s.numpy() for s in (new + new)[:2])
+        x = self._nothing if self._table is not None else self.model.embedding(ids).numpy()
+        first = self._nothing if self._table is None else self._table[ids.numpy()]
+        run_layers(self._layers, x, first, h, c, new_h, new_c)
+        a = self.model.bridge(new[0][:, -1])
+        logits = torch.empty(len(last), self.model.config.n_symbols)
+        score(self._output, a.contiguous().numpy(), logits.numpy())
+        return logits, state_like(state, new)
+
+    def _refresh(self) -> None:
+        """Pack the weights unless they are what they were."""
+        now = [(p._version, p.data_ptr()) for p in self._parameters]
+        if now == self._seen:
+            return
+        if not self.serves(self.model):
+            raise ConfigError("the model is no longer in float32 on the CPU: make an engine of it again when it is")
+        self._layers, self._table = self._pack_layers()
+        self._output = self._pack_output()
+        self._nothing = np.zeros((1, 0), np.float32)
+        self._seen = now
+
+    def _pack_layers(self) -> tuple[Layers, np.ndarray | None]:
+        recurrent, n_symbols = self.model.recurrent, self.model.config.n_symbols
+        cell, size = recurrent.cell, recurrent.cell.hidden_size
+        parts: list[np.ndarray] = []
+        table: np.ndarray | None = None
+        for k in range(recurrent.n_layers):
+            w = recurrent.weights(k)
+            bias = cell.projection_bias(w)
+            assert bias is not None
+            if k == 0 and 4 * (n_symbols + 1) * len(bias) <= _TABLE:
+                every = self.model.embedding(torch.arange(n_symbols + 1))
+                table = torch.nn.functional.linear(every, w.weight_ih, bias).numpy()
+            together = 2 * size if isinstance(cell, GRUCell) else len(w.weight_hh)
+            candidate = cell.recurrent_weights(w)[1:]
+            matrices = w.weight_ih, w.weight_hh[:together], w.weight_hh[together:]
+            parts += [_packed(m) for m in matrices]
+            parts.append(torch.cat((bias, *candidate)).numpy())
+        places = np.array([0, *accumulate(map(len, parts))][:-1]).reshape(-1, 4)
+        kind = _kind(cell)
+        assert kind is not None
+        return Layers(KINDS[kind], np.concatenate(parts), places), table
+
+    def _pack_output(self) -> Output:
+        assert isinstance(self.model.output, FullOutput)
+        weight, bias = (t.detach().contiguous().numpy() for t in (self.model.output.weight, self.model.output.bias))
+        if not self.rounded:
+            return Output(_packed(self.model.output.weight), np.zeros(0, np.float32), weight, bias)
+        scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
+        room = _packed(torch.from_numpy(np.rint(weight / scales[:, None]))).astype(np.int8)
+        return Output(room, scales, weight, bias)
+
+
+def _packed(w: Tensor) -> np.ndarray:
+    """W^T as `multiply` reads it."""
+    array = w.detach().contiguous().numpy()
+    room = np.empty(packed_size(array.shape[1], array.shape[0], array.dtype), array.dtype)
+    pack_transposed(array, room)
+    return room
+
+
+def _kind(cell: Cell) -> str | None:
+    if isinstance(cell, ElmanCell):
+        return f"rnn_{cell.nonlinearity}"
+    if isinstance(cell, GRUCell):
+        return f"gru_{cell.reset}"
+    return "lstm" if isinstance(cell, LSTMCell) and not cell.projection_size else None
