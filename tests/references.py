@@ -47,10 +47,16 @@ def lstm(x: Array, state: tuple[Array, Array], w: Weights) -> tuple[Array, Array
     return sigmoid(output) * np.tanh(c), c
 
 
+def mingru(x: Array, h: Array, w: Weights) -> Array:
+    update, candidate = np.split(w["weight_ih"] @ x + w["bias_ih"], 2)
+    return (1 - sigmoid(update)) * h + sigmoid(update) * candidate
+
+
 STEPS: dict[str, Callable[..., Any]] = {
     "rnn": rnn,
     "rnn-relu": rnn_relu,
     "gru": gru,
     "gru-before": gru_before,
     "lstm": lstm,
+    "mingru": mingru,
 }

@@ -123,8 +123,9 @@ def _tensors(cell: Any, n_inputs: int, rows: int) -> tuple[State, Weights]:
     size, gates = cell.hidden_size, cell.n_gates * cell.hidden_size
     zero = cell.initial_state(rows, torch.zeros(1, dtype=torch.float64))
     state = [torch.randn_like(s).requires_grad_() for s in state_tensors(zero)]
-    shapes = (gates, n_inputs), (gates, size), (gates,), (gates,)
-    w = [(torch.randn(s, dtype=torch.float64) / math.sqrt(size)).requires_grad_() for s in shapes]
+    seeing = cell.n_recurrent_gates != 0
+    shapes = (gates, n_inputs), (gates if seeing else 0, size), (gates,), *(((gates,),) if seeing else ())
+    w = [(torch.randn(s, dtype=torch.float64) / math.sqrt(size)).requires_grad_(s[0] > 0) for s in shapes]
     return (state[0] if len(state) == 1 else LSTMState(*state)), Weights(*w)
 
 
@@ -161,7 +162,10 @@ def _everything(cell: Any, way: Any, shape: tuple[int, int, int], mixed: bool, r
         outputs, final = unroll(cell, x, state, w, layout=layout, reverse=reverse)
     found = [outputs, *state_tensors(final)]
     total = sum((f * torch.randn_like(f)).sum() for f in found)
-    return [*found, *torch.autograd.grad(total, [x, *state_tensors(state), *(p for p in w if p is not None)])]
+    return [
+        *found,
+        *torch.autograd.grad(total, [x, *state_tensors(state), *(p for p in w if p is not None and p.requires_grad)]),
+    ]
 
 
 @every_layer

@@ -8,8 +8,9 @@ from unrolled.cells.base import Cell, Weights
 from unrolled.cells.elman import ElmanCell
 from unrolled.cells.gru import GRUCell
 from unrolled.cells.lstm import LSTMCell
+from unrolled.cells.mingru import MinGRUCell
 
-__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "Weights"]
+__all__ = ["CELLS", "Cell", "ElmanCell", "GRUCell", "LSTMCell", "MinGRUCell", "Weights"]
 
 #: name -> function of the hidden size
 CELLS: dict[str, Callable[[int], Cell]] = {
@@ -18,4 +19,5 @@ CELLS: dict[str, Callable[[int], Cell]] = {
     "gru": lambda hidden_size: GRUCell(hidden_size),
     "gru-before": lambda hidden_size: GRUCell(hidden_size, reset="before"),
     "lstm": lambda hidden_size: LSTMCell(hidden_size),
+    "mingru": lambda hidden_size: MinGRUCell(hidden_size),
 }

@@ -28,7 +28,7 @@ class Weights(NamedTuple):
     """The parameters of one cell in the layout of `torch.nn`: gates stacked along the first axis.
 
     weight_ih: (G*H, D), applied to the input         bias_ih: (G*H,) or None
-    weight_hh: (G*H, P), applied to the state         bias_hh: (G*H,) or None
+    weight_hh: (G*H, P), applied to the state         bias_hh: (G*H,) or None; no rows where no gate sees the state
     weight_hr: (P, H), the LSTM's projection, or None (then P = H)
     """
 
@@ -51,6 +51,8 @@ class Cell(ABC):
 
     #: Number of gates: rows of `weight_ih` over the hidden size.
     n_gates: ClassVar[int]
+    #: Number of gates that see the state: rows of `weight_hh` over the hidden size. Unless a cell says so, all.
+    n_recurrent_gates: ClassVar[int | None] = None
     #: Whether `record` and `backward` exist.
     has_backward: ClassVar[bool] = False
 

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, Weights
+from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, MinGRUCell, Weights
 from unrolled.kernels.elman import ElmanScan
 from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
 from unrolled.kernels.lstm import LSTMScan
+from unrolled.kernels.mingru import MinGRUScan
 from unrolled.kernels.product import add_outer, add_picked
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Scan, Sink, Source
 from unrolled.kernels.workspace import Workspace
@@ -40,6 +41,8 @@ def scan_for(cell: Cell) -> Scan | None:
         return ElmanScan(cell.nonlinearity)
     if isinstance(cell, GRUCell):
         return GRUAfterScan() if cell.reset == "after" else GRUBeforeScan()
+    if isinstance(cell, MinGRUCell):
+        return MinGRUScan()
     if isinstance(cell, LSTMCell) and not cell.projection_size:
         return LSTMScan()
     return None
@@ -143,7 +146,8 @@ class _Compiled(torch.autograd.Function):
             jobs.append(_outer(work, Product(before, 0, before.shape[1], inputs), 0, weights[0].numpy()))
         work.evenly(*jobs)
         if needs[op.n_state + 2]:
-            weights[2] = weights[3] if before is products[-1].gates else torch.from_numpy(before).sum(0)
+            same = products and before is products[-1].gates
+            weights[2] = weights[3] if same else torch.from_numpy(before).sum(0)
         return None, grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
 
 
@@ -176,7 +180,7 @@ def _weight_gradients(
                 some, first, others, before = op.layout.earlier(a, call.state[0], op.reverse)
                 jobs.append(_outer(call.work, product._replace(factor=first), some, part))
                 jobs.append(_outer(call.work, product._replace(factor=before), others, part))
-    if needs[2] or needs[3]:
+    if products and (needs[2] or needs[3]):
         sums = [torch.from_numpy(p.gates).sum(0)[p.first : p.last] for p in products]
         found[3] = sums[0] if len(sums) == 1 else torch.cat(sums)
     return found, jobs

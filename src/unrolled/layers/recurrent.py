@@ -58,8 +58,9 @@ class Stack(nn.Module, ABC):
         for layer in range(self.n_layers):
             read = self.input_size if layer == 0 else self.output_size
             for suffix in ("", "_reverse")[: self.n_directions]:
-                shapes = {"weight_ih": (gates, read), "weight_hh": (gates, size)}
-                shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)} if self.bias else {}
+                seeing = self.cell.n_recurrent_gates != 0
+                shapes = {"weight_ih": (gates, read)} | ({"weight_hh": (gates, size)} if seeing else {})
+                shapes |= {"bias_ih": (gates,)} | ({"bias_hh": (gates,)} if seeing else {}) if self.bias else {}
                 shapes |= {"weight_hr": (size, self.cell.hidden_size)} if projected else {}
                 names = {kind: f"{kind}_l{layer}{suffix}" for kind in shapes}
                 for kind, shape in shapes.items():
@@ -70,12 +71,15 @@ class Stack(nn.Module, ABC):
 
     def weights(self, k: int) -> Weights:
         """Parameters of layer and direction k = layer * n_directions + direction, with weight drop in training."""
-        w = Weights(**{kind: getattr(self, name) for kind, name in self._names[k].items()})
+        given = {kind: getattr(self, name) for kind, name in self._names[k].items()}
+        if "weight_hh" not in given:
+            return Weights(weight_hh=given["weight_ih"].new_empty(0, self.cell.output_size), **given)
+        w = Weights(**given)
         return w._replace(weight_hh=weight_drop(w.weight_hh, self.dropouts.weight, self.training))
 
     def initial_state(self, batch_size: int) -> State:
         """The zero state: (B, L, P), or LSTMState of (B, L, P) and (B, L, H); L layers times directions."""
-        one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_hh"]))
+        one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_ih"]))
         return map_state(lambda s: s.unsqueeze(1).expand(-1, self.n_layers * self.n_directions, -1), one)
 
     def run(self, x: Any, state: State, layout: Layout) -> tuple[Tensor, State]:

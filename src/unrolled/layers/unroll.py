@@ -41,7 +41,7 @@ def unroll(
         training = torch.is_grad_enabled()
         outputs, final = torch_layers(cell, inputs, layers, [w], n_layers=1, dropout=0.0, training=training)
         return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
-    device, precise = w.weight_hh.device.type, w.weight_hh.dtype
+    device, precise = w.weight_ih.device.type, w.weight_ih.dtype
     if torch.is_autocast_enabled(device):  # our loops compute in the precision of their weights
         with torch.autocast(device, enabled=False):
             state = map_state(lambda s: s.to(precise), state)

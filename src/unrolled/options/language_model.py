@@ -34,7 +34,7 @@ class DataOptions(Section):
 class ModelOptions(Section):
     """The network."""
 
-    cell: str = Field("lstm", description="The recurrent cell: lstm, gru, gru-before, rnn, rnn-relu.")
+    cell: str = Field("lstm", description="The recurrent cell: lstm, gru, gru-before, mingru, rnn, rnn-relu.")
     embedding_size: int = Field(256, ge=1, le=65_536, description="Size of a symbol's vector.")
     hidden_size: int = Field(256, ge=1, le=65_536, description="Units of a layer.")
     n_layers: int = Field(1, ge=1, le=100, description="Layers stacked on each other.")

@@ -1,0 +1,86 @@
+"""The scan of the minimal GRU: twin of `unrolled.cells.mingru`. Its only product is the projection of the inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+from unrolled.kernels.elementwise import elementwise
+from unrolled.kernels.product import new_tile
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+
+__all__ = ["MinGRUScan"]
+
+
+class MinGRUScan(Scan):
+    """h<t> = h<t-1> + z * (h~ - h<t-1>); gates z, h~."""
+
+    n_gates = 2
+
+    def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
+        n, size = out.shape if call.keep else call.state[0].shape
+        gates = call.work.new(n, 2 * size)
+        arrays = gates, out, *call.state, *final
+        call.work.by_work(call.order.sizes, lambda *rows: _forward(call.order, *rows, source, *arrays, call.keep))
+        return (gates,)
+
+    def backward(
+        self, call: Call, sink: Sink, out: np.ndarray, kept: Arrays, grad: np.ndarray, grad_state: Arrays
+    ) -> tuple[np.ndarray, list[Product]]:
+        (gates,) = kept
+        d = call.work.new(*gates.shape)
+        arrays = gates, out, *call.state, grad, *grad_state, d
+        call.work.by_work(call.order.sizes, lambda *rows: _backward(call.order, *rows, sink, *arrays))
+        return d, []
+
+
+@kernel
+def _forward(order, first, last, source, gates, h, start, final, keep):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size, tile = h.shape[1], new_tile(h)
+    rows, before, step = start, first, 1
+    for s in range(len(sizes)):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            break
+        at = starts[s] + first * stride
+        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates
+        project(source, at, stride, gates, k_at, k_stride, n, tile)
+        for r in range(n):
+            g = gates[k_at + r * k_stride]
+            _step(g[:size], g[size:], rows[before + r * step], h[at + r * stride])
+        for r in range(end_rows(sizes, s, first, n), n):
+            final[first + r] = h[at + r * stride]
+        rows, before, step = h, at, stride
+
+
+@elementwise(writes=("z", "h"))
+def _step(z, candidate, old):  # type: ignore[no-untyped-def]
+    z = z.sigmoid()
+    return z, old + z * (candidate - old)
+
+
+@kernel
+def _backward(order, first, last, sink, gates, h, start, grad, dh, d):  # type: ignore[no-untyped-def]
+    starts, sizes, stride = order
+    size, tile = h.shape[1], new_tile(h)
+    for s in range(len(sizes) - 1, -1, -1):
+        n = min(sizes[s], last) - first
+        if n <= 0:
+            continue
+        at = starts[s] + first * stride
+        if s > 0:
+            old, before, step = h, starts[s - 1] + first * stride, stride
+        else:
+            old, before, step = start, first, 1
+        for r in range(n):
+            row = at + r * stride
+            g, to = gates[row], d[row]
+            _differentiate(g[:size], g[size:], old[before + r * step], grad[row], dh[first + r], to[:size], to[size:])
+        pass_on(sink, d, at, stride, n, tile)
+
+
+@elementwise(writes=("dz", "dcandidate", "dh"))
+def _differentiate(z, candidate, old, grad, dh):  # type: ignore[no-untyped-def]
+    g = grad + dh
+    return g * (candidate - old) * z * (1 - z), g * z, g * (1 - z)
