@@ -1,30 +1,45 @@
-"""Drop-in layers against `torch.nn`: training speed and accuracy.
+"""Recurrent layers against `torch.nn`, ONNX Runtime, Keras and Flax: training, inference, two threads; accuracy.
 
-    python benchmarks/layers.py                    # ratios of CPU time, torch.nn / ours: above 1 is faster than torch.nn
-    python benchmarks/layers.py --threads 2 --wall
-    python benchmarks/layers.py --precision        # worst norm-relative error of outputs and gradients to float64
+    python benchmarks/layers.py                     # training: forward + backward, input gradient included
+    python benchmarks/layers.py --no-input-gradient
+    python benchmarks/layers.py --inference         # also against ONNX Runtime, where onnx and onnxruntime are installed
+    python benchmarks/layers.py --jax               # training against Keras (JAX) and Flax, where they are installed
+    python benchmarks/layers.py --threads 2         # wall time; and the same layers with one thread
+    python benchmarks/layers.py --long              # minGRU against torch.nn.GRU on long sequences
+    python benchmarks/layers.py --precision         # worst norm-relative error of outputs and gradients to float64
 
-One process; torch.nn and ours run in turn on the same weights and data (A B B A), forward and backward, input gradient
-included; the figure is the median of the ratios of the rounds. CPU time on one thread, wall time with --wall.
+Contenders run in turn in one process on the same weights and data, single precision, as many inputs as units. A figure is
+the median over the rounds of (their time / ours): above 1, ours is faster. One thread: CPU time.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import platform
-import statistics
-import time
+import io
+import os
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import timing
 from unrolled import layers
-from unrolled.layers import Padded
+from unrolled.cells import CELLS
+from unrolled.layers import Padded, Recurrent
 
-SHAPES = [(32, 35, 64), (32, 35, 128), (32, 35, 256), (32, 35, 512), (32, 100, 128), (32, 100, 256)]
+SHAPES = [(32, steps, size) for steps in (35, 100) for size in (64, 128, 256, 512)]
+NAMES = ("RNN", "GRU", "LSTM")
+
+
+def pair(name: str, size: int) -> tuple[nn.Module, nn.Module]:
+    """torch's layer and ours with the same weights."""
+    theirs, ours = getattr(nn, name)(size, size), getattr(layers, name)(size, size)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
 
 
 def trainer(layer: nn.Module, x: Tensor, weigh: Tensor) -> Callable[[], None]:
@@ -36,58 +51,130 @@ def trainer(layer: nn.Module, x: Tensor, weigh: Tensor) -> Callable[[], None]:
     return step
 
 
-def ragged(layer: nn.Module, x: Tensor, lengths: Tensor, weigh: Tensor, *, ours: bool) -> Callable[[], None]:
-    """Mixed lengths: `Padded` for ours, pack and pad for torch.nn."""
-
+def inferrer(layer: nn.Module, x: Tensor) -> Callable[[], None]:
     def step() -> None:
-        layer.zero_grad()
-        x.grad = None
-        if ours:
-            layer(Padded(x, lengths))[0].values.backward(weigh)
-        else:
-            packed, _ = layer(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
-            pad_packed_sequence(packed, batch_first=True, total_length=x.shape[1])[0].backward(weigh)
+        with torch.inference_mode():
+            layer(x)
 
     return step
 
 
-def ratio(theirs: Callable[[], None], ours: Callable[[], None], rounds: int, clock: Callable[[], float]) -> str:
-    """Median, least and largest of theirs / ours over the rounds."""
-    for _ in range(2):
-        theirs()
-        ours()
-    found = []
-    for _ in range(rounds):
-        spent = {theirs: 0.0, ours: 0.0}
-        for run in (theirs, ours, ours, theirs):
-            start = clock()
-            run()
-            spent[run] += clock() - start
-        found.append(spent[theirs] / spent[ours])
-    return f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
-
-
-def speed(args: argparse.Namespace) -> None:
-    clock = time.perf_counter if args.wall else time.process_time
-    print(
-        f"threads {args.threads}, {'wall' if args.wall else 'CPU'} time, {args.rounds} rounds, {platform.processor() or ''}"
-    )
-    print("| batch, steps, hidden | RNN | GRU | LSTM | RNN mixed | GRU mixed | LSTM mixed |\n|---|---|---|---|---|---|---|")
+def training(args: argparse.Namespace) -> None:
+    print("| batch, steps, hidden | " + " | ".join(NAMES) + " |\n|---|---|---|---|")
     for rows, steps, size in SHAPES:
-        cells = []
-        for mixed in (False, True):
-            for name in ("RNN", "GRU", "LSTM"):
-                theirs = getattr(nn, name)(size, size, batch_first=True)
-                ours = getattr(layers, name)(size, size, batch_first=True)
-                ours.load_state_dict(theirs.state_dict())
-                x, weigh = torch.randn(rows, steps, size, requires_grad=True), torch.randn(rows, steps, size)
-                if mixed:
-                    lengths = torch.randint(1, steps + 1, (rows,), generator=torch.Generator().manual_seed(0))
-                    pair = ragged(theirs, x, lengths, weigh, ours=False), ragged(ours, x, lengths, weigh, ours=True)
-                else:
-                    pair = trainer(theirs, x, weigh), trainer(ours, x, weigh)
-                cells.append(ratio(*pair, args.rounds, clock))
-        print(f"| {rows}, {steps}, {size} | {' | '.join(cells)} |", flush=True)
+        found = []
+        for name in NAMES:
+            theirs, ours = pair(name, size)
+            x = torch.randn(steps, rows, size, requires_grad=not args.no_input_gradient)
+            weigh = torch.randn(steps, rows, size)
+            turns = {"theirs": trainer(theirs, x, weigh), "ours": trainer(ours, x, weigh)}
+            if args.threads > 1:
+                turns["one thread"] = on_one_thread(trainer(ours, x, weigh), args.threads)
+            seconds = timing.take_turns(turns, args)
+            text = f"{timing.ratio(seconds, 'theirs', 'ours'):.2f} ({timing.milliseconds(seconds, 'ours'):.2f} ms)"
+            if args.threads > 1:
+                text += f", {timing.ratio(seconds, 'one thread', 'ours'):.2f} x one thread"
+            found.append(text)
+        print(f"| {rows}, {steps}, {size} | {' | '.join(found)} |", flush=True)
+
+
+def on_one_thread(run: Callable[[], None], threads: int) -> Callable[[], None]:
+    def step() -> None:
+        torch.set_num_threads(1)
+        run()
+        torch.set_num_threads(threads)
+
+    return step
+
+
+def inference(args: argparse.Namespace) -> None:
+    """Batches of whole sequences; of one sequence in the last rows."""
+    print("| batch, steps, hidden | layer | over torch.nn | over ONNX Runtime |\n|---|---|---|---|")
+    for rows, steps, size in [*SHAPES[:4], (1, 35, 256), (1, 500, 256)]:
+        for name in NAMES:
+            theirs, ours = pair(name, size)
+            x = torch.randn(steps, rows, size)
+            turns: dict[str, Callable[[], Any]] = {"torch": inferrer(theirs, x), "ours": inferrer(ours, x)}
+            session = onnx_session(theirs, x, args.threads)
+            if session:
+                turns["onnx"] = session
+            seconds = timing.take_turns(turns, args)
+            peers = [f"{timing.ratio(seconds, p, 'ours'):.2f}" if p in seconds else "-" for p in ("torch", "onnx")]
+            print(f"| {rows}, {steps}, {size} | {name} | {' | '.join(peers)} |", flush=True)
+
+
+def onnx_session(layer: nn.Module, x: Tensor, threads: int) -> Callable[[], Any] | None:
+    """torch's layer exported to ONNX Runtime, checked against it."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    file = io.BytesIO()
+    torch.onnx.export(layer, (x,), file, dynamo=False, input_names=["x"], opset_version=17)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    array = x.numpy()
+    with torch.inference_mode():
+        np.testing.assert_allclose(session.run(None, {"x": array})[0], layer(x)[0].numpy(), atol=1e-4)
+    return lambda: session.run(None, {"x": array})
+
+
+def against_jax(args: argparse.Namespace) -> None:
+    """Gradients of all weights and of the input, compiled by XLA, for the same sum of weighted outputs."""
+    print("| batch, steps, hidden | layer | over Keras (JAX) | over Flax |\n|---|---|---|---|")
+    for rows, steps, size in SHAPES:
+        for name in NAMES:
+            _, ours = pair(name, size)
+            x, weigh = torch.randn(steps, rows, size, requires_grad=True), torch.randn(steps, rows, size)
+            turns: dict[str, Callable[[], Any]] = {"ours": trainer(ours, x, weigh)}
+            batch_first = [t.detach().transpose(0, 1).contiguous().numpy() for t in (x, weigh)]
+            turns |= {"keras": keras_trainer(name, size, *batch_first), "flax": flax_trainer(name, size, *batch_first)}
+            seconds = timing.take_turns(turns, args)
+            peers = [f"{timing.ratio(seconds, p, 'ours'):.2f}" for p in ("keras", "flax")]
+            print(f"| {rows}, {steps}, {size} | {name} | {' | '.join(peers)} |", flush=True)
+
+
+def keras_trainer(name: str, size: int, x: np.ndarray, weigh: np.ndarray) -> Callable[[], Any]:
+    import jax
+    import keras
+
+    kind = {"RNN": keras.layers.SimpleRNN, "GRU": keras.layers.GRU, "LSTM": keras.layers.LSTM}[name]
+    layer = kind(size, return_sequences=True)
+    layer.build(x.shape)
+    weights = [v.value for v in layer.trainable_variables]
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def loss(weights: Any, x: Any) -> Any:
+        outputs, _ = layer.stateless_call(weights, fixed, x)
+        return (outputs * weigh).sum()
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    return lambda: jax.block_until_ready(step(weights, x))
+
+
+def flax_trainer(name: str, size: int, x: np.ndarray, weigh: np.ndarray) -> Callable[[], Any]:
+    import flax.linen as linen
+    import jax
+
+    kind = {"RNN": linen.SimpleCell, "GRU": linen.GRUCell, "LSTM": linen.OptimizedLSTMCell}[name]
+    layer = linen.RNN(kind(size))
+    variables = layer.init(jax.random.PRNGKey(0), x)
+    step = jax.jit(jax.grad(lambda v, x: (layer.apply(v, x) * weigh).sum(), argnums=(0, 1)))
+    return lambda: jax.block_until_ready(step(variables, x))
+
+
+def long_sequences(args: argparse.Namespace) -> None:
+    print("| batch, steps, hidden | minGRU over torch.nn.GRU |\n|---|---|")
+    for rows, steps, size in ((16, 512, 128), (16, 512, 256), (32, 100, 256)):
+        x, weigh = torch.randn(steps, rows, size, requires_grad=True), torch.randn(steps, rows, size)
+        y, weigh_y = (t.detach().transpose(0, 1).contiguous() for t in (x, weigh))
+        theirs, ours = nn.GRU(size, size), Recurrent(CELLS["mingru"](size), size)
+        turns = {"theirs": trainer(theirs, x, weigh), "ours": trainer(ours, y.requires_grad_(), weigh_y)}
+        print(
+            f"| {rows}, {steps}, {size} | {timing.ratio(timing.take_turns(turns, args), 'theirs', 'ours'):.2f} |",
+            flush=True,
+        )
 
 
 def precision() -> None:
@@ -139,15 +226,23 @@ def errors(name: str, seed: int, *, mixed: bool) -> list[float]:
     return found
 
 
+MODES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "inference": inference,
+    "jax": against_jax,
+    "long": long_sequences,
+    "precision": lambda args: precision(),
+}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--wall", action="store_true")
-    parser.add_argument("--precision", action="store_true")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    precision() if args.precision else speed(args)
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+    flags = {"no_input_gradient": "training without the gradient of the input"} | {
+        m: (f.__doc__ or m) for m, f in MODES.items()
+    }
+    args = timing.arguments(__doc__, flags)
+    chosen = [mode for mode in MODES if getattr(args, mode)]
+    MODES[chosen[0]](args) if chosen else training(args)
 
 
 if __name__ == "__main__":
