@@ -230,7 +230,7 @@ MODES: dict[str, Callable[[argparse.Namespace], None]] = {
     "inference": inference,
     "jax": against_jax,
     "long": long_sequences,
-    "precision": lambda args: precision(),
+    "precision": lambda _: precision(),
 }
 
 

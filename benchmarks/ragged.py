@@ -57,10 +57,8 @@ def main() -> None:
                 x = torch.randn(32, steps, size, requires_grad=True)
                 seconds = timing.take_turns(contenders(name, size, x, lengths), args)
                 padded, packed = (timing.ratio(seconds, peer, "ours") for peer in ("padded", "packed"))
-                print(
-                    f"| 32, {steps}, {size} | {fill:.2f} | {name} | {padded:.2f} | {packed:.2f} | {min(padded, packed):.2f} |",
-                    flush=True,
-                )
+                figures = f"{padded:.2f} | {packed:.2f} | {min(padded, packed):.2f}"
+                print(f"| 32, {steps}, {size} | {fill:.2f} | {name} | {figures} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,9 +72,8 @@ def contenders(name: str, size: int, rows: int) -> dict[str, Callable[[], Any]]:
     ids = torch.randint(0, V, (rows,))
     state = [torch.randn(rows, size) for _ in range(2 if name == "LSTM" else 1)]
     start, sentence = model.recurrent.initial_state(rows), torch.zeros(rows)
-    turns: dict[str, Callable[[], Any]] = {
-        form: lambda run=getattr(eager, form): run(ids, *state) for form in ("by_cell", "by_layer", "by_turned_matrix")
-    }
+    forms: dict[str, Callable[..., Any]] = {f.__name__: f for f in (eager.by_cell, eager.by_layer, eager.by_turned_matrix)}
+    turns: dict[str, Callable[[], Any]] = {form: partial(run, ids, *state) for form, run in forms.items()}
     session = onnx_step(eager, (ids, *state))
     if session:
         turns["onnx"] = session
@@ -86,9 +86,8 @@ def contenders(name: str, size: int, rows: int) -> dict[str, Callable[[], Any]]:
 @torch.no_grad()
 def main() -> None:
     args = timing.arguments(__doc__)
-    print(
-        "| cell, hidden, rows | output matrix | best eager form | over it | over ONNX Runtime | us |\n|---|---|---|---|---|---|"
-    )
+    print("| cell, hidden, rows | output matrix | best eager form | over it | over ONNX Runtime | us |")
+    print("|---|---|---|---|---|---|")
     for name in ("LSTM", "GRU"):
         for size in (256, 512):
             for rows in (1, 5):
