@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 import unrolled
 from unrolled.data.samples import english
 
+# Compiled kernels stay here from run to run, and processes that tests start find them.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "kernels"))
 torch.set_num_threads(1)
 
 

@@ -26,11 +26,24 @@ def run(*arguments: object, stdin: bytes = b"", code: int = 0) -> tuple[str, str
     return out, err
 
 
+def test_unrolled_threads_is_heard_by_every_command() -> None:
+    script = (
+        "import os, sys; from unrolled.cli.main import main\nsys.argv = ['unrolled', '--version']\n"
+        "try: main()\nexcept SystemExit: pass\nprint(os.environ['OMP_NUM_THREADS'])"
+    )
+    for value, expected in (("3", "3"), ("many", "1")):
+        environment = ENVIRONMENT | {"UNROLLED_THREADS": value}
+        out = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+        assert out.splitlines()[-1] == expected
+
+
 def test_help_is_light_and_names_every_verb() -> None:
     script = (
         "import sys; from unrolled.cli.main import app\n"
         "try: app(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'matplotlib', 'tokenizers'} & set(sys.modules); print(heavy or 'light')"
+        "heavy = {'torch', 'numpy', 'numba', 'matplotlib', 'tokenizers'} & set(sys.modules); print(heavy or 'light')"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout
     assert out.endswith("light\n")

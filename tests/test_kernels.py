@@ -450,7 +450,7 @@ def test_compiling_is_said_once_and_not_again(tmp_path: Path) -> None:
         "print(kernel(m.one)(1.0), kernel(m.two)(1.0))\n"
     )
     (tmp_path / "tests_kernel_module.py").write_text("def one(x):\n    return x + 1\ndef two(x):\n    return x + 2\n")
-    environment = os.environ | {"UNROLLED_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     for count in (1, 0):
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout == "2.0 3.0\n"

@@ -70,6 +70,9 @@ def _common(
 def main() -> None:
     """Run the command line and exit with its code."""
     _mend_streams()
+    threads = os.environ.get("UNROLLED_THREADS", "")
+    if threads.isdigit() and int(threads):
+        os.environ["OMP_NUM_THREADS"] = threads  # read by torch when it is imported
     try:
         app()
     except UnrolledError as error:

@@ -9,7 +9,7 @@ from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
 from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
 
-__all__ = ["ElmanScan"]
+__all__ = ["ElmanScan", "relu", "tanh"]
 
 
 class ElmanScan(Scan):
@@ -57,11 +57,13 @@ def _forward(order, first, last, source, a, start, final, packed, rectify):  # t
 
 @elementwise(writes=("a",))
 def tanh(a):  # type: ignore[no-untyped-def]
+    """a becomes tanh a."""
     return (a.tanh(),)
 
 
 @elementwise(writes=("a",))
 def relu(a):  # type: ignore[no-untyped-def]
+    """a becomes max(a, 0)."""
     return (a.where("<", 0, 0, a),)
 
 

@@ -9,7 +9,7 @@ from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
 from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
 
-__all__ = ["GRUAfterScan", "GRUBeforeScan"]
+__all__ = ["GRUAfterScan", "GRUBeforeScan", "reset_before", "step_after", "step_before"]
 
 
 class GRUAfterScan(Scan):
@@ -132,6 +132,7 @@ def _three(row):  # type: ignore[no-untyped-def]
 
 @elementwise(writes=("r", "z", "n", "c"))
 def step_after(r, z, n, inner, old):  # type: ignore[no-untyped-def]
+    """The gates from their sums, and the new state, for the reset gate after the product."""
     r, z = r.sigmoid(), z.sigmoid()
     n = (n + r * inner).tanh()
     return r, z, n, n + z * (old - n)
@@ -139,12 +140,14 @@ def step_after(r, z, n, inner, old):  # type: ignore[no-untyped-def]
 
 @elementwise(writes=("r", "inner"))
 def reset_before(r, old):  # type: ignore[no-untyped-def]
+    """The reset gate from its sum, and what it leaves of the old state, for the reset gate before the product."""
     r = r.sigmoid()
     return r, r * old
 
 
 @elementwise(writes=("z", "n", "c"))
 def step_before(z, n, old):  # type: ignore[no-untyped-def]
+    """The other gates from their sums, and the new state, for the reset gate before the product."""
     z, n = z.sigmoid(), n.tanh()
     return z, n, n + z * (old - n)
 

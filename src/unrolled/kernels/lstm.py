@@ -9,7 +9,7 @@ from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
 from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
 
-__all__ = ["LSTMScan"]
+__all__ = ["LSTMScan", "lstm_step"]
 
 
 class LSTMScan(Scan):
@@ -68,6 +68,7 @@ def _forward(order, first, last, source, gates, a, c, a0, c0, last_a, last_c, pa
 
 @elementwise(writes=("i", "f", "g", "o", "c", "a"))
 def lstm_step(i, f, g, o, c0):  # type: ignore[no-untyped-def]
+    """The gates from their sums, the new memory and activation."""
     i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     c = f * c0 + i * g
     return i, f, g, o, c, o * c.tanh()
