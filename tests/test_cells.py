@@ -39,9 +39,9 @@ def weights(cell: Cell, grad: bool = False) -> Weights:
     rows, p = cell.n_gates * H, cell.output_size
     made = Weights(
         torch.randn(rows, D),
-        torch.randn(rows if cell.n_recurrent_gates != 0 else 0, p) * 0.7,
+        torch.randn(rows if cell.sees_state else 0, p) * 0.7,
         torch.randn(rows),
-        torch.randn(rows) if cell.n_recurrent_gates != 0 else None,
+        torch.randn(rows) if cell.sees_state else None,
         torch.randn(p, H) if p != H else None,
     )
     return Weights(*(w if w is None else w.requires_grad_(grad and w.numel() > 0) for w in made))

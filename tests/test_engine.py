@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import CELLS
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
 from unrolled.models import engine as module
 from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -83,7 +83,7 @@ def test_a_rounded_engine_finds_the_most_likely_symbol(sizes: str) -> None:
 
 def test_ties_of_rounding_are_decided_exactly() -> None:
     """Symbols that the bytes cannot tell apart: the exact scores do."""
-    model = LanguageModel(LanguageModelConfig(n_symbols=64, embedding_size=8, hidden_size=8, tied=False))
+    model = LanguageModel(LanguageModelConfig(n_symbols=64, embedding_size=8, hidden_size=8, tied=False)).eval()
     with torch.no_grad():
         direction = torch.randn(8)
         model.output.weight.copy_(direction + 1e-4 * torch.randn(64, 8))
@@ -105,6 +105,28 @@ def test_changed_parameters_are_noticed(rounded: bool) -> None:
     fresh = made("lstm", "tied")
     model.load_state_dict(fresh.state_dict())
     torch.testing.assert_close(walk(engine, ids)[0].argmax(2), walk(fresh, ids)[0].argmax(2))
+
+
+def test_replaced_parameters_are_noticed_and_training_mode_is_refused() -> None:
+    model, ids = made("gru", "tied"), torch.randint(0, 70, (2, 4))
+    engine = StepEngine(model)
+    walk(engine, ids)
+    model.output.bias = torch.nn.Parameter(torch.randn(70))
+    torch.testing.assert_close(walk(engine, ids)[0], walk(model, ids)[0], atol=1e-4, rtol=1e-4)
+    model.load_state_dict({k: v + 1 for k, v in model.state_dict().items()}, assign=True)
+    torch.testing.assert_close(walk(engine, ids)[0], walk(model, ids)[0], atol=1e-4, rtol=1e-4)
+    model.train()
+    with pytest.raises(ConfigError, match="training mode"):
+        walk(engine, ids)
+
+
+def test_engines_under_autocast_and_with_bad_symbols() -> None:
+    model = made("lstm", "bridged and deep")
+    engine, ids = StepEngine(model), torch.randint(0, 301, (2, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert walk(engine, ids)[0].isfinite().all()
+    with pytest.raises(ShapeError, match="from 0, got -1"):
+        engine.step(torch.tensor([-1]), model.recurrent.initial_state(1), None, torch.zeros(1))
 
 
 def test_what_an_engine_returns_stays() -> None:

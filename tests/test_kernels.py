@@ -19,8 +19,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from unrolled.cells import CELLS, Weights
+from unrolled.cells import CELLS, LSTMCell, Weights
+from unrolled.errors import ShapeError
 from unrolled.kernels import _jit, threads
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import Vector, elementwise
@@ -123,7 +125,7 @@ def _tensors(cell: Any, n_inputs: int, rows: int) -> tuple[State, Weights]:
     size, gates = cell.hidden_size, cell.n_gates * cell.hidden_size
     zero = cell.initial_state(rows, torch.zeros(1, dtype=torch.float64))
     state = [torch.randn_like(s).requires_grad_() for s in state_tensors(zero)]
-    seeing = cell.n_recurrent_gates != 0
+    seeing = cell.sees_state
     shapes = (gates, n_inputs), (gates if seeing else 0, size), (gates,), *(((gates,),) if seeing else ())
     w = [(torch.randn(s, dtype=torch.float64) / math.sqrt(size)).requires_grad_(s[0] > 0) for s in shapes]
     return (state[0] if len(state) == 1 else LSTMState(*state)), Weights(*w)
@@ -159,6 +161,7 @@ def _everything(cell: Any, way: Any, shape: tuple[int, int, int], mixed: bool, r
     x = torch.randn(*shape, dtype=torch.float64, requires_grad=True)
     layout = Layout.of(torch.randint(0, steps + 1, (rows,)) if mixed else None, x)
     with choice.only(way):
+        assert choice.way_of(cell, x, layout, training=True) == (way if layout.batch_sizes else "loop")
         outputs, final = unroll(cell, x, state, w, layout=layout, reverse=reverse)
     found = [outputs, *state_tensors(final)]
     total = sum((f * torch.randn_like(f)).sum() for f in found)
@@ -225,15 +228,83 @@ def test_the_same_graph_twice_and_outputs_that_stay(make: Any) -> None:
 
 
 @every_layer
-def test_changing_an_output_in_place_is_noticed(make: Any) -> None:
-    layer = make(8, 12)
+@pytest.mark.parametrize("way", ["compiled", "loop"])
+def test_outputs_may_be_changed_in_place(make: Any, way: Any) -> None:
+    layer, x = make(8, 12), torch.randn(6, 4, 8)
+    with choice.only(way):
+        y, _ = layer(x)
+        want = torch.autograd.grad((2 * y).square().sum(), list(layer.parameters()))
+        y, _ = layer(x)
+        y.mul_(2)
+        got = torch.autograd.grad(y.square().sum(), list(layer.parameters()))
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-5)
+
+
+def test_changed_weights_are_noticed_by_backward() -> None:
+    layer = GRU(8, 12)
     with choice.only("compiled"):
-        y = layer(torch.randn(6, 4, 8))[0]
-        total = y.sum()
-        with torch.no_grad():
-            y.mul_(2)
+        total = layer(torch.randn(6, 4, 8))[0].sum()
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         total.backward()
+
+
+def test_what_backward_needed_is_given_back() -> None:
+    layer = LSTM(8, 12)
+    with choice.only("compiled"):
+        y, _ = layer(torch.randn(6, 4, 8))
+        y.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        y.sum().backward()
+
+
+@pytest.mark.parametrize("way", ["compiled", "loop", "torch"])
+@pytest.mark.parametrize("cell", [CELLS["gru"](16), CELLS["lstm"](16)], ids=str)
+def test_states_of_a_wrong_shape_are_refused(cell: Any, way: Any) -> None:
+    layer = Recurrent(cell, 8, n_layers=2)
+    with choice.only(way):
+        for shape in ((5, 2, 16), (6, 1, 16), (6, 2, 15), (7, 2, 16)):
+            state: State = torch.zeros(shape)
+            with pytest.raises(ShapeError, match=r"the state needs shape \[\(6, 2, 16\)"):
+                layer(torch.zeros(6, 3, 8), LSTMState(state, state) if isinstance(cell, LSTMCell) else state)
+
+
+def test_an_index_outside_its_table_is_refused() -> None:
+    layer = Recurrent(CELLS["gru"](4), 2)
+    for index in (-1, 3, 10**8):
+        with choice.only("compiled"), pytest.raises(ShapeError, match=r"must lie in 0\.\.2"):
+            layer(Lookup(torch.zeros(3, 2), torch.tensor([[0, index]])))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_mixed_precisions_are_no_matter_of_the_way(name: str) -> None:
+    layer = Recurrent(CELLS[name](4), 2)
+    for way in ("compiled", "loop"):
+        with choice.only(way), pytest.raises(RuntimeError):
+            layer(torch.zeros(1, 3, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_autocast_does_not_depend_on_the_inputs_precision(name: str) -> None:
+    layer, x = Recurrent(CELLS[name](64), 8), torch.randn(2, 5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        kinds = {layer(x.to(dtype))[0].dtype for dtype in (torch.float32, torch.bfloat16)}
+    assert kinds == {torch.bfloat16 if name == "lstm" else torch.float32}
+
+
+@every_layer
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_transforms_of_functions(make: Any) -> None:
+    layer, x = make(4, 6), torch.randn(3, 5, 2, 4)
+    with torch.no_grad():
+        want = torch.stack([layer(each)[0] for each in x])
+        torch.testing.assert_close(torch.vmap(lambda each: layer(each)[0])(x), want)
+    _, tangent = torch.func.jvp(lambda each: layer(each)[0], (x[0],), (torch.ones_like(x[0]),))
+    with torch.no_grad(), forward_ad.dual_level():
+        dual = layer(forward_ad.make_dual(x[0], torch.ones_like(x[0])))[0]
+        torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, tangent)
 
 
 @every_layer
@@ -365,6 +436,15 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
         threads.at_once([threading.Barrier(2, timeout=20).wait] * 2)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.usefixtures("_either_threads")
+def test_no_error_is_lost() -> None:
+    def fail() -> None:
+        raise IndexError("mine")
+
+    with pytest.raises(IndexError, match="mine"):
+        threads.at_once([fail, lambda: None, lambda: None])
 
 
 def test_more_processes_of_a_thread_than_cores() -> None:

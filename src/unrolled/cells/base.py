@@ -51,8 +51,8 @@ class Cell(ABC):
 
     #: Number of gates: rows of `weight_ih` over the hidden size.
     n_gates: ClassVar[int]
-    #: Number of gates that see the state: rows of `weight_hh` over the hidden size. Unless a cell says so, all.
-    n_recurrent_gates: ClassVar[int | None] = None
+    #: Whether the gates see the state: without, there is no `weight_hh` and no `bias_hh`.
+    sees_state: ClassVar[bool] = True
     #: Whether `record` and `backward` exist.
     has_backward: ClassVar[bool] = False
 

@@ -41,7 +41,7 @@ class MinGRUCell(Cell):
     """h' = h + z * (h~ - h); the state is h (B, H). Equations: see the module's docstring."""
 
     n_gates = 2
-    n_recurrent_gates = 0
+    sees_state = False
     has_backward = True
 
     def initial_state(self, batch_size: int, like: Tensor) -> Tensor:

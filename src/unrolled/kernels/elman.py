@@ -15,8 +15,6 @@ __all__ = ["ElmanScan", "relu", "tanh"]
 class ElmanScan(Scan):
     """a<t> = g1(W_aa a<t-1> + projected), g1 = tanh or relu."""
 
-    n_gates = 1
-
     def __init__(self, nonlinearity: str) -> None:
         self._rectify = nonlinearity == "relu"
 

@@ -15,8 +15,6 @@ __all__ = ["GRUAfterScan", "GRUBeforeScan", "reset_before", "step_after", "step_
 class GRUAfterScan(Scan):
     """n = tanh(projected + r * (W_n c<t-1> + b_n)), c<t> = n + z * (c<t-1> - n); gates r, z, n; kept: W_n c<t-1> + b_n."""
 
-    n_gates = 3
-
     def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
         n, size = out.shape if call.keep else call.state[0].shape
         inner, gates = call.work.new(n, size), call.work.new(n, 3 * size)
@@ -38,8 +36,6 @@ class GRUAfterScan(Scan):
 
 class GRUBeforeScan(Scan):
     """n = tanh(projected + W_n (r * c<t-1>)), c<t> = n + z * (c<t-1> - n); gates r, z, n; kept: r * c<t-1>."""
-
-    n_gates = 3
 
     def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
         n, size = out.shape if call.keep else call.state[0].shape

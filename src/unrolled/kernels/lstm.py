@@ -15,8 +15,6 @@ __all__ = ["LSTMScan", "lstm_step"]
 class LSTMScan(Scan):
     """c<t> = f * c<t-1> + i * g, a<t> = o * tanh(c<t>); gates i, f, g, o."""
 
-    n_gates = 4
-
     def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
         n, size = out.shape if call.keep else call.state[0].shape
         c, gates = (call.work.new(n, size) if call.keep else final[1]), call.work.new(n, 4 * size)

@@ -15,8 +15,6 @@ __all__ = ["MinGRUScan"]
 class MinGRUScan(Scan):
     """h<t> = h<t-1> + z * (h~ - h<t-1>); gates z, h~."""
 
-    n_gates = 2
-
     def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:
         n, size = out.shape if call.keep else call.state[0].shape
         gates = call.work.new(n, 2 * size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,8 +76,6 @@ class Scan(ABC):
 
     The equations are those of `unrolled.cells`; each module here names the one whose twin it is.
     """
-
-    n_gates: ClassVar[int]
 
     @abstractmethod
     def forward(self, call: Call, source: Source, out: np.ndarray, final: Arrays) -> Arrays:

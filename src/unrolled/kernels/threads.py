@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,18 +28,23 @@ def at_once(runs: Sequence[Run]) -> None:
     openmp = _openmp(os.getpid())
     if openmp is None:
         waiting = [_pool(os.getpid()).submit(run) for run in runs[1:]]
-        runs[0]()
-        for other in waiting:
-            other.result()
+        try:
+            runs[0]()
+        finally:
+            wait(waiting)
+        for done in waiting:
+            done.result()
         return
     left, errors = list(runs), list[BaseException]()
 
     def work(_: Any) -> None:
         while left:
             try:
-                left.pop()()
+                run = left.pop()
             except IndexError:  # another thread was quicker
                 return
+            try:
+                run()
             except BaseException as error:
                 errors.append(error)
 
@@ -58,7 +63,8 @@ def _openmp(process: int) -> Any:
     torch = find_spec("torch")
     if process != _PARENT or torch is None or torch.origin is None:
         return None
-    for path in sorted((Path(torch.origin).parent / "lib").glob("lib*omp*")):
+    folder = Path(torch.origin).parent / "lib"
+    for path in (path for name in ("libgomp*", "libomp*", "libiomp*") for path in sorted(folder.glob(name))):
         try:
             library = ctypes.CDLL(str(path))
         except OSError:

@@ -1,7 +1,7 @@
 """Which of the ways through a layer is taken. The choice changes no result beyond rounding.
 
     compiled   the scans of `unrolled.kernels`: single and double precision on a CPU
-    torch      torch's own kernel: full batches only; on a GPU (cuDNN), under autocast, and where it was measured faster
+    torch      torch's own kernel: full batches only; on a GPU (cuDNN), an LSTM under autocast, where it was measured faster
     loop       the readable loop of `unroll.py`: everything else, and derivatives of derivatives
 
 What was measured stands in `measured.py`, which `benchmarks/choose.py` writes.
@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from unrolled.cells import Cell
 from unrolled.layers.compiled import scan_for
@@ -44,25 +45,35 @@ def only(way: Way) -> Iterator[None]:
 def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Way:
     """The way for inputs x (T, B, D), or a Lookup, of this layout; training: whether a backward pass may follow."""
     inputs, picked = (x.table, True) if isinstance(x, Lookup) else (x, False)
-    can: list[Way] = []
-    if _torch_can(cell, layout):
-        can.append("torch")
-    if _compiled_can(cell, inputs, layout):
-        can.append("compiled")
+    torch_can, compiled_can = _torch_can(cell, layout), _compiled_can(cell, inputs, layout)
     if _forced:
-        return _forced[-1] if _forced[-1] in can else "loop"
-    if not can:
-        return "loop"
-    if len(can) == 1:
-        on_gpu_or_halved = inputs.is_cuda or torch.is_autocast_enabled(inputs.device.type)
-        return can[0] if can[0] == "compiled" or on_gpu_or_halved or cell.torch_kernel == "lstm" else "loop"
-    if torch.is_autocast_enabled(inputs.device.type):
-        return "torch" if cell.torch_kernel == "lstm" else "compiled"
-    return "torch" if _ratio(cell, layout, training) < (_PICKED if picked and layout.steps > 1 else 1) else "compiled"
+        can = {"torch": torch_can, "compiled": compiled_can, "loop": True}[_forced[-1]]
+        return _forced[-1] if can else "loop"
+    if inputs.is_cuda:
+        return "torch" if torch_can else "loop"
+    if torch.is_autocast_enabled(
+        "cpu"
+    ):  # oneDNN has an LSTM in bfloat16; for the rest, `unroll` leaves autocast and asks again
+        return "torch" if torch_can and cell.torch_kernel == "lstm" else "loop"
+    if torch_can and not compiled_can:  # other precisions, transforms of functions: torch's LSTM is worth having
+        return "torch" if cell.torch_kernel == "lstm" and not _transformed() else "loop"
+    if torch_can and _ratio(cell, layout, training) < (_PICKED if picked and layout.steps > 1 else 1):
+        return "torch"
+    return "compiled" if compiled_can else "loop"
+
+
+def _transformed() -> bool:
+    """Whether functions of tensors are being transformed (vmap, jvp, compile): only torch's own operations can be."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or torch.compiler.is_compiling()
+        or forward_ad._current_level >= 0  # dual numbers
+    )
 
 
 def _torch_can(cell: Cell, layout: Layout) -> bool:
-    return cell.torch_kernel is not None and layout.order is None and bool(layout.steps and layout.rows)
+    full = layout.order is None and bool(layout.steps and layout.rows)
+    return full and cell.torch_kernel is not None and not torch._C._are_functorch_transforms_active()
 
 
 def _compiled_can(cell: Cell, x: Tensor, layout: Layout) -> bool:
@@ -70,8 +81,7 @@ def _compiled_can(cell: Cell, x: Tensor, layout: Layout) -> bool:
         bool(layout.batch_sizes)
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
-        and not torch._C._are_functorch_transforms_active()
-        and not torch.compiler.is_compiling()
+        and not _transformed()
         and scan_for(cell) is not None
     )
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, MinGRUCell, Weights
+from unrolled.errors import ShapeError
 from unrolled.kernels.elman import ElmanScan
 from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
 from unrolled.kernels.lstm import LSTMScan
@@ -27,7 +28,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["compiled_layer", "scan_for"]
+__all__ = ["compiled_layer", "differentiable_gradients", "scan_for"]
 
 #: Something to be done to a range of n rows, and n.
 Job = tuple[int, Callable[[int, int], object]]
@@ -111,34 +112,38 @@ class _Compiled(torch.autograd.Function):
         start = state_tensors(layout.sort(state_like(op.kind, state)))
         final = tuple(s.clone(memory_format=torch.contiguous_format) for s in start)
         call = op.call(start, w, work)
-        ctx.op, ctx.call, ctx.source = op, call, source
-        ctx.kept = op.scan.forward(call, source, a, _arrays(final))
-        out = torch.from_numpy(a)
-        outputs = layout.scatter(out, op.reverse)
-        ctx.save_for_backward(outputs if layout.order is None else out, *tensors)
+        kept = op.scan.forward(call, source, a, _arrays(final))
+        ctx.op, ctx.call, ctx.index, ctx.n_kept = op, call, source.index, len(kept)
+        ctx.save_for_backward(*map(torch.from_numpy, (a, *kept)), *tensors)
+        outputs = layout.scatter(torch.from_numpy(a), op.reverse)
+        if op.keep and layout.order is None:  # what backward needs stays apart: the outputs may be changed in place
+            outputs = torch.from_numpy(work.new(*outputs.shape)).copy_(outputs)
         return outputs, *state_tensors(layout.unsort(state_like(op.kind, final)))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        op, (out, *tensors) = ctx.op, ctx.saved_tensors
+        op, n = ctx.op, 1 + ctx.n_kept
+        (a, *kept), tensors = map(_array, ctx.saved_tensors[:n]), list(ctx.saved_tensors[n:])
         if torch.is_grad_enabled():
             return None, *_second_order(op, tensors, grads)
         x, _, w = op.parts(tuple(tensors))
         layout, work = op.layout, _workspace(op, x)
-        a, call = _array(out.reshape(-1, op.cell.hidden_size)), ctx.call._replace(work=work)
+        call = ctx.call._replace(work=work)
         sorted_state = state_tensors(layout.sort(state_like(op.kind, grads[1:])))
         grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
         needs_x, *needs = ctx.needs_input_grad[1:]
-        sink = Sink(work.new(len(a) if needs_x and op.index is None else 0, x.shape[-1]), work.packed(_array(w.weight_ih)))
+        passed_on = needs_x and op.index is None
+        packed = work.packed(_array(w.weight_ih)) if passed_on else _NOTHING[work.dtype]
+        sink = Sink(work.new(len(a) if passed_on else 0, x.shape[-1]), packed)
         grad = _array(layout.gather(grads[0], op.reverse))
-        d, products = op.scan.backward(call, sink, a, ctx.kept, grad, _arrays(grad_state))
+        d, products = op.scan.backward(call, sink, a, tuple(kept), grad, _arrays(grad_state))
         weights, jobs = _weight_gradients(op, call, needs[op.n_state :], products, a)
         if op.index is None:
             inputs, before = _array(layout.gather(x, op.reverse)), d
             grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
         else:
             inputs, before = _array(x), np.zeros((len(x), d.shape[1]), d.dtype)
-            index = ctx.source.index
+            index = ctx.index
             work.evenly((d.shape[1], lambda *some: add_picked(d, index, before, *some)))
             grad_x = torch.from_numpy(before) @ w.weight_ih if needs_x else None
         if needs[op.n_state]:
@@ -156,6 +161,8 @@ def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
     bias, weight = op.cell.projection_bias(w), w.weight_ih
     if op.index is not None:
         index = _array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
+        if len(index) and not 0 <= index.min() <= index.max() < len(x):
+            raise ShapeError(f"Lookup.index must lie in 0..{len(x) - 1}, got {index.min()}..{index.max()}")
         return Source(_array(functional.linear(x, weight, bias)), _NOTHING[work.dtype], _NOTHING[work.dtype], index)
     zero = np.zeros(len(weight), work.dtype) if bias is None else _array(bias)
     return Source(_array(op.layout.gather(x, op.reverse)), work.packed_transposed(_array(weight)), zero, _NO_INDEX)
@@ -194,17 +201,27 @@ def _outer(work: Workspace, product: Product, row: int, w: np.ndarray) -> Job:
 
 
 def _second_order(op: _Operation, tensors: list[Any], grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-    """The gradients as a differentiable function: the readable loop under autograd, on views of the inputs.
+    """The gradients as a differentiable function: of the readable loop."""
 
-    Views, because an input may depend on another (a state on the weights, when calls are chained): the gradient with
-    respect to the input itself would count that path here and once more outside.
+    def run(inputs: list[Any]) -> tuple[Tensor, ...]:
+        x, state, w = op.parts(tuple(inputs))
+        outputs, final = op.reference(x if op.index is None else Lookup(x, op.index), state_like(op.kind, state), w)
+        return outputs, *state_tensors(final)
+
+    return differentiable_gradients(run, tensors, grads)
+
+
+def differentiable_gradients(
+    run: Callable[[list[Any]], tuple[Tensor, ...]], tensors: Sequence[Any], grads: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of what `run` makes of the tensors, for the gradients of its results; they can be differentiated again.
+
+    It works on views of the tensors: one may depend on another (a state on the weights, when calls are chained), and the
+    gradient with respect to the tensor itself would count that path here and once more outside.
     """
     inputs = [t.view_as(t) if t is not None and t.requires_grad else t for t in tensors]
-    x, state, w = op.parts(tuple(inputs))
-    looked_up = x if op.index is None else Lookup(x, op.index)
-    outputs, final = op.reference(looked_up, state_like(op.kind, state), w)
     wanted = [t for t in inputs if t is not None and t.requires_grad]
-    found = iter(torch.autograd.grad((outputs, *state_tensors(final)), wanted, grads, create_graph=True))
+    found = iter(torch.autograd.grad(run(inputs), wanted, grads, create_graph=True))
     return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)
 
 

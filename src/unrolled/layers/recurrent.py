@@ -58,7 +58,7 @@ class Stack(nn.Module, ABC):
         for layer in range(self.n_layers):
             read = self.input_size if layer == 0 else self.output_size
             for suffix in ("", "_reverse")[: self.n_directions]:
-                seeing = self.cell.n_recurrent_gates != 0
+                seeing = self.cell.sees_state
                 shapes = {"weight_ih": (gates, read)} | ({"weight_hh": (gates, size)} if seeing else {})
                 shapes |= {"bias_ih": (gates,)} | ({"bias_hh": (gates,)} if seeing else {}) if self.bias else {}
                 shapes |= {"weight_hr": (size, self.cell.hidden_size)} if projected else {}
@@ -84,6 +84,7 @@ class Stack(nn.Module, ABC):
 
     def run(self, x: Any, state: State, layout: Layout) -> tuple[Tensor, State]:
         """x (T, B, D), or a Lookup, and state (B, L, ...) -> outputs (T, B, output_size), state after each row's end."""
+        self._check_state(state, layout.rows)
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
         one_call = not (self.dropouts.lock and dropout and self.training)
         if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
@@ -104,6 +105,13 @@ class Stack(nn.Module, ABC):
                 finals.append(final)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return x, map_state(lambda *layers: torch.stack(layers, dim=1), *finals)
+
+    def _check_state(self, state: State, rows: int) -> None:
+        wanted = state_tensors(self.cell.initial_state(0, getattr(self, self._names[0]["weight_ih"])))
+        given = state_tensors(state)
+        shapes = [(rows, self.n_layers * self.n_directions, s.shape[1]) for s in wanted]
+        if [tuple(s.shape) for s in given] != shapes:
+            raise ShapeError(f"the state needs shape {shapes}, got {[tuple(s.shape) for s in given]}")
 
     def check_input(self, x: Tensor | Lookup) -> None:
         """Raise ShapeError unless x is (..., D) with this layer's D."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unrolled.cells import Cell, Weights
 from unrolled.layers.choice import way_of
-from unrolled.layers.compiled import compiled_layer
+from unrolled.layers.compiled import compiled_layer, differentiable_gradients
 from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, map_state, state_like, state_tensors
@@ -47,10 +47,14 @@ def unroll(
             state = map_state(lambda s: s.to(precise), state)
             x = x._replace(table=x.table.to(precise)) if isinstance(x, Lookup) else x.to(precise)
             return unroll(cell, x, state, w, layout=layout, reverse=reverse)
-    if way == "compiled":
+    if way == "compiled" and all(t.dtype == precise for t in (*w[:4], *state_tensors(state), *_given(x)) if t is not None):
         reference = partial(_loops, cell, layout=layout, reverse=reverse)
         return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference)
     return _loops(cell, x, state, w, layout=layout, reverse=reverse)
+
+
+def _given(x: Tensor | Lookup) -> tuple[Tensor, ...]:
+    return (x.table,) if isinstance(x, Lookup) else (x,)
 
 
 def _loops(
@@ -135,19 +139,16 @@ _NOT_TENSORS = (None,) * 4
 
 
 def _second_order(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-    """The gradients as a differentiable function: run the loop again under autograd.
+    """The gradients as a differentiable function: run the loop again under autograd."""
 
-    It works on views of the inputs: an input may depend on another (a state on the weights, when calls are chained), and
-    the gradient with respect to the input itself would count that path here and once more outside.
-    """
-    inputs = [t.view_as(t) if t.requires_grad else t for t in ctx.saved_tensors]
-    state, recurrent = ctx.kind(inputs[1 : 1 + ctx.n_state]), tuple(inputs[1 + ctx.n_state :])
-    packed, final = _loop(
-        lambda z, s: ctx.cell.record(z, s, recurrent)[:2], ctx.batch_sizes, inputs[0], state, ctx.cell.output_size
-    )
-    wanted = [t for t in inputs if t.requires_grad]
-    found = iter(torch.autograd.grad((packed, *state_tensors(final)), wanted, grads, create_graph=True))
-    return tuple(next(found) if t.requires_grad else None for t in inputs)
+    def run(inputs: list[Any]) -> tuple[Tensor, ...]:
+        state, recurrent = ctx.kind(inputs[1 : 1 + ctx.n_state]), tuple(inputs[1 + ctx.n_state :])
+        packed, final = _loop(
+            lambda z, s: ctx.cell.record(z, s, recurrent)[:2], ctx.batch_sizes, inputs[0], state, ctx.cell.output_size
+        )
+        return packed, *state_tensors(final)
+
+    return differentiable_gradients(run, ctx.saved_tensors, grads)
 
 
 def _backward_loop(

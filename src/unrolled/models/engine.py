@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
 from unrolled.kernels.product import pack_transposed, packed_size
 from unrolled.kernels.step import KINDS, Layers, Output, run_layers, score
 from unrolled.layers.output import FullOutput
@@ -32,15 +32,14 @@ _TABLE = 128 * 2**20
 
 
 class StepEngine:
-    """A `Stepper` for a language model on the CPU in single precision, with any cell but a projected LSTM, and a softmax
-    over the whole vocabulary. ConfigError for others: see `serves`.
+    """A `Stepper` for a language model in evaluation mode, on the CPU in single precision, of RNN, GRU or LSTM cells
+    without projection, with a softmax over the whole vocabulary. ConfigError for others: see `serves`.
     """
 
     def __init__(self, model: LanguageModel, *, rounded: bool = False) -> None:
         if not self.serves(model):
-            raise ConfigError("the step engine serves models in float32 on the CPU with the softmax over all symbols")
+            raise ConfigError("the step engine serves RNN, GRU and LSTM in float32 on the CPU with a full softmax")
         self.model, self.rounded = model, rounded
-        self._parameters = list(model.parameters())
         self._seen: list[tuple[int, int]] = []
 
     @staticmethod
@@ -58,20 +57,24 @@ class StepEngine:
         """Feed symbols (R,): logits (R, V) and the next state."""
         self._refresh()
         ids = last.clamp(max=self.model.config.n_symbols)
-        h, c = (s.contiguous().numpy() for s in (*state_tensors(state), *state_tensors(state))[:2])
-        new = tuple(torch.empty_like(s, memory_format=torch.contiguous_format) for s in state_tensors(state))
-        new_h, new_c = (s.numpy() for s in (new + new)[:2])
+        if len(ids) and int(ids.min()) < 0:
+            raise ShapeError(f"symbols are numbered from 0, got {int(ids.min())}")
+        old = [s.float().contiguous().numpy() for s in state_tensors(state)]  # bfloat16 under autocast
+        new = [torch.empty(s.shape) for s in old]
+        h, c, new_h, new_c = old[0], old[-1], new[0].numpy(), new[-1].numpy()  # cells with one tensor do not look at c
         x = self._nothing if self._table is not None else self.model.embedding(ids).numpy()
         first = self._nothing if self._table is None else self._table[ids.numpy()]
         run_layers(self._layers, x, first, h, c, new_h, new_c)
-        a = self.model.bridge(new[0][:, -1])
+        a = self.model.bridge(new[0][:, -1]).float()
         logits = torch.empty(len(last), self.model.config.n_symbols)
         score(self._output, a.contiguous().numpy(), logits.numpy())
         return logits, state_like(state, new)
 
     def _refresh(self) -> None:
         """Pack the weights unless they are what they were."""
-        now = [(p._version, p.data_ptr()) for p in self._parameters]
+        if self.model.training:
+            raise ConfigError("the model is in training mode, where it drops out: call model.eval() first")
+        now = [(p._version, p.data_ptr()) for p in self.model.parameters()]
         if now == self._seen:
             return
         if not self.serves(self.model):
@@ -91,8 +94,9 @@ class StepEngine:
             bias = cell.projection_bias(w)
             assert bias is not None
             if k == 0 and 4 * (n_symbols + 1) * len(bias) <= _TABLE:
-                every = self.model.embedding(torch.arange(n_symbols + 1))
-                table = torch.nn.functional.linear(every, w.weight_ih, bias).numpy()
+                some = torch.arange(n_symbols + 1).split(1024)  # one-hot vectors of all symbols would be many numbers
+                rows = [torch.nn.functional.linear(self.model.embedding(ids), w.weight_ih, bias).float() for ids in some]
+                table = torch.cat(rows).numpy()
             together = 2 * size if isinstance(cell, GRUCell) else len(w.weight_hh)
             candidate = cell.recurrent_weights(w)[1:]
             matrices = w.weight_ih, w.weight_hh[:together], w.weight_hh[together:]
