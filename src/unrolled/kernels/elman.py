@@ -34,23 +34,23 @@ class ElmanScan(Scan):
 
 @kernel
 def _forward(order, first, last, source, a, start, final, packed, rectify):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
-    size, flat, tile, previous, before, step = a.shape[1], a.reshape(-1), new_tile(a), start.reshape(-1), first, 1
+    starts, sizes = order
+    size, flat, tile, previous, before = a.shape[1], a.reshape(-1), new_tile(a), start.reshape(-1), first
     for s in range(len(sizes)):
         n = min(sizes[s], last) - first
         if n <= 0:
             break
-        at = starts[s] + first * stride
-        project(source, at, stride, a, at, stride, n, tile)
-        multiply(previous, before * size, step * size, UNIT, packed, flat, at * size, stride * size, n, size, size, tile)
+        at = starts[s] + first
+        project(source, at, a, at, n, tile)
+        multiply(previous, before * size, size, UNIT, packed, flat, at * size, size, n, size, size, tile)
         for r in range(n):
             if rectify:
-                relu(a[at + r * stride])
+                relu(a[at + r])
             else:
-                tanh(a[at + r * stride])
+                tanh(a[at + r])
         for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = a[at + r * stride]
-        previous, before, step = flat, at, stride
+            final[first + r] = a[at + r]
+        previous, before = flat, at
 
 
 @elementwise(writes=("a",))
@@ -67,21 +67,21 @@ def relu(a):  # type: ignore[no-untyped-def]
 
 @kernel
 def _backward(order, first, last, sink, a, grad, da, dz, packed, rectify):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size, flat, da_flat, tile = a.shape[1], dz.reshape(-1), da.reshape(-1), new_tile(a)
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
-        at = starts[s] + first * stride
+        at = starts[s] + first
         for r in range(n):
-            row = at + r * stride
+            row = at + r
             if rectify:
                 _relu_backward(a[row], grad[row], da[first + r], dz[row])
             else:
                 _tanh_backward(a[row], grad[row], da[first + r], dz[row])
-        multiply(flat, at * size, stride * size, UNIT, packed, da_flat, first * size, size, n, size, size, tile)
-        pass_on(sink, dz, at, stride, n, tile)
+        multiply(flat, at * size, size, UNIT, packed, da_flat, first * size, size, n, size, size, tile)
+        pass_on(sink, dz, at, n, tile)
 
 
 @elementwise(writes=("dz", "da"))

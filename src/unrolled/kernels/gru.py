@@ -65,59 +65,57 @@ def _halves(call: Call) -> tuple[np.ndarray, np.ndarray]:
 def _forward_after(  # type: ignore[no-untyped-def]
     order, first, last, source, gates, inner, c, start, final, packed_rz, packed_n, bias, keep
 ):
-    starts, sizes, stride = order
+    starts, sizes = order
     size, wide = c.shape[1], 3 * c.shape[1]
     g_flat, q_flat, c_flat, tile = gates.reshape(-1), inner.reshape(-1), c.reshape(-1), new_tile(c)
-    previous, rows, before, step = start.reshape(-1), start, first, 1
+    previous, rows, before = start.reshape(-1), start, first
     for s in range(len(sizes)):
         n = min(sizes[s], last) - first
         if n <= 0:
             break
-        at = starts[s] + first * stride
-        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates and inner
-        project(source, at, stride, gates, k_at, k_stride, n, tile)
+        at = starts[s] + first
+        kept = at if keep else first  # rows of gates and inner
+        project(source, at, gates, kept, n, tile)
         for r in range(n):
-            q = inner[k_at + r * k_stride]
+            q = inner[kept + r]
             for j in range(size):
                 q[j] = bias[j]
-        x, x_row, g_row, q_row = before * size, step * size, k_stride * wide, k_stride * size
-        multiply(previous, x, x_row, UNIT, packed_rz, g_flat, k_at * wide, g_row, n, 2 * size, size, tile)
-        multiply(previous, x, x_row, UNIT, packed_n, q_flat, k_at * size, q_row, n, size, size, tile)
+        multiply(previous, before * size, size, UNIT, packed_rz, g_flat, kept * wide, wide, n, 2 * size, size, tile)
+        multiply(previous, before * size, size, UNIT, packed_n, q_flat, kept * size, size, n, size, size, tile)
         for r in range(n):
-            reset, z, new = _three(gates[k_at + r * k_stride])
-            step_after(reset, z, new, inner[k_at + r * k_stride], rows[before + r * step], c[at + r * stride])
+            reset, z, new = _three(gates[kept + r])
+            step_after(reset, z, new, inner[kept + r], rows[before + r], c[at + r])
         for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = c[at + r * stride]
-        previous, rows, before, step = c_flat, c, at, stride
+            final[first + r] = c[at + r]
+        previous, rows, before = c_flat, c, at
 
 
 @kernel
 def _forward_before(  # type: ignore[no-untyped-def]
     order, first, last, source, gates, inner, c, start, final, packed_rz, packed_n, keep
 ):
-    starts, sizes, stride = order
+    starts, sizes = order
     size, wide = c.shape[1], 3 * c.shape[1]
     g_flat, q_flat, c_flat, tile = gates.reshape(-1), inner.reshape(-1), c.reshape(-1), new_tile(c)
-    previous, rows, before, step = start.reshape(-1), start, first, 1
+    previous, rows, before = start.reshape(-1), start, first
     for s in range(len(sizes)):
         n = min(sizes[s], last) - first
         if n <= 0:
             break
-        at = starts[s] + first * stride
-        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates and inner
-        project(source, at, stride, gates, k_at, k_stride, n, tile)
-        x, x_row, g_row, q_row = before * size, step * size, k_stride * wide, k_stride * size
-        multiply(previous, x, x_row, UNIT, packed_rz, g_flat, k_at * wide, g_row, n, 2 * size, size, tile)
+        at = starts[s] + first
+        kept = at if keep else first  # rows of gates and inner
+        project(source, at, gates, kept, n, tile)
+        multiply(previous, before * size, size, UNIT, packed_rz, g_flat, kept * wide, wide, n, 2 * size, size, tile)
         for r in range(n):
-            reset, _, _ = _three(gates[k_at + r * k_stride])
-            reset_before(reset, rows[before + r * step], inner[k_at + r * k_stride])
-        multiply(q_flat, k_at * size, q_row, UNIT, packed_n, g_flat, k_at * wide + 2 * size, g_row, n, size, size, tile)
+            reset, _, _ = _three(gates[kept + r])
+            reset_before(reset, rows[before + r], inner[kept + r])
+        multiply(q_flat, kept * size, size, UNIT, packed_n, g_flat, kept * wide + 2 * size, wide, n, size, size, tile)
         for r in range(n):
-            _, z, new = _three(gates[k_at + r * k_stride])
-            step_before(z, new, rows[before + r * step], c[at + r * stride])
+            _, z, new = _three(gates[kept + r])
+            step_before(z, new, rows[before + r], c[at + r])
         for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = c[at + r * stride]
-        previous, rows, before, step = c_flat, c, at, stride
+            final[first + r] = c[at + r]
+        previous, rows, before = c_flat, c, at
 
 
 @kernel
@@ -150,58 +148,56 @@ def step_before(z, n, old):  # type: ignore[no-untyped-def]
 
 @kernel
 def _backward_after(order, first, last, sink, gates, inner, c, start, grad, dc, d, dn_r, packed_rz, packed_n):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size = c.shape[1]
     d_flat, q_flat, dc_flat, tile = d.reshape(-1), dn_r.reshape(-1), dc.reshape(-1), new_tile(c)
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
-        at, wide = starts[s] + first * stride, 3 * size
+        at, wide = starts[s] + first, 3 * size
         if s > 0:
-            old, before, step = c, starts[s - 1] + first * stride, stride
+            old, before = c, starts[s - 1] + first
         else:
-            old, before, step = start, first, 1
+            old, before = start, first
         for k in range(n):
-            row = at + k * stride
+            row = at + k
             r, z, new = _three(gates[row])
             dr, dz, dn = _three(d[row])
-            was, dold = old[before + k * step], dc[first + k]
+            was, dold = old[before + k], dc[first + k]
             _differentiate_after(r, z, new, inner[row], was, grad[row], dold, dr, dz, dn, dn_r[row])
-        to, to_row = first * size, size
-        multiply(d_flat, at * wide, stride * wide, UNIT, packed_rz, dc_flat, to, to_row, n, size, 2 * size, tile)
-        multiply(q_flat, at * size, stride * size, UNIT, packed_n, dc_flat, to, to_row, n, size, size, tile)
-        pass_on(sink, d, at, stride, n, tile)
+        multiply(d_flat, at * wide, wide, UNIT, packed_rz, dc_flat, first * size, size, n, size, 2 * size, tile)
+        multiply(q_flat, at * size, size, UNIT, packed_n, dc_flat, first * size, size, n, size, size, tile)
+        pass_on(sink, d, at, n, tile)
 
 
 @kernel
 def _backward_before(order, first, last, sink, gates, inner, c, start, grad, dc, d, dq, packed_rz, packed_n):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size = c.shape[1]
     d_flat, q_flat, dc_flat, tile = d.reshape(-1), dq.reshape(-1), dc.reshape(-1), new_tile(c)
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
-        at, wide = starts[s] + first * stride, 3 * size
+        at, wide = starts[s] + first, 3 * size
         if s > 0:
-            old, before, step = c, starts[s - 1] + first * stride, stride
+            old, before = c, starts[s - 1] + first
         else:
-            old, before, step = start, first, 1
+            old, before = start, first
         for k in range(n):
-            row = at + k * stride
+            row = at + k
             _, z, new = _three(gates[row])
             _, dz, dn = _three(d[row])
-            _differentiate_before(z, new, old[before + k * step], grad[row], dc[first + k], dz, dn, dq[first + k])
-        to, to_row, d_row = first * size, size, stride * wide
-        multiply(d_flat, at * wide + 2 * size, d_row, UNIT, packed_n, q_flat, to, to_row, n, size, size, tile)
+            _differentiate_before(z, new, old[before + k], grad[row], dc[first + k], dz, dn, dq[first + k])
+        multiply(d_flat, at * wide + 2 * size, wide, UNIT, packed_n, q_flat, first * size, size, n, size, size, tile)
         for k in range(n):
-            row = at + k * stride
+            row = at + k
             r, _, _ = _three(gates[row])
             dr, _, _ = _three(d[row])
             _differentiate_reset(r, inner[row], dq[first + k], dc[first + k], dr)
-        multiply(d_flat, at * wide, d_row, UNIT, packed_rz, dc_flat, to, to_row, n, size, 2 * size, tile)
-        pass_on(sink, d, at, stride, n, tile)
+        multiply(d_flat, at * wide, wide, UNIT, packed_rz, dc_flat, first * size, size, n, size, 2 * size, tile)
+        pass_on(sink, d, at, n, tile)
 
 
 @elementwise(writes=("dr", "dz", "dn", "dn_r", "dc"))

@@ -40,28 +40,27 @@ def _four(row):  # type: ignore[no-untyped-def]
 
 @kernel
 def _forward(order, first, last, source, gates, a, c, a0, c0, last_a, last_c, packed, keep):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size, wide = a.shape[1], 4 * a.shape[1]
     g_flat, a_flat, tile = gates.reshape(-1), a.reshape(-1), new_tile(a)
-    previous, before, step = a0.reshape(-1), first, 1
-    memory, m_before, m_step = c0, first, 1
+    previous, before = a0.reshape(-1), first
+    memory, m_before = c0, first
     for s in range(len(sizes)):
         n = min(sizes[s], last) - first
         if n <= 0:
             break
-        at = starts[s] + first * stride
-        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates and c
-        project(source, at, stride, gates, k_at, k_stride, n, tile)
-        g_at, g_row = k_at * wide, k_stride * wide
-        multiply(previous, before * size, step * size, UNIT, packed, g_flat, g_at, g_row, n, wide, size, tile)
+        at = starts[s] + first
+        kept = at if keep else first  # rows of gates and c
+        project(source, at, gates, kept, n, tile)
+        multiply(previous, before * size, size, UNIT, packed, g_flat, kept * wide, wide, n, wide, size, tile)
         for r in range(n):
-            i, f, g, o = _four(gates[k_at + r * k_stride])
-            lstm_step(i, f, g, o, memory[m_before + r * m_step], c[k_at + r * k_stride], a[at + r * stride])
+            i, f, g, o = _four(gates[kept + r])
+            lstm_step(i, f, g, o, memory[m_before + r], c[kept + r], a[at + r])
         for r in range(end_rows(sizes, s, first, n), n):
-            last_a[first + r] = a[at + r * stride]
-            last_c[first + r] = c[k_at + r * k_stride]
-        previous, before, step = a_flat, at, stride
-        memory, m_before, m_step = c, k_at, k_stride
+            last_a[first + r] = a[at + r]
+            last_c[first + r] = c[kept + r]
+        previous, before = a_flat, at
+        memory, m_before = c, kept
 
 
 @elementwise(writes=("i", "f", "g", "o", "c", "a"))
@@ -74,26 +73,26 @@ def lstm_step(i, f, g, o, c0):  # type: ignore[no-untyped-def]
 
 @kernel
 def _backward(order, first, last, sink, gates, c, c0, grad, da, dc, d, packed):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size = c.shape[1]
     d_flat, da_flat, tile, wide = d.reshape(-1), da.reshape(-1), new_tile(c), 4 * size
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
-        at = starts[s] + first * stride
+        at = starts[s] + first
         if s > 0:
-            memory, before, step = c, starts[s - 1] + first * stride, stride
+            memory, before = c, starts[s - 1] + first
         else:
-            memory, before, step = c0, first, 1
+            memory, before = c0, first
         for r in range(n):
-            row = at + r * stride
+            row = at + r
             i, f, g, o = _four(gates[row])
             di, df, dg, do = _four(d[row])
-            k, old = first + r, memory[before + r * step]
+            k, old = first + r, memory[before + r]
             _differentiate(i, f, g, o, old, c[row], grad[row], da[k], dc[k], di, df, dg, do)
-        multiply(d_flat, at * wide, stride * wide, UNIT, packed, da_flat, first * size, size, n, size, wide, tile)
-        pass_on(sink, d, at, stride, n, tile)
+        multiply(d_flat, at * wide, wide, UNIT, packed, da_flat, first * size, size, n, size, wide, tile)
+        pass_on(sink, d, at, n, tile)
 
 
 @elementwise(writes=("di", "df", "dg", "do", "da", "dc"))

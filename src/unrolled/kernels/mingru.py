@@ -34,22 +34,22 @@ class MinGRUScan(Scan):
 
 @kernel
 def _forward(order, first, last, source, gates, h, start, final, keep):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size, tile = h.shape[1], new_tile(h)
-    rows, before, step = start, first, 1
+    rows, before = start, first
     for s in range(len(sizes)):
         n = min(sizes[s], last) - first
         if n <= 0:
             break
-        at = starts[s] + first * stride
-        k_at, k_stride = (at, stride) if keep else (first, 1)  # rows of gates
-        project(source, at, stride, gates, k_at, k_stride, n, tile)
+        at = starts[s] + first
+        kept = at if keep else first  # rows of gates
+        project(source, at, gates, kept, n, tile)
         for r in range(n):
-            g = gates[k_at + r * k_stride]
-            _step(g[:size], g[size:], rows[before + r * step], h[at + r * stride])
+            g = gates[kept + r]
+            _step(g[:size], g[size:], rows[before + r], h[at + r])
         for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = h[at + r * stride]
-        rows, before, step = h, at, stride
+            final[first + r] = h[at + r]
+        rows, before = h, at
 
 
 @elementwise(writes=("z", "h"))
@@ -60,22 +60,22 @@ def _step(z, candidate, old):  # type: ignore[no-untyped-def]
 
 @kernel
 def _backward(order, first, last, sink, gates, h, start, grad, dh, d):  # type: ignore[no-untyped-def]
-    starts, sizes, stride = order
+    starts, sizes = order
     size, tile = h.shape[1], new_tile(h)
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
-        at = starts[s] + first * stride
+        at = starts[s] + first
         if s > 0:
-            old, before, step = h, starts[s - 1] + first * stride, stride
+            old, before = h, starts[s - 1] + first
         else:
-            old, before, step = start, first, 1
+            old, before = start, first
         for r in range(n):
-            row = at + r * stride
+            row = at + r
             g, to = gates[row], d[row]
-            _differentiate(g[:size], g[size:], old[before + r * step], grad[row], dh[first + r], to[:size], to[size:])
-        pass_on(sink, d, at, stride, n, tile)
+            _differentiate(g[:size], g[size:], old[before + r], grad[row], dh[first + r], to[:size], to[size:])
+        pass_on(sink, d, at, n, tile)
 
 
 @elementwise(writes=("dz", "dcandidate", "dh"))

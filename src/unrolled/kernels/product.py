@@ -3,9 +3,9 @@
 A step multiplies few rows (the batch) with the recurrent matrix. BLAS prepares that matrix again at every call; here it
 is packed once per sequence into panels that the innermost loop reads from front to back:
 
-    B (K, N)  ->  for each block of 256 rows, for each panel of WIDE columns:  k-th row of the panel, zero-filled
+    B (K, N)  ->  for each block of 256 rows, for each panel of PANEL columns:  k-th row of the panel, zero-filled
 
-The innermost loop holds a tile of up to 6 x WIDE entries of C in vector registers and adds A[r, k] * B[k, panel] for one
+The innermost loop holds a tile of up to 6 x PANEL entries of C in vector registers and adds A[r, k] * B[k, panel] for one
 k after another: per step one load of the panel's row, one broadcast for each row of A, and two multiply-adds of whole
 vectors for each. It is written as LLVM vector instructions, which become AVX-512, AVX2 or NEON as the machine has them.
 """
@@ -41,8 +41,8 @@ VECTOR_BYTES = 64 if _FEATURES.get("avx512f") else 32 if _FEATURES.get("avx2") e
 _VECTORS, _ROWS = 2, 6
 #: Rows of B in a block: a panel of it stays in the first-level cache.
 _BLOCK = 256
-#: A distance of 1 that is not a constant for numba, which would compile a version of its own for it.
-UNIT = np.int64(1)
+#: Numbers that are no constants for numba, which would compile a version of `multiply` for each of those.
+UNIT, ZERO = np.int64(1), np.int64(0)
 #: Numbers in a cache line.
 _LINE = 16
 
@@ -53,7 +53,7 @@ def _columns_of_a_panel(_: Any, array: Any) -> Any:
     return types.intp(array), lambda *_: ir.Constant(ir.IntType(64), columns)
 
 
-_wide: Any = intrinsic(_columns_of_a_panel)
+_panel: Any = intrinsic(_columns_of_a_panel)
 
 
 def _tile_of(rows: int, panels: int) -> Any:
@@ -172,91 +172,91 @@ def multiply(a, a_at, a_row, a_k, packed, c, c_at, c_row, rows, columns, depth, 
     comes from `pack` or `pack_transposed`, `tile` from `new_tile`. The rows are shared out evenly among the tiles
     (32 = 6 + 6 + 5 + 5 + 5 + 5), and the columns of a last narrow panel pass through `tile`.
     """
-    wide, zero = _wide(c), UNIT - UNIT
+    panel = _panel(c)
     tiles = (rows + _ROWS - 1) // _ROWS
-    panels = (columns + wide - 1) // wide
+    panels = (columns + panel - 1) // panel
     for k in range(0, depth, _BLOCK):
         deep = min(_BLOCK, depth - k)
         done = 0
         if rows == 1:  # four panels at a time: with one row, a single panel leaves the adders waiting for their results
-            for p in range(0, columns // wide - 3, 4):
-                b_at = k * panels * wide + p * deep * wide
-                _tile1x4(a, a_at + k * a_k, a_row, a_k, packed, b_at, c, c_at + p * wide, c_row, deep)
+            for p in range(0, columns // panel - 3, 4):
+                b_at = k * panels * panel + p * deep * panel
+                _tile1x4(a, a_at + k * a_k, a_row, a_k, packed, b_at, c, c_at + p * panel, c_row, deep)
                 done = p + 4
         for p in range(done, panels):
-            b_at = k * panels * wide + p * deep * wide
-            inside = min(wide, columns - p * wide)
+            b_at = k * panels * panel + p * deep * panel
+            inside = min(panel, columns - p * panel)
             r = 0
             for i in range(tiles):
                 n = (rows - r + tiles - i - 1) // (tiles - i)
-                here = c_at + r * c_row + p * wide
+                here = c_at + r * c_row + p * panel
                 there = a_at + r * a_row + k * a_k
-                if inside == wide:
+                if inside == panel:
                     _any_tile(n, a, there, a_row, a_k, packed, b_at, c, here, c_row, deep)
                 else:
                     tile[:] = 0
-                    _any_tile(n, a, there, a_row, a_k, packed, b_at, tile, zero, wide, deep)
+                    _any_tile(n, a, there, a_row, a_k, packed, b_at, tile, ZERO, panel, deep)
                     for row in range(n):
                         for j in range(inside):
-                            c[here + row * c_row + j] += tile[row * wide + j]
+                            c[here + row * c_row + j] += tile[row * panel + j]
                 r += n
 
 
 @kernel
 def new_tile(like):  # type: ignore[no-untyped-def]
     """Room for one tile of numbers like those of the array `like`."""
-    return np.empty(_ROWS * _wide(like), like.dtype)
+    return np.empty(_ROWS * _panel(like), like.dtype)
 
 
 def packed_size(depth: int, columns: int, dtype: np.dtype) -> int:
     """Numbers in a packed matrix (depth, columns)."""
-    wide = _VECTORS * VECTOR_BYTES // dtype.itemsize
-    return depth * -(-columns // wide) * wide
+    panel = _VECTORS * VECTOR_BYTES // dtype.itemsize
+    return depth * -(-columns // panel) * panel
 
 
 @kernel
 def pack(b, packed):  # type: ignore[no-untyped-def]
     """B (K, N) into `packed`, in the order in which `multiply` reads it."""
     depth, columns = b.shape
-    wide = _wide(b)
-    whole, panels = columns // wide, (columns + wide - 1) // wide
+    panel = _panel(b)
+    whole, panels = columns // panel, (columns + panel - 1) // panel
     for row in range(depth):
         k = row // _BLOCK * _BLOCK
         deep = min(_BLOCK, depth - k)
-        at = k * panels * wide + (row - k) * wide
+        at = k * panels * panel + (row - k) * panel
         for p in range(whole):
-            for i in range(wide):
-                packed[at + i] = b[row, p * wide + i]
-            at += deep * wide
+            for i in range(panel):
+                packed[at + i] = b[row, p * panel + i]
+            at += deep * panel
         if whole < panels:
-            for i in range(wide):
-                packed[at + i] = b[row, whole * wide + i] if whole * wide + i < columns else 0
+            for i in range(panel):
+                packed[at + i] = b[row, whole * panel + i] if whole * panel + i < columns else 0
 
 
 @kernel
 def pack_transposed(w, packed):  # type: ignore[no-untyped-def]
     """`pack(w.T)`: for products with W^T, as in W_hh a<t-1>."""
     columns, depth = w.shape
-    wide, at = _wide(w), 0
+    panel, at = _panel(w), 0
     for k in range(0, depth, _BLOCK):
         deep = min(_BLOCK, depth - k)
-        for j in range(0, columns, wide):
-            inside = min(wide, columns - j)
+        for j in range(0, columns, panel):
+            inside = min(panel, columns - j)
             for r in range(0, deep, _LINE):  # a cache line of each row at a time
                 few = min(_LINE, deep - r)
-                for i in range(wide):
-                    here = at + r * wide + i
+                for i in range(panel):
+                    here = at + r * panel + i
                     if i >= inside:
                         for q in range(few):
-                            packed[here + q * wide] = 0
+                            packed[here + q * panel] = 0
                     elif few == _LINE:
                         line = w[j + i, k + r : k + r + _LINE]
                         for q in range(_LINE):
-                            packed[here + q * wide] = line[q]
+                            packed[here + q * panel] = line[q]
                     else:
                         for q in range(few):
-                            packed[here + q * wide] = w[j + i, k + r + q]
-            at += deep * wide
+                            packed[here + q * panel] = w[j + i, k + r + q]
+            at += deep * panel
 
 
 @kernel

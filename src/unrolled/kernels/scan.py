@@ -17,14 +17,13 @@ Arrays = tuple[np.ndarray, ...]
 
 
 class Order(NamedTuple):
-    """Where the rows of each step lie: row r of step s is row starts[s] + r * stride of an (N, ...) array.
+    """Where the rows of each step lie: row r of step s is row starts[s] + r of an (N, ...) array.
 
     sizes (S,): rows still running at each step, never increasing.
     """
 
     starts: np.ndarray
     sizes: np.ndarray
-    stride: int
 
 
 class Source(NamedTuple):
@@ -60,12 +59,12 @@ class Call(NamedTuple):
 
 
 class Product(NamedTuple):
-    """Rows of a weight gradient: (the gates' columns first..last)^T factor, summed over all N rows.
+    """Rows of a weight gradient: (the columns first..last of d)^T factor, summed over all N rows.
 
     A factor of None stands for the state before each step.
     """
 
-    gates: np.ndarray
+    d: np.ndarray
     first: int
     last: int
     factor: np.ndarray | None
@@ -74,7 +73,13 @@ class Product(NamedTuple):
 class Scan(ABC):
     """A whole layer and direction of one kind of cell. N rows of all steps together, B sequences, H hidden size, G gates.
 
-    The equations are those of `unrolled.cells`; each module here names the one whose twin it is.
+    The equations are those of `unrolled.cells`; each module here names the one whose twin it is. What a scan may rely on,
+    and must do:
+
+    - The outputs are the first array of the state, H wide, and W_hh is the only matrix that is multiplied with a state.
+    - Arrays from `call.work.new` hold anything: every row of d has to be written.
+    - Without `call.keep`, arrays of one step (B rows) do for what would be kept; they may be `final` itself.
+    - The gradient of b_hh is the sum of the rows of d of the products, that of b_ih the sum of d of all gates.
     """
 
     @abstractmethod
@@ -97,35 +102,35 @@ class Scan(ABC):
 
 
 @kernel
-def project(source, at, stride, gates, g_at, g_stride, n, tile):  # type: ignore[no-untyped-def]
+def project(source, at, gates, g_at, n, tile):  # type: ignore[no-untyped-def]
     """The projected inputs of the n rows from row `at` on, into the rows of gates (..., G*H) from row g_at on."""
     wide, depth = gates.shape[1], source.x.shape[1]
     if len(source.index):
         for r in range(n):
-            row, picked = gates[g_at + r * g_stride], source.x[source.index[at + r * stride]]
+            row, picked = gates[g_at + r], source.x[source.index[at + r]]
             for j in range(wide):
                 row[j] = picked[j]
         return
     for r in range(n):
-        row = gates[g_at + r * g_stride]
+        row = gates[g_at + r]
         for j in range(wide):
             row[j] = source.bias[j]
     x, flat = source.x.reshape(-1), gates.reshape(-1)
-    multiply(x, at * depth, stride * depth, UNIT, source.packed, flat, g_at * wide, g_stride * wide, n, wide, depth, tile)
+    multiply(x, at * depth, depth, UNIT, source.packed, flat, g_at * wide, wide, n, wide, depth, tile)
 
 
 @kernel
-def pass_on(sink, d, at, stride, n, tile):  # type: ignore[no-untyped-def]
+def pass_on(sink, d, at, n, tile):  # type: ignore[no-untyped-def]
     """The input gradient of one step, from n rows of d (N, G*H) from row `at` on."""
     if not len(sink.dx):
         return
     wide, depth = d.shape[1], sink.dx.shape[1]
     for r in range(n):
-        row = sink.dx[at + r * stride]
+        row = sink.dx[at + r]
         for j in range(depth):
             row[j] = 0
     flat, dx = d.reshape(-1), sink.dx.reshape(-1)
-    multiply(flat, at * wide, stride * wide, UNIT, sink.packed, dx, at * depth, stride * depth, n, depth, wide, tile)
+    multiply(flat, at * wide, wide, UNIT, sink.packed, dx, at * depth, depth, n, depth, wide, tile)
 
 
 @kernel

@@ -16,7 +16,7 @@ from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.elman import relu, tanh
 from unrolled.kernels.gru import reset_before, step_after, step_before
 from unrolled.kernels.lstm import lstm_step
-from unrolled.kernels.product import UNIT, multiply, new_tile
+from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
 
 __all__ = ["KINDS", "Layers", "Output", "run_layers", "score"]
 
@@ -58,19 +58,19 @@ def run_layers(layers, x, first, h, c, new_h, new_c):  # type: ignore[no-untyped
             for r in range(rows):
                 for j in range(wide):
                     gates[r, j] = weights[biases + j]
-            multiply(inputs, x_at, x_row, UNIT, weights[w_ih:], g_flat, 0 * x_at, wide, rows, wide, depth, tile)
+            multiply(inputs, x_at, x_row, UNIT, weights[w_ih:], g_flat, ZERO, wide, rows, wide, depth, tile)
         at = layer * size
         together = 2 * size if n_gates == 3 else wide  # gates whose product with the state is one
-        multiply(h_flat, at, step, UNIT, weights[w_hh:], g_flat, 0 * at, wide, rows, together, size, tile)
+        multiply(h_flat, at, step, UNIT, weights[w_hh:], g_flat, ZERO, wide, rows, together, size, tile)
         if kind == 2:
             for r in range(rows):
                 for j in range(size):
                     inner[r, j] = weights[biases + wide + j]
-            multiply(h_flat, at, step, UNIT, weights[w_n:], q_flat, 0 * at, size, rows, size, size, tile)
+            multiply(h_flat, at, step, UNIT, weights[w_n:], q_flat, ZERO, size, rows, size, size, tile)
         elif kind == 3:
             for r in range(rows):
                 reset_before(gates[r, :size], h[r, layer], inner[r])
-            multiply(q_flat, 0 * at, size, UNIT, weights[w_n:], g_flat, 2 * size, wide, rows, size, size, tile)
+            multiply(q_flat, ZERO, size, UNIT, weights[w_n:], g_flat, 2 * size, wide, rows, size, size, tile)
         for r in range(rows):
             _finish(kind, gates[r], inner[r], h[r, layer], c[r, layer], new_h[r, layer], new_c[r, layer])
         inputs, x_at, x_row, depth = new_h.reshape(-1), at, step, size
@@ -120,16 +120,16 @@ def score(output, a, logits):  # type: ignore[no-untyped-def]
     for r in range(rows):
         for j in range(n_symbols):
             logits[r, j] = 0 if rounded else bias[j]
-    flat, place = logits.reshape(-1), 0 * rows
-    multiply(a.reshape(-1), place, depth, UNIT, packed, flat, place, n_symbols, rows, n_symbols, depth, new_tile(a))
+    flat = logits.reshape(-1)
+    multiply(a.reshape(-1), ZERO, depth, UNIT, packed, flat, ZERO, n_symbols, rows, n_symbols, depth, new_tile(a))
     if not rounded:
         return
     for r in range(rows):
         _scale(logits[r], scales, bias)
-        size = a.dtype.type(0)
+        norm = a.dtype.type(0)
         for k in range(depth):
-            size += abs(a[r, k])
-        error = size * a.dtype.type(0.5001)
+            norm += abs(a[r, k])
+        error = norm * a.dtype.type(0.5001)
         least = logits[r, 0] - error * scales[0]
         for j in range(n_symbols):
             least = max(least, logits[r, j] - error * scales[j])

@@ -86,7 +86,7 @@ class _Operation(NamedTuple):
         return x, tuple(rest[: self.n_state]), Weights(*rest[self.n_state :])
 
     def call(self, start: tuple[Tensor, ...], w: Weights, work: Workspace) -> Call:
-        order = Order(*self.layout.steps_of(self.reverse), 1)
+        order = Order(*self.layout.steps_of(self.reverse))
         return Call(order, _arrays(start), _arrays(self.cell.recurrent_weights(w)), work, self.keep)
 
 
@@ -151,7 +151,7 @@ class _Compiled(torch.autograd.Function):
             jobs.append(_outer(work, Product(before, 0, before.shape[1], inputs), 0, weights[0].numpy()))
         work.evenly(*jobs)
         if needs[op.n_state + 2]:
-            same = products and before is products[-1].gates
+            same = products and before is products[-1].d
             weights[2] = weights[3] if same else torch.from_numpy(before).sum(0)
         return None, grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
 
@@ -188,15 +188,15 @@ def _weight_gradients(
                 jobs.append(_outer(call.work, product._replace(factor=first), some, part))
                 jobs.append(_outer(call.work, product._replace(factor=before), others, part))
     if products and (needs[2] or needs[3]):
-        sums = [torch.from_numpy(p.gates).sum(0)[p.first : p.last] for p in products]
+        sums = [torch.from_numpy(p.d).sum(0)[p.first : p.last] for p in products]
         found[3] = sums[0] if len(sums) == 1 else torch.cat(sums)
     return found, jobs
 
 
 def _outer(work: Workspace, product: Product, row: int, w: np.ndarray) -> Job:
-    """w += gates^T factor, for the gates' rows from `row` on."""
+    """w += d^T factor, for the rows of d from `row` on."""
     assert product.factor is not None
-    arrays = product.gates, row, product.first, work.packed(product.factor), len(product.factor), w
+    arrays = product.d, row, product.first, work.packed(product.factor), len(product.factor), w
     return len(w), lambda *some: add_outer(*arrays, *some)
 
 
