@@ -391,6 +391,9 @@ def test_the_choice_follows_the_measured_table(monkeypatch: pytest.MonkeyPatch) 
     ratios["lstm", True][2][2][1] = 0.5
     monkeypatch.setattr(choice, "RATIOS", ratios)
     assert choice.way_of(cell, x, layout, training=True) == "torch"
+    ratios["lstm", True][2][2][1] = 0.9
+    assert choice.way_of(cell, x, layout, training=True) == "compiled"  # nobody asks for the gradient of x
+    assert choice.way_of(cell, x.clone().requires_grad_(), layout, training=True) == "torch"
     assert choice.way_of(cell, x, layout, training=False) == "compiled"
     assert choice.way_of(CELLS["lstm"](1000), x, layout, training=True) == "compiled"
     assert choice.way_of(cell, x, Layout.of(torch.tensor([35] * 15 + [1]), x), training=True) == "compiled"

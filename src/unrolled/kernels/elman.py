@@ -43,11 +43,11 @@ def _forward(order, first, last, source, a, start, final, packed, rectify):  # t
         at = starts[s] + first
         project(source, at, a, at, n, tile)
         multiply(previous, before * size, size, UNIT, packed, flat, at * size, size, n, size, size, tile)
-        for r in range(n):
-            if rectify:
-                relu(a[at + r])
-            else:
-                tanh(a[at + r])
+        rows = flat[at * size : (at + n) * size]
+        if rectify:
+            relu(rows)
+        else:
+            tanh(rows)
         for r in range(end_rows(sizes, s, first, n), n):
             final[first + r] = a[at + r]
         previous, before = flat, at
@@ -68,18 +68,18 @@ def relu(a):  # type: ignore[no-untyped-def]
 @kernel
 def _backward(order, first, last, sink, a, grad, da, dz, packed, rectify):  # type: ignore[no-untyped-def]
     starts, sizes = order
-    size, flat, da_flat, tile = a.shape[1], dz.reshape(-1), da.reshape(-1), new_tile(a)
+    size, tile = a.shape[1], new_tile(a)
+    a_flat, grad_flat, da_flat, flat = a.reshape(-1), grad.reshape(-1), da.reshape(-1), dz.reshape(-1)
     for s in range(len(sizes) - 1, -1, -1):
         n = min(sizes[s], last) - first
         if n <= 0:
             continue
         at = starts[s] + first
-        for r in range(n):
-            row = at + r
-            if rectify:
-                _relu_backward(a[row], grad[row], da[first + r], dz[row])
-            else:
-                _tanh_backward(a[row], grad[row], da[first + r], dz[row])
+        rows, state = slice(at * size, (at + n) * size), slice(first * size, (first + n) * size)
+        if rectify:
+            _relu_backward(a_flat[rows], grad_flat[rows], da_flat[state], flat[rows])
+        else:
+            _tanh_backward(a_flat[rows], grad_flat[rows], da_flat[state], flat[rows])
         multiply(flat, at * size, size, UNIT, packed, da_flat, first * size, size, n, size, size, tile)
         pass_on(sink, dz, at, n, tile)
 
