@@ -387,18 +387,28 @@ def test_looked_up_vectors_of_second_order() -> None:
 def test_the_choice_follows_the_measured_table(monkeypatch: pytest.MonkeyPatch) -> None:
     x, cell = torch.zeros(35, 16, 8), CELLS["lstm"](128)
     layout = Layout.full(35, 16)
-    ratios = {("lstm", training): np.ones((3, 4, 5)).tolist() for training in (False, True)}
-    ratios["lstm", True][2][2][1] = 0.5
+    ratios = {("lstm", training): np.ones((3, 4, 5)) for training in (False, True)}
+    ratios["lstm", True][2, 2, 1] = 0.5
     monkeypatch.setattr(choice, "RATIOS", ratios)
+    choice.measured_ratio.cache_clear()
     assert choice.way_of(cell, x, layout, training=True) == "torch"
-    ratios["lstm", True][2][2][1] = 0.9
-    assert choice.way_of(cell, x, layout, training=True) == "compiled"  # nobody asks for the gradient of x
-    assert choice.way_of(cell, x.clone().requires_grad_(), layout, training=True) == "torch"
     assert choice.way_of(cell, x, layout, training=False) == "compiled"
+    assert choice.measured_ratio("lstm", True, 35, 16, 128) == 0.5
+    assert choice.measured_ratio("lstm", True, 1000, 32, 128) == pytest.approx(0.75)  # halfway from 16 to 64 rows
+    assert choice.measured_ratio("lstm", True, 35, 16, 2048) == 1
+    for ratio, taken in (
+        (0.9, "compiled"),
+        (0.8, "torch"),
+    ):  # nobody asks for the gradient of x: torch computes it all the same
+        ratios["lstm", True][2, 2, 1] = ratio
+        choice.measured_ratio.cache_clear()
+        assert choice.way_of(cell, x, layout, training=True) == taken
+        assert choice.way_of(cell, x.clone().requires_grad_(), layout, training=True) == "torch"
     assert choice.way_of(CELLS["lstm"](1000), x, layout, training=True) == "compiled"
     assert choice.way_of(cell, x, Layout.of(torch.tensor([35] * 15 + [1]), x), training=True) == "compiled"
     assert choice.way_of(cell, x.half(), Layout.of(torch.tensor([35] * 15 + [1]), x), training=True) == "loop"
     assert choice.way_of(cell, x.half(), layout, training=True) == "torch"
+    choice.measured_ratio.cache_clear()
 
 
 def test_buffers_are_used_again_when_nobody_refers_to_them() -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -24,7 +26,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.layers.measured import RATIOS, ROWS, SIZES, STEPS
 
-__all__ = ["Way", "only", "way_of"]
+__all__ = ["Way", "measured_ratio", "only", "way_of"]
 
 Way = Literal["compiled", "torch", "loop"]
 _forced: list[Way] = []
@@ -91,11 +93,16 @@ def _compiled_can(cell: Cell, x: Tensor, layout: Layout) -> bool:
 
 
 def _ratio(cell: Cell, layout: Layout, training: bool) -> float:
-    """Time of torch over time of the compiled scan, at the measured shape that is nearest."""
     kind = "rnn" if str(cell.torch_kernel).startswith("rnn") else str(cell.torch_kernel)
-    at = (_nearest(STEPS, layout.steps), _nearest(ROWS, layout.rows), _nearest(SIZES, cell.hidden_size))
-    return RATIOS[kind, training][at[0]][at[1]][at[2]]
+    return measured_ratio(kind, training, layout.steps, layout.rows, cell.hidden_size)
 
 
-def _nearest(grid: tuple[int, ...], n: int) -> int:
-    return min(range(len(grid)), key=lambda k: abs(math.log(grid[k] / n)))
+@lru_cache(maxsize=10_000)
+def measured_ratio(kind: str, training: bool, steps: int, rows: int, size: int) -> float:
+    """Time of torch over time of the compiled scan: the table, with straight lines between what was measured."""
+    found = np.array(RATIOS[kind, training])
+    for grid, n in ((STEPS, steps), (ROWS, rows), (SIZES, size)):
+        at = float(np.interp(math.log(n), np.log(grid), range(len(grid))))
+        low = min(int(at), len(grid) - 2)
+        found = found[low] + (at - low) * (found[low + 1] - found[low])
+    return float(found)
