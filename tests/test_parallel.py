@@ -77,6 +77,7 @@ def work(rank: int, size: int, text: Document, folder: Path) -> None:
     train(text, folder / "shared", FLAGS, stop_at=30)
     failures(rank, text, folder)
     distributed.destroy_process_group()
+    os._exit(0)  # as the command line does it: see cli/main.py
 
 
 def failures(rank: int, text: Document, folder: Path) -> None:
