@@ -3,28 +3,27 @@
     python benchmarks/choose.py            # about ten minutes on an idle machine; rewrites src/unrolled/layers/measured.py
 
 One thread, single precision, one layer with as many inputs as units, contenders in turn in one process; the figure is the
-median of the ratios of five rounds. With a backward pass, the gradient of the input is asked for.
+median of the ratios of the rounds. With a backward pass, the gradient of the input is asked for.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+import timing
 from unrolled import layers
 from unrolled.layers import choice
 
 STEPS, ROWS, SIZES = (1, 4, 35), (1, 4, 16, 64), (64, 128, 256, 512, 1024)
-#: Seconds that one measurement of one contender should take at least.
+#: Seconds that a turn of one contender should take at least.
 LONG_ENOUGH = 0.01
 
 
-def ratio(kind: str, steps: int, rows: int, size: int, training: bool) -> float:
+def ratio(kind: str, steps: int, rows: int, size: int, training: bool, args: argparse.Namespace) -> float:
     """Time of torch over time of the compiled scan."""
     layer = getattr(layers, kind.upper())(size, size)
     x, weigh = torch.randn(steps, rows, size, requires_grad=True), torch.randn(steps, rows, size)
@@ -42,26 +41,16 @@ def ratio(kind: str, steps: int, rows: int, size: int, training: bool) -> float:
 
         return step
 
-    def spent(step: Callable[[], None], n: int) -> float:
-        start = time.process_time()
-        for _ in range(n):
-            step()
-        return time.process_time() - start
-
-    ways = run("torch"), run("compiled")
-    for step in ways:
-        spent(step, 3)
-    n = max(1, int(LONG_ENOUGH / max(1e-6, spent(ways[1], 3) / 3)))
-    return statistics.median(spent(ways[0], n) / spent(ways[1], n) for _ in range(5))
+    seconds = timing.take_turns({way: run(way) for way in ("torch", "compiled")}, args, LONG_ENOUGH)
+    return timing.ratio(seconds, "torch", "compiled")
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    torch.set_num_threads(1)
+    args = timing.arguments(__doc__)
     lines = []
     for kind in ("rnn", "gru", "lstm"):
         for training in (False, True):
-            table = [[[ratio(kind, t, b, h, training) for h in SIZES] for b in ROWS] for t in STEPS]
+            table = [[[ratio(kind, t, b, h, training, args) for h in SIZES] for b in ROWS] for t in STEPS]
             body = "".join(
                 "        [\n"
                 + "".join(f"            [{', '.join(f'{r:.2f}' for r in row)}],\n" for row in block)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,15 +58,10 @@ def contenders(ids: Tensor, n_symbols: int, size: int) -> dict[str, Callable[[],
 
 
 def main() -> None:
-    data = None
-    if "--data" in sys.argv:
-        at = sys.argv.index("--data")
-        data = Path(sys.argv[at + 1])
-        del sys.argv[at : at + 2]
-    args = timing.arguments(__doc__)
+    args = timing.arguments(__doc__, data=True)
     print("| symbols, batch, steps, hidden | different in the batch | over torch.nn |\n|---|---|---|")
     for n_symbols, rows, steps, size in SHAPES:
-        ids = (real(data, n_symbols, rows * steps) if data else zipf(n_symbols, rows * steps)).view(rows, steps)
+        ids = (real(args.data, n_symbols, rows * steps) if args.data else zipf(n_symbols, rows * steps)).view(rows, steps)
         seconds = timing.take_turns(contenders(ids, n_symbols, size), args)
         print(
             f"| {n_symbols}, {rows}, {steps}, {size} | {len(ids.unique())} of {ids.numel()} | "

@@ -237,10 +237,7 @@ MODES: dict[str, Callable[[argparse.Namespace], None]] = {
 def main() -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-    flags = {"no_input_gradient": "training without the gradient of the input"} | {
-        m: (f.__doc__ or m) for m, f in MODES.items()
-    }
-    args = timing.arguments(__doc__, flags)
+    args = timing.arguments(__doc__, ("no_input_gradient", *MODES))
     chosen = [mode for mode in MODES if getattr(args, mode)]
     MODES[chosen[0]](args) if chosen else training(args)
 

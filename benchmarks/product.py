@@ -12,25 +12,26 @@ import numpy as np
 import torch
 
 import timing
-from unrolled.kernels.product import UNIT, ZERO, add_outer, multiply, new_tile, pack, packed_size
+from unrolled.kernels.product import UNIT, ZERO, add_outer, multiply, new_tile
+from unrolled.kernels.workspace import Workspace
 
 #: rows, depth, columns; the last three are products over all steps: projection, input gradient, weight gradient
 STEPS = ((32, 64, 256), (32, 128, 512), (32, 256, 256), (32, 256, 1024), (16, 256, 1024), (5, 256, 1024), (1, 256, 1024))
 WHOLE = ((1120, 256, 1024), (1120, 1024, 256))
 
 
-def packed(b: np.ndarray) -> np.ndarray:
-    room = np.empty(packed_size(*b.shape, b.dtype), b.dtype)
-    pack(b, room)
-    return room
-
-
 def main() -> None:
     args = timing.arguments(__doc__)
+    work = Workspace(np.dtype(np.float32), 1)
     print("| product | torch.mm, GFLOP/s | ours, GFLOP/s |\n|---|---|---|")
     for rows, depth, columns in STEPS + WHOLE:
         a, b, c = (torch.randn(shape) for shape in ((rows, depth), (depth, columns), (rows, columns)))
-        flat_a, flat_c, ready, tile = a.numpy().reshape(-1), c.numpy().reshape(-1), packed(b.numpy()), new_tile(a.numpy())
+        flat_a, flat_c, ready, tile = (
+            a.numpy().reshape(-1),
+            c.numpy().reshape(-1),
+            work.packed(b.numpy()),
+            new_tile(a.numpy()),
+        )
         turns = {
             "torch": lambda a=a, b=b, c=c: torch.mm(a, b, out=c),
             "ours": lambda a=flat_a, c=flat_c, ready=ready, tile=tile, m=rows, n=columns, k=depth: multiply(
@@ -39,7 +40,7 @@ def main() -> None:
         }
         report(f"({rows}, {depth}) x ({depth}, {columns})", 2e-9 * rows * depth * columns, turns, args)
     d, x, w = torch.randn(1120, 1024), torch.randn(1120, 256), torch.zeros(1024, 256)
-    ready = packed(x.numpy())
+    ready = work.packed(x.numpy())
     turns = {
         "torch": lambda: torch.mm(d.t(), x, out=w),
         "ours": lambda: add_outer(d.numpy(), ZERO, ZERO, ready, 1120, w.numpy(), ZERO, 1024),

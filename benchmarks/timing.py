@@ -6,7 +6,7 @@ import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,16 +14,18 @@ import torch
 Seconds = dict[str, list[float]]
 
 
-def arguments(description: str | None, flags: Mapping[str, str] | None = None) -> argparse.Namespace:
-    """--threads, --rounds: what every benchmark of layers takes, and its own flags with their help.
+def arguments(description: str | None, flags: Sequence[str] = (), *, data: bool = False) -> argparse.Namespace:
+    """--threads, --rounds: what every benchmark of layers takes, and its own flags; --data if it reads any.
 
     One thread is timed by CPU time, several by the wall.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7)
-    for flag, text in (flags or {}).items():
-        parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=text)
+    for flag in flags:
+        parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=f"{flag}: see above")
+    if data:
+        parser.add_argument("--data", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"{machine()}; torch {torch.__version__}; threads {args.threads}; rounds {args.rounds}", flush=True)
