@@ -42,7 +42,7 @@ MUTANTS = [
     ("kernels/lstm.py", "da.constant(0), dc * f", "da.constant(0), dc * i", KERNELS),
     ("kernels/gru.py", "dn * r, g * z", "dn, g * z", KERNELS),
     ("kernels/gru.py", "return r, r * old", "return r, old", KERNELS),
-    ("kernels/scan.py", "return min(n, max(0, following - first))", "return min(n, max(0, following))", KERNELS),
+    ("kernels/scan.py", "min(n, max(0, following - first))", "min(n, max(0, following))", KERNELS),
     ("kernels/workspace.py", "and sys.getrefcount(buffer) == _FREE", "", KERNELS),
     ("kernels/product.py", "if rows == 1:", "if rows <= 2:", KERNELS),
     ("kernels/elementwise.py", "-_LIMIT, -_LIMIT, x)", "-_LIMIT, x, -_LIMIT)", KERNELS),

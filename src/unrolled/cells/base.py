@@ -66,9 +66,9 @@ class Cell(ABC):
         """Name of torch's own kernel for the same function, if there is one."""
         return None
 
-    @abstractmethod
     def initial_state(self, batch_size: int, like: Tensor) -> State:
-        """The zero state for `batch_size` rows, with dtype and device of `like`."""
+        """The zero state for `batch_size` rows, with dtype and device of `like`: (B, H), unless a cell carries more."""
+        return self._zeros(batch_size, self.hidden_size, like)
 
     def project(self, x: Tensor, w: Weights) -> Tensor:
         """(..., D) -> (..., G*H): all that the step needs of its input, for all time steps in one product."""

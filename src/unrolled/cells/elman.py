@@ -50,9 +50,6 @@ class ElmanCell(Cell):
     def torch_kernel(self) -> str | None:
         return f"rnn_{self.nonlinearity}"
 
-    def initial_state(self, batch_size: int, like: Tensor) -> Tensor:
-        return self._zeros(batch_size, self.hidden_size, like)
-
     def _activate(self, z: Tensor) -> Tensor:
         return torch.tanh(z) if self.nonlinearity == "tanh" else functional.relu(z)
 

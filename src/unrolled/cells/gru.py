@@ -65,9 +65,6 @@ class GRUCell(Cell):
     def torch_kernel(self) -> str | None:
         return "gru" if self.reset == "after" else None
 
-    def initial_state(self, batch_size: int, like: Tensor) -> Tensor:
-        return self._zeros(batch_size, self.hidden_size, like)
-
     def projection_bias(self, w: Weights) -> Tensor | None:
         if w.bias_ih is None or w.bias_hh is None:
             return None

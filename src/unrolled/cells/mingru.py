@@ -44,9 +44,6 @@ class MinGRUCell(Cell):
     sees_state = False
     has_backward = True
 
-    def initial_state(self, batch_size: int, like: Tensor) -> Tensor:
-        return self._zeros(batch_size, self.hidden_size, like)
-
     def projection_bias(self, w: Weights) -> Tensor | None:
         return w.bias_ih
 

@@ -176,11 +176,8 @@ def _emit_loop(
 
 
 def _emit_rest(builder: Any, vector: Any, bits: int, count: Any, run: Callable[..., None]) -> None:
-    flags, pointer, align = (
-        ir.VectorType(ir.IntType(1), vector.count),
-        vector.as_pointer(),
-        ir.Constant(ir.IntType(32), bits // 8),
-    )
+    flags, pointer = ir.VectorType(ir.IntType(1), vector.count), vector.as_pointer()
+    align = ir.Constant(ir.IntType(32), bits // 8)
     lanes = ir.VectorType(count.type, vector.count)
     limit = builder.insert_element(ir.Constant(lanes, ir.Undefined), count, ir.Constant(ir.IntType(32), 0))
     spread = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)

@@ -7,7 +7,7 @@ import numpy as np
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
-from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, note_ended, pass_on, project
 
 __all__ = ["ElmanScan", "relu", "tanh"]
 
@@ -48,8 +48,7 @@ def _forward(order, first, last, source, a, start, final, packed, rectify):  # t
             relu(rows)
         else:
             tanh(rows)
-        for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = a[at + r]
+        note_ended(order, s, first, n, a, at, final)
         previous, before = flat, at
 
 

@@ -7,7 +7,19 @@ import numpy as np
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
-from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+from unrolled.kernels.scan import (
+    Arrays,
+    Call,
+    Product,
+    Scan,
+    Sink,
+    Source,
+    fill_rows,
+    note_ended,
+    pass_on,
+    project,
+    rows_before,
+)
 
 __all__ = ["GRUAfterScan", "GRUBeforeScan", "reset_before", "step_after", "step_before"]
 
@@ -76,17 +88,13 @@ def _forward_after(  # type: ignore[no-untyped-def]
         at = starts[s] + first
         kept = at if keep else first  # rows of gates and inner
         project(source, at, gates, kept, n, tile)
-        for r in range(n):
-            q = inner[kept + r]
-            for j in range(size):
-                q[j] = bias[j]
+        fill_rows(inner, kept, n, bias)
         multiply(previous, before * size, size, UNIT, packed_rz, g_flat, kept * wide, wide, n, 2 * size, size, tile)
         multiply(previous, before * size, size, UNIT, packed_n, q_flat, kept * size, size, n, size, size, tile)
         for r in range(n):
             reset, z, new = _three(gates[kept + r])
             step_after(reset, z, new, inner[kept + r], rows[before + r], c[at + r])
-        for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = c[at + r]
+        note_ended(order, s, first, n, c, at, final)
         previous, rows, before = c_flat, c, at
 
 
@@ -113,8 +121,7 @@ def _forward_before(  # type: ignore[no-untyped-def]
         for r in range(n):
             _, z, new = _three(gates[kept + r])
             step_before(z, new, rows[before + r], c[at + r])
-        for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = c[at + r]
+        note_ended(order, s, first, n, c, at, final)
         previous, rows, before = c_flat, c, at
 
 
@@ -156,10 +163,7 @@ def _backward_after(order, first, last, sink, gates, inner, c, start, grad, dc, 
         if n <= 0:
             continue
         at, wide = starts[s] + first, 3 * size
-        if s > 0:
-            old, before = c, starts[s - 1] + first
-        else:
-            old, before = start, first
+        old, before = rows_before(order, s, first, c, start)
         for k in range(n):
             row = at + k
             r, z, new = _three(gates[row])
@@ -181,10 +185,7 @@ def _backward_before(order, first, last, sink, gates, inner, c, start, grad, dc,
         if n <= 0:
             continue
         at, wide = starts[s] + first, 3 * size
-        if s > 0:
-            old, before = c, starts[s - 1] + first
-        else:
-            old, before = start, first
+        old, before = rows_before(order, s, first, c, start)
         for k in range(n):
             row = at + k
             _, z, new = _three(gates[row])

@@ -7,7 +7,7 @@ import numpy as np
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import UNIT, multiply, new_tile
-from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, note_ended, pass_on, project, rows_before
 
 __all__ = ["LSTMScan", "lstm_step"]
 
@@ -56,9 +56,8 @@ def _forward(order, first, last, source, gates, a, c, a0, c0, last_a, last_c, pa
         for r in range(n):
             i, f, g, o = _four(gates[kept + r])
             lstm_step(i, f, g, o, memory[m_before + r], c[kept + r], a[at + r])
-        for r in range(end_rows(sizes, s, first, n), n):
-            last_a[first + r] = a[at + r]
-            last_c[first + r] = c[kept + r]
+        note_ended(order, s, first, n, a, at, last_a)
+        note_ended(order, s, first, n, c, kept, last_c)
         previous, before = a_flat, at
         memory, m_before = c, kept
 
@@ -81,10 +80,7 @@ def _backward(order, first, last, sink, gates, c, c0, grad, da, dc, d, packed): 
         if n <= 0:
             continue
         at = starts[s] + first
-        if s > 0:
-            memory, before = c, starts[s - 1] + first
-        else:
-            memory, before = c0, first
+        memory, before = rows_before(order, s, first, c, c0)
         for r in range(n):
             row = at + r
             i, f, g, o = _four(gates[row])

@@ -7,7 +7,7 @@ import numpy as np
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import elementwise
 from unrolled.kernels.product import new_tile
-from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, end_rows, pass_on, project
+from unrolled.kernels.scan import Arrays, Call, Product, Scan, Sink, Source, note_ended, pass_on, project, rows_before
 
 __all__ = ["MinGRUScan"]
 
@@ -47,8 +47,7 @@ def _forward(order, first, last, source, gates, h, start, final, keep):  # type:
         for r in range(n):
             g = gates[kept + r]
             _step(g[:size], g[size:], rows[before + r], h[at + r])
-        for r in range(end_rows(sizes, s, first, n), n):
-            final[first + r] = h[at + r]
+        note_ended(order, s, first, n, h, at, final)
         rows, before = h, at
 
 
@@ -67,10 +66,7 @@ def _backward(order, first, last, sink, gates, h, start, grad, dh, d):  # type: 
         if n <= 0:
             continue
         at = starts[s] + first
-        if s > 0:
-            old, before = h, starts[s - 1] + first
-        else:
-            old, before = start, first
+        old, before = rows_before(order, s, first, h, start)
         for r in range(n):
             row = at + r
             g, to = gates[row], d[row]

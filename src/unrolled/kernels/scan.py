@@ -11,7 +11,20 @@ from unrolled.kernels._jit import kernel
 from unrolled.kernels.product import UNIT, multiply
 from unrolled.kernels.workspace import Workspace
 
-__all__ = ["Arrays", "Call", "Order", "Product", "Scan", "Sink", "Source", "end_rows", "pass_on", "project"]
+__all__ = [
+    "Arrays",
+    "Call",
+    "Order",
+    "Product",
+    "Scan",
+    "Sink",
+    "Source",
+    "fill_rows",
+    "note_ended",
+    "pass_on",
+    "project",
+    "rows_before",
+]
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -111,10 +124,7 @@ def project(source, at, gates, g_at, n, tile):  # type: ignore[no-untyped-def]
             for j in range(wide):
                 row[j] = picked[j]
         return
-    for r in range(n):
-        row = gates[g_at + r]
-        for j in range(wide):
-            row[j] = source.bias[j]
+    fill_rows(gates, g_at, n, source.bias)
     x, flat = source.x.reshape(-1), gates.reshape(-1)
     multiply(x, at * depth, depth, UNIT, source.packed, flat, g_at * wide, wide, n, wide, depth, tile)
 
@@ -134,7 +144,26 @@ def pass_on(sink, d, at, n, tile):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def end_rows(sizes, s, first, n):  # type: ignore[no-untyped-def]
-    """Of the n rows from `first` on that run at step s, the first one that ends there."""
+def fill_rows(a, at, n, values):  # type: ignore[no-untyped-def]
+    """The n rows of `a` from row `at` on become `values`."""
+    for r in range(n):
+        row = a[at + r]
+        for j in range(len(row)):
+            row[j] = values[j]
+
+
+@kernel
+def rows_before(order, s, first, rows, start):  # type: ignore[no-untyped-def]
+    """What stood one step before the rows from `first` on of step s, and its first row: `start` before the first step."""
+    if s > 0:
+        return rows, order.starts[s - 1] + first
+    return start, first
+
+
+@kernel
+def note_ended(order, s, first, n, rows, at, final):  # type: ignore[no-untyped-def]
+    """Of the n rows from `first` on of step s, which lie in `rows` from `at` on, copy those that end there to `final`."""
+    sizes = order.sizes
     following = sizes[s + 1] if s + 1 < len(sizes) else 0
-    return min(n, max(0, following - first))
+    for r in range(min(n, max(0, following - first)), n):
+        final[first + r] = rows[at + r]

@@ -17,6 +17,7 @@ from unrolled.kernels.elman import relu, tanh
 from unrolled.kernels.gru import reset_before, step_after, step_before
 from unrolled.kernels.lstm import lstm_step
 from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
+from unrolled.kernels.scan import fill_rows
 
 __all__ = ["KINDS", "Layers", "Output", "run_layers", "score"]
 
@@ -55,17 +56,13 @@ def run_layers(layers, x, first, h, c, new_h, new_c):  # type: ignore[no-untyped
         if layer == 0 and first.shape[1]:
             gates[:] = first
         else:
-            for r in range(rows):
-                for j in range(wide):
-                    gates[r, j] = weights[biases + j]
+            fill_rows(gates, ZERO, rows, weights[biases:])
             multiply(inputs, x_at, x_row, UNIT, weights[w_ih:], g_flat, ZERO, wide, rows, wide, depth, tile)
         at = layer * size
         together = 2 * size if n_gates == 3 else wide  # gates whose product with the state is one
         multiply(h_flat, at, step, UNIT, weights[w_hh:], g_flat, ZERO, wide, rows, together, size, tile)
         if kind == 2:
-            for r in range(rows):
-                for j in range(size):
-                    inner[r, j] = weights[biases + wide + j]
+            fill_rows(inner, ZERO, rows, weights[biases + wide :])
             multiply(h_flat, at, step, UNIT, weights[w_n:], q_flat, ZERO, size, rows, size, size, tile)
         elif kind == 3:
             for r in range(rows):

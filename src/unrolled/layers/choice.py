@@ -55,9 +55,8 @@ def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Wa
         return _forced[-1] if can else "loop"
     if inputs.is_cuda:
         return "torch" if torch_can else "loop"
-    if torch.is_autocast_enabled(
-        "cpu"
-    ):  # oneDNN has an LSTM in bfloat16; for the rest, `unroll` leaves autocast and asks again
+    # oneDNN has an LSTM in bfloat16; for the rest, `unroll` leaves autocast and asks again
+    if torch.is_autocast_enabled("cpu"):
         return "torch" if torch_can and cell.torch_kernel == "lstm" else "loop"
     if torch_can and not compiled_can:  # other precisions, transforms of functions: torch's LSTM is worth having
         return "torch" if cell.torch_kernel == "lstm" and not _transformed() else "loop"

@@ -1,8 +1,8 @@
 """A whole layer and direction as one operation of autograd, computed by the compiled scans of `unrolled.kernels`.
 
-Forward:  inputs of all steps projected in one product, then the scan over time.
-Backward: the scan backward, then the gradients of weights and input, each as one product over all steps; the gradient of
-an input that needs none is not computed. Derivatives of derivatives come from the readable loop.
+Forward:  the scan over time, which projects the inputs of each step just before it needs them.
+Backward: the scan backward, which passes on each step's input gradient if anybody asks for it, then the gradients of the
+weights, each as one product over all steps. Derivatives of derivatives come from the readable loop.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _weight_gradients(
                 jobs.append(_outer(call.work, product._replace(factor=first), some, part))
                 jobs.append(_outer(call.work, product._replace(factor=before), others, part))
     if products and (needs[2] or needs[3]):
-        sums = [torch.from_numpy(p.d).sum(0)[p.first : p.last] for p in products]
+        sums = [torch.from_numpy(p.d[:, p.first : p.last]).sum(0) for p in products]
         found[3] = sums[0] if len(sums) == 1 else torch.cat(sums)
     return found, jobs
 

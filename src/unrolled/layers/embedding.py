@@ -34,6 +34,11 @@ class Lookup(NamedTuple):
         """Shape of the inputs."""
         return (*self.index.shape, self.table.shape[1])
 
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors are."""
+        return self.table.device
+
     def expand(self) -> Tensor:
         """The inputs (..., D)."""
         return functional.embedding(self.index, self.table)

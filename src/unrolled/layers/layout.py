@@ -50,7 +50,6 @@ class Layout:
         steps, rows = x.shape[:2]
         if lengths is None or bool((lengths == steps).all()):
             return Layout.full(steps, rows)
-        device = x.table.device if isinstance(x, Lookup) else x.device
         by_length, order = lengths.cpu().sort(descending=True, stable=True)
         t = torch.arange(steps).unsqueeze(1)
         running = t < by_length  # (T, B), columns sorted
@@ -59,36 +58,32 @@ class Layout:
             steps,
             rows,
             tuple(n for n in running.sum(1).tolist() if n),
-            order.to(device),
-            (t * rows + order)[running].to(device),
-            (backwards * rows + order)[running].to(device),
+            order.to(x.device),
+            (t * rows + order)[running].to(x.device),
+            (backwards * rows + order)[running].to(x.device),
         )
-
-    def pack(self, x: Tensor, reverse: bool) -> Tensor:
-        """(T, B, D) -> (N, D) in running order."""
-        if self.order is None:
-            return (x.flip(0) if reverse else x).reshape(self.steps * self.rows, x.shape[2])
-        index = self.reverse if reverse else self.forward
-        assert index is not None
-        return x.reshape(self.steps * self.rows, x.shape[2]).index_select(0, index)
-
-    def unpack(self, packed: Tensor, reverse: bool) -> Tensor:
-        """(N, H) in running order -> (T, B, H), zero behind the end of each row."""
-        if self.order is None:
-            x = packed.view(self.steps, self.rows, packed.shape[1])
-            return x.flip(0) if reverse else x
-        index = self.reverse if reverse else self.forward
-        assert index is not None
-        x = packed.new_zeros(self.steps * self.rows, packed.shape[1]).index_copy(0, index, packed)
-        return x.view(self.steps, self.rows, packed.shape[1])
 
     def gather(self, x: Tensor, reverse: bool) -> Tensor:
         """(T, B, D) -> (N, D) in the order of `steps_of`: where all rows are full, x as it lies, in both directions."""
-        return x.reshape(self.steps * self.rows, x.shape[2]) if self.order is None else self.pack(x, reverse)
+        rows = x.reshape(self.steps * self.rows, x.shape[2])
+        index = self.reverse if reverse else self.forward
+        return rows if index is None else rows.index_select(0, index)
 
     def scatter(self, rows: Tensor, reverse: bool) -> Tensor:
         """The inverse of `gather`, zero behind the end of each row."""
-        return rows.view(self.steps, self.rows, rows.shape[1]) if self.order is None else self.unpack(rows, reverse)
+        index = self.reverse if reverse else self.forward
+        if index is not None:
+            rows = rows.new_zeros(self.steps * self.rows, rows.shape[1]).index_copy(0, index, rows)
+        return rows.view(self.steps, self.rows, rows.shape[1])
+
+    def pack(self, x: Tensor, reverse: bool) -> Tensor:
+        """(T, B, D) -> (N, D) in running order."""
+        return self.gather(x.flip(0) if reverse and self.order is None else x, reverse)
+
+    def unpack(self, packed: Tensor, reverse: bool) -> Tensor:
+        """(N, H) in running order -> (T, B, H), zero behind the end of each row."""
+        x = self.scatter(packed, reverse)
+        return x.flip(0) if reverse and self.order is None else x
 
     def steps_of(self, reverse: bool) -> tuple[np.ndarray, np.ndarray]:
         """First row and number of rows of each step, in the order in which a direction visits them."""

@@ -47,14 +47,11 @@ def unroll(
             state = map_state(lambda s: s.to(precise), state)
             x = x._replace(table=x.table.to(precise)) if isinstance(x, Lookup) else x.to(precise)
             return unroll(cell, x, state, w, layout=layout, reverse=reverse)
-    if way == "compiled" and all(t.dtype == precise for t in (*w[:4], *state_tensors(state), *_given(x)) if t is not None):
+    tensors = (x.table if isinstance(x, Lookup) else x, *state_tensors(state), *w[:4])
+    if way == "compiled" and all(t.dtype == precise for t in tensors if t is not None):
         reference = partial(_loops, cell, layout=layout, reverse=reverse)
         return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference)
     return _loops(cell, x, state, w, layout=layout, reverse=reverse)
-
-
-def _given(x: Tensor | Lookup) -> tuple[Tensor, ...]:
-    return (x.table,) if isinstance(x, Lookup) else (x,)
 
 
 def _loops(

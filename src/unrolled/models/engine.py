@@ -19,8 +19,8 @@ from torch import Tensor
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ConfigError, ShapeError
-from unrolled.kernels.product import pack_transposed, packed_size
 from unrolled.kernels.step import KINDS, Layers, Output, run_layers, score
+from unrolled.kernels.workspace import Workspace
 from unrolled.layers.output import FullOutput
 from unrolled.models.language_model import LanguageModel
 from unrolled.types import State, state_like, state_tensors
@@ -29,6 +29,7 @@ __all__ = ["StepEngine"]
 
 #: Bytes up to which the first layer's projected inputs are kept for every symbol of the vocabulary.
 _TABLE = 128 * 2**20
+_WORK = Workspace(np.dtype(np.float32), 1)
 
 
 class StepEngine:
@@ -100,7 +101,7 @@ class StepEngine:
             together = 2 * size if isinstance(cell, GRUCell) else len(w.weight_hh)
             candidate = cell.recurrent_weights(w)[1:]
             matrices = w.weight_ih, w.weight_hh[:together], w.weight_hh[together:]
-            parts += [_packed(m) for m in matrices]
+            parts += [_WORK.packed_transposed(m.detach().contiguous().numpy()) for m in matrices]
             parts.append(torch.cat((bias, *candidate)).numpy())
         places = np.array([0, *accumulate(map(len, parts))][:-1]).reshape(-1, 4)
         kind = _kind(cell)
@@ -111,18 +112,10 @@ class StepEngine:
         assert isinstance(self.model.output, FullOutput)
         weight, bias = (t.detach().contiguous().numpy() for t in (self.model.output.weight, self.model.output.bias))
         if not self.rounded:
-            return Output(_packed(self.model.output.weight), np.zeros(0, np.float32), weight, bias)
+            return Output(_WORK.packed_transposed(weight), np.zeros(0, np.float32), weight, bias)
         scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
-        room = _packed(torch.from_numpy(np.rint(weight / scales[:, None]))).astype(np.int8)
-        return Output(room, scales, weight, bias)
-
-
-def _packed(w: Tensor) -> np.ndarray:
-    """W^T as `multiply` reads it."""
-    array = w.detach().contiguous().numpy()
-    room = np.empty(packed_size(array.shape[1], array.shape[0], array.dtype), array.dtype)
-    pack_transposed(array, room)
-    return room
+        packed = _WORK.packed_transposed(np.rint(weight / scales[:, None])).astype(np.int8)
+        return Output(packed, scales, weight, bias)
 
 
 def _kind(cell: Cell) -> str | None:
