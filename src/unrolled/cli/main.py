@@ -69,18 +69,6 @@ def _common(
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    try:
-        _run()
-    except SystemExit as end:
-        if os.environ.get("WORLD_SIZE", "1") == "1":
-            raise
-        # One of several processes: threads of torch's communication may outlive it, and abort the interpreter's tidying up.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
-
-
-def _run() -> None:
     _mend_streams()
     threads = os.environ.get("UNROLLED_THREADS", "")
     if threads.isdigit() and int(threads):

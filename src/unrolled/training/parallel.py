@@ -12,6 +12,7 @@ TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 for that (pytorch issue 135712).
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ from torch import Tensor, distributed
 from unrolled.errors import RankError, UnrolledError
 
 __all__ = ["Ranks", "joined", "speaks"]
+
+if distributed.is_available():
+    # Optimisers import this, and its functions keep, as a default, the group that there is then. Imported here, they keep
+    # none: a group ends, with its threads, when it is destroyed, and not in the interpreter's last moments.
+    importlib.import_module("torch.distributed.nn.functional")
 
 #: A process may prepare its data, or wait for rank 0's validation, as long as this.
 _PATIENCE = timedelta(hours=12)
