@@ -21,10 +21,10 @@ from unrolled.kernels.threads import at_once
 
 __all__ = ["Workspace"]
 
-#: Bytes that are kept at most.
-_KEPT = 256 * 2**20
+#: Bytes, and buffers to look through, that are kept at most.
+_KEPT, _MANY = 256 * 2**20, 256
 _PAGE, _LINE = 4096, 64
-_buffers: deque[tuple[np.ndarray, int]] = deque()
+_buffers: deque[tuple[np.ndarray, int]] = deque(maxlen=_MANY)
 _lock = threading.Lock()
 
 

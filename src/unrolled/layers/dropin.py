@@ -100,7 +100,7 @@ class _DropIn(Stack):
         swap = batched and (self.batch_first or padded)
         x = x.transpose(0, 1) if swap else x if batched else x.unsqueeze(1)
         layout = Layout.of(input.lengths if padded else None, x)
-        state = self.initial_state(layout.rows) if hx is None else self._checked(hx, layout.rows, batched)
+        state = None if hx is None else self._checked(hx, layout.rows, batched)
         output, final = self.run(x, state, layout)
         output = output.transpose(0, 1) if swap else output if batched else output.squeeze(1)
         return (Padded(output, input.lengths) if padded else output), self._leave(final, batched)

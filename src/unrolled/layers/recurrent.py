@@ -82,9 +82,14 @@ class Stack(nn.Module, ABC):
         one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_ih"]))
         return map_state(lambda s: s.unsqueeze(1).expand(-1, self.n_layers * self.n_directions, -1), one)
 
-    def run(self, x: Any, state: State, layout: Layout) -> tuple[Tensor, State]:
-        """x (T, B, D), or a Lookup, and state (B, L, ...) -> outputs (T, B, output_size), state after each row's end."""
-        self._check_state(state, layout.rows)
+    def run(self, x: Any, state: State | None, layout: Layout) -> tuple[Tensor, State]:
+        """x (T, B, D), or a Lookup, and state (B, L, ...), or the initial one (None) -> outputs (T, B, output_size), state
+        after each row's end.
+        """
+        if state is None:
+            state = self.initial_state(layout.rows)
+        else:
+            self._check_state(state, layout.rows)
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
         one_call = not (self.dropouts.lock and dropout and self.training)
         if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
@@ -189,7 +194,7 @@ class Recurrent(Stack):
         self.check_input(values)
         values = values.transpose(0, 1)
         layout = Layout.of(x.lengths if isinstance(x, Padded) else None, values)
-        outputs, final = self.run(values, self.initial_state(layout.rows) if state is None else state, layout)
+        outputs, final = self.run(values, state, layout)
         outputs = outputs.transpose(0, 1)
         return (Padded(outputs, x.lengths) if isinstance(x, Padded) else outputs), final
 

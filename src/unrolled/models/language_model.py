@@ -121,7 +121,7 @@ class LanguageModel(nn.Module):
         else:
             x = Lookup.of(self.embedding, ids)
         layout = Layout.of(lengths, x)
-        return self.recurrent.run(x, self.recurrent.initial_state(layout.rows) if state is None else state, layout)
+        return self.recurrent.run(x, state, layout)
 
     def logits(self, a: Tensor) -> Tensor:
         """Activations (..., H) -> logits (..., V)."""
