@@ -118,7 +118,10 @@ def survives(file: str, old: str, new: str, tests: str) -> bool:
         environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
         check = "import unrolled, sys; sys.exit('src' not in unrolled.__file__ or not unrolled.__file__.startswith(sys.argv[1]))"
         subprocess.run([sys.executable, "-c", check, str(copy)], check=True, env=environment, cwd=folder)
-        return subprocess.run(command, capture_output=True, env=environment, cwd=ROOT, check=False).returncode == 0
+        try:
+            return subprocess.run(command, capture_output=True, env=environment, cwd=ROOT, timeout=900).returncode == 0
+        except subprocess.TimeoutExpired:  # a deadlock is noticed too
+            return False
 
 
 def main() -> None:
