@@ -41,3 +41,12 @@ def run_folder(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("runs") / "small"
     unrolled.train("language-model", [english_file], folder, preset="tiny", options=SMALL)
     return folder
+
+
+@pytest.fixture(scope="session")
+def vector_run(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of small word vectors."""
+    folder = tmp_path_factory.mktemp("runs") / "vec"
+    flags = {"vector_size": 20, "epochs": 3, "min_count": 2, "threads": 1}
+    unrolled.train("word-vectors", [english_file], folder, options=flags)
+    return folder

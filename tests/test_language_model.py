@@ -17,7 +17,7 @@ from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import TextBatch
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
-from unrolled.run import language_model_options
+from unrolled.run.language_model import language_model_options
 from unrolled.tasks.explain_language_model import explain_text
 from unrolled.tasks.language_model import LanguageModelTask, TrainedLanguageModel
 
@@ -304,7 +304,7 @@ def test_folders_of_another_kind_are_refused(run_folder: Path, tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     with pytest.raises(FolderError, match="holds no model"):
         unrolled.load(tmp_path / "empty")
-    with pytest.raises(FolderError, match="is a file"):
+    with pytest.raises(DataError, match="a model is a folder"):
         unrolled.load(Path(__file__))
     cases = {
         "config.json": [

@@ -84,23 +84,27 @@ def blocks(path: Path, language: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_python_in_the_documentation_runs(
-    path: Path, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, run_folder: Path, vector_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "books").symlink_to(run_folder)
+    (tmp_path / "runs" / "vec").symlink_to(vector_run)
     for block in blocks(path, "python"):
         exec(compile(block, str(path), "exec"), {})
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_commands_in_the_documentation_are_understood(
-    path: Path, run_folder: Path, english_file: Path, tmp_path: Path
+    path: Path, run_folder: Path, vector_run: Path, english_file: Path, tmp_path: Path
 ) -> None:
     """Training commands are parsed (--print-config); all others run on a small model and text."""
     (tmp_path / "runs").mkdir()
     for name in ("books", "big"):
         (tmp_path / "runs" / name).symlink_to(run_folder)
+    (tmp_path / "runs" / "vec").symlink_to(vector_run)
+    (tmp_path / "pairs.tsv").write_text("value\tobject\t5\nthe\tvalue\t1\n")
+    (tmp_path / "analogies.txt").write_text(": plural\nobject objects value values\n")
     for name in ("corpus.txt", "held-out.txt", "lines.txt"):
         (tmp_path / name).write_text(english_file.read_text()[:3000])
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, RankError, UnrolledError
 from unrolled.models.language_model import LanguageModel
-from unrolled.run import language_model_options, resume_language_model, train_language_model
+from unrolled.run.language_model import language_model_options, resume_language_model, train_language_model
 from unrolled.training.loop import Finished, Step
 from unrolled.training.parallel import Ranks
 from unrolled.types import LossSum

@@ -20,7 +20,7 @@ import unrolled
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import run_lock
 from unrolled.layers.recurrent import Recurrent
-from unrolled.run import resume_language_model, train_language_model
+from unrolled.run.language_model import resume_language_model, train_language_model
 from unrolled.training.loop import Evaluated, Finished, Step
 
 FLAGS: dict[str, Any] = {
@@ -140,7 +140,7 @@ def test_every_way_to_train_is_resumed_exactly(english_file: Path, tmp_path: Pat
 def test_ctrl_c_and_resume_is_the_same_run(whole: Path, english_file: Path, tmp_path: Path) -> None:
     """The validation that an interruption brings leaves no trace in what follows."""
     from unrolled.data.text import read_documents
-    from unrolled.run import language_model_options
+    from unrolled.run.language_model import language_model_options
 
     out = tmp_path / "r"
     options = language_model_options(preset="tiny", flags=FLAGS)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ __all__ = [
     "tensor_shapes",
     "write_bytes",
     "write_json",
+    "write_stream",
     "write_text",
 ]
 
@@ -56,16 +57,25 @@ _RUN_FILES = {
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a crash leaves the old content or the new, never half of either."""
+    write_stream(path, [data])
+
+
+def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
+    """`write_bytes` of pieces one after another."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise FolderError(f"{path}: cannot be written ({error.strerror or error}).") from None
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,29 +10,32 @@ import typer
 
 from unrolled.cli.progress import say
 from unrolled.cli.train import run_training
+from unrolled.cli.word_vectors import run_word_vectors
 from unrolled.errors import ConfigError, nearest
 
 __all__ = ["demo"]
 
-_TASKS = ("language-model",)
-
 
 def demo(
-    task: Annotated[str, typer.Argument(help="Which demo: language-model.")] = "language-model",
+    task: Annotated[str, typer.Argument(help="Which demo: language-model or word-vectors.")] = "language-model",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time to train for.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time to train for (language-model).")] = None,
 ) -> None:
-    """Train a small model on text that Python ships, and let it write. About a minute.
+    """Train a small model on text that Python ships, and let it write, or find words that are alike. About a minute.
 
     Example: unrolled demo
     """
-    if task not in _TASKS:
-        raise ConfigError(f"there is no demo '{task}'; there is: {', '.join(_TASKS)}.{nearest(task, _TASKS)}")
+    if task not in _DEMOS:
+        raise ConfigError(f"there is no demo '{task}'; there is: {', '.join(_DEMOS)}.{nearest(task, _DEMOS)}")
+    name = "demo" if task == "language-model" else f"demo-{task}"
+    _DEMOS[task](out or _free(Path("runs") / name), minutes)
+
+
+def _language_model(folder: Path, minutes: float | None) -> None:
     from unrolled.data.samples import english
-    from unrolled.run import language_model_options
+    from unrolled.run.language_model import language_model_options
     from unrolled.tasks import load
 
-    folder = out or _free(Path("runs") / "demo")
     options = language_model_options(preset="tiny", flags={} if minutes is None else {"minutes": minutes})
     say("Training a small network, character by character, on the manual inside Python's help().")
     say("Below each validation stands what it writes at that moment.\n")
@@ -47,6 +51,37 @@ What to do next:
   unrolled train language-model YOUR-TEXT.txt --out runs/mine        # a text file of your own
 """
     )
+
+
+def _word_vectors(folder: Path, _: float | None) -> None:
+    from unrolled.data.samples import english
+    from unrolled.run.word_vectors import word_vectors_options
+    from unrolled.tasks import load
+
+    options = word_vectors_options(flags={"epochs": 30, "min_count": 3, "vector_size": 50})
+    say(
+        "Learning vectors from the manual inside Python's help(): words are alike that stand among the same words.\n"
+    )
+    run_word_vectors(options, [english()], folder)
+    vectors = load(folder)
+    say("\nNeighbours:\n")
+    for word in ("list", "integer", "method", "raise", "key"):
+        print(f"{word:<10}" + "  ".join(f"{near.word} {near.cosine:.2f}" for near in vectors.neighbors(word, 6)))
+    say(
+        f"""
+What to do next:
+
+  unrolled neighbors {folder} string dictionary
+  unrolled export {folder} vectors.txt --format glove
+  unrolled train word-vectors YOUR-TEXT.txt --out runs/mine          # a text of your own: millions of words are best
+"""
+    )
+
+
+_DEMOS: dict[str, Callable[[Path, float | None], None]] = {
+    "language-model": _language_model,
+    "word-vectors": _word_vectors,
+}
 
 
 def _free(base: Path) -> Path:

@@ -56,5 +56,5 @@ def _help(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> str:
     if len(set(chosen.values())) > 1:
         shown = f" [{', '.join(f'{name} {value}' for name, value in chosen.items())}]"
     else:
-        shown = "" if default in (None, PydanticUndefined) else f" [default {next(iter(chosen.values()))}]"
+        shown = "" if default in (None, PydanticUndefined) else f" [default {next(iter(chosen.values()), default)}]"
     return f"{leaf.field.description}{shown}"

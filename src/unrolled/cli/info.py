@@ -1,4 +1,4 @@
-"""`unrolled info`: a model folder, or this installation. Needs no torch."""
+"""`unrolled info`: a model folder, a file of word vectors, or this installation. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +22,12 @@ _REQUIREMENT = re.compile(r"^([\w.-]+)[^;]*(?:;\s*extra == ['\"](\w+)['\"])?$")
 
 
 def info(
-    model: Annotated[str | None, typer.Argument(help="A run or model folder; without one, this installation.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="A run or model folder, or a file of word vectors; without one, this installation.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """What is in a model folder, or what is installed (Markdown to paste into a report).
+    """What is in a model folder or a file of word vectors, or what is installed (Markdown to paste into a report).
 
     Example: unrolled info runs/books
     """
@@ -66,6 +69,8 @@ def _version(package: str) -> str | None:
 
 
 def _model(path: str) -> dict[str, dict[str, Any]]:
+    if Path(path).is_file():
+        return _vectors(path)
     folder = model_folder(path)
     config = read_config(folder)
     shapes = tensor_shapes(folder / "model.safetensors")
@@ -82,3 +87,20 @@ def _model(path: str) -> dict[str, dict[str, Any]]:
         "Tensors": {name: " x ".join(map(str, shape)) or "scalar" for name, shape in sorted(shapes.items())},
     }
     return {section: rows for section, rows in found.items() if rows}
+
+
+def _vectors(path: str) -> dict[str, dict[str, Any]]:
+    from unrolled.data.vector_files import read_vectors
+
+    found = read_vectors(path)
+    twice = f"{len(found.twice)}, such as {found.twice[0]!r}; the first of each counts" if found.twice else "none"
+    return {
+        "Word vectors": {
+            "file": path,
+            "format": found.kind,
+            "words": f"{len(found.words):,}",
+            "numbers in a vector": found.vectors.shape[1],
+            "words that stand there again": twice,
+            "first words": ", ".join(found.words[:10]),
+        }
+    }

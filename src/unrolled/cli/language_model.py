@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli.progress import say
-from unrolled.errors import FolderError, PartialFailure
+from unrolled.cli.word_vectors import evaluate_vectors
+from unrolled.errors import ConfigError, FolderError, PartialFailure
 
 __all__ = ["evaluate", "explain", "predict", "sample"]
 
@@ -20,8 +21,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def evaluate(
-    model: Folder,
-    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
+    model: Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Texts: files, .gz files, folders, or -. Tests of word vectors: files.")
+    ],
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts read side by side; changes no result.")] = 16,
     adapt: Annotated[
@@ -34,18 +37,33 @@ def evaluate(
             help="Setting of --adapt as key=value. cache: window, sharpness, weight; dynamic: tokens, rate, pull.",
         ),
     ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option(min=1, help="Analogies: only the most frequent words take part (30000 is usual).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Perplexity and bits per character of texts, each read from first to last token.
+    """How good a model is: perplexity of texts, read from first to last token; of word vectors, word pairs and analogies.
 
-    Example: unrolled evaluate runs/books held-out.txt --json
+    Examples:
+
+    unrolled evaluate runs/books held-out.txt --json
+
+    unrolled evaluate runs/vec wordsim353.tsv questions-words.txt
     """
     from unrolled.data.text import read_documents
     from unrolled.tasks import load
     from unrolled.tasks.adaptive import adapter
+    from unrolled.tasks.vectors import Vectors
 
     learner = adapter(adapt, settings or ())
     trained = load(model)
+    if isinstance(trained, Vectors):
+        if adapt:
+            raise ConfigError("--adapt is for language models; word vectors are tested as they are")
+        evaluate_vectors(trained, files, encoding, most=vocabulary, as_json=as_json)
+        return
+    if vocabulary is not None:
+        raise ConfigError("--vocabulary is for word vectors")
     found = trained.evaluate(read_documents(files, encoding), batch_size, learner)
     if as_json:
         print(json.dumps(found))

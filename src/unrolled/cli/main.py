@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import compare, demo, info, language_model, train
+from unrolled.cli import compare, demo, info, language_model, train, word_vectors
 from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
@@ -29,6 +29,10 @@ unrolled train language-model corpus.txt --out runs/books
 unrolled sample runs/books --prompt "It was" --temperature 0.8
 
 unrolled evaluate runs/books held-out.txt
+
+unrolled train word-vectors corpus.txt --out runs/vec
+
+unrolled neighbors runs/vec king queen
 """
 
 app = typer.Typer(
@@ -44,6 +48,9 @@ for command in (
     language_model.sample,
     language_model.predict,
     language_model.explain,
+    word_vectors.neighbors,
+    word_vectors.analogy,
+    word_vectors.export,
     compare.compare,
     info.info,
     demo.demo,

@@ -6,9 +6,9 @@ import contextlib
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-__all__ = ["Progress", "say", "validation"]
+__all__ = ["Line", "Progress", "say", "validation"]
 
 _EVERY_SECONDS = 10.0
 
@@ -18,50 +18,65 @@ def say(message: str = "") -> None:
     _write(f"{message}\n")
 
 
-class Progress:
-    """Shows the events of `training.loop.fit`. A context manager, so that the live line is always cleared."""
+class Line:
+    """A line that tells how far the work is, and lines that stay. A context manager, so that the live line is cleared."""
 
-    def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
-        self._quiet, self._previews = quiet, previews
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._live = sys.stderr.isatty() and not quiet
         self._shown = time.perf_counter()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._clear()
 
-    def step(self, step: Any) -> None:
-        """Show an update, if it is time to."""
-        now = time.perf_counter()
-        if self._quiet or now - self._shown < (0.2 if self._live else _EVERY_SECONDS):
-            return
-        self._shown = now
-        line = (
-            f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
-            f"{step.tokens_per_second:,.0f} tokens/s  {_remaining(step)}"
-        )
-        if self._live:
-            _write(f"\r\x1b[K{line}")
-        else:
-            say(line)
+    @property
+    def due(self) -> bool:
+        """Whether it is time to show how far the work is."""
+        return not self._quiet and time.perf_counter() - self._shown >= (0.2 if self._live else _EVERY_SECONDS)
 
-    def evaluated(self, event: Any) -> None:
-        """Show a validation and what the model writes now."""
-        if self._quiet:
-            return
-        self._clear()
-        row = event.row
-        train = "" if row["train_loss"] is None else f"  training {row['train_loss']:.3f}"
-        best = "  (best)" if event.best and validation(row) else ""
-        say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{best}")
-        if self._previews:
-            say(f"           {event.preview!r}")
+    def show(self, text: str) -> None:
+        """Show how far the work is, if it is time to."""
+        if self.due:
+            self._shown = time.perf_counter()
+            _write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not self._quiet:
+            self._clear()
+            say(text)
 
     def _clear(self) -> None:
         if self._live:
             _write("\r\x1b[K")
+
+
+class Progress(Line):
+    """Shows the events of `training.loop.fit`."""
+
+    def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
+        super().__init__(quiet=quiet)
+        self._previews = previews
+
+    def step(self, step: Any) -> None:
+        """Show an update, if it is time to."""
+        if self.due:
+            self.show(
+                f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
+                f"{step.tokens_per_second:,.0f} tokens/s  {_remaining(step)}"
+            )
+
+    def evaluated(self, event: Any) -> None:
+        """Show a validation and what the model writes now."""
+        row = event.row
+        train = "" if row["train_loss"] is None else f"  training {row['train_loss']:.3f}"
+        best = "  (best)" if event.best and validation(row) else ""
+        self.say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{best}")
+        if self._previews:
+            self.say(f"           {event.preview!r}")
 
 
 def validation(row: dict[str, Any]) -> str:

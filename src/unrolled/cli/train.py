@@ -13,6 +13,7 @@ import typer
 from unrolled.cli.flags import with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
+from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "follow", "language_model", "run_training"]
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
+app.command("word-vectors")(word_vectors)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,8 +46,10 @@ def _tasks(
         return
     if context.invoked_subcommand is not None:
         raise typer.BadParameter("--resume takes the task and all options from the run folder: name nothing else.")
-    from unrolled.run import resume_language_model
+    from unrolled.run import check_resumable
+    from unrolled.run.language_model import resume_language_model
 
+    check_resumable(resume)
     follow(resume_language_model(resume, allow_changes=allow_changes), resume, quiet=quiet, as_json=as_json)
 
 
@@ -80,7 +84,12 @@ def language_model(
 
     unrolled train language-model ptb.train.txt --valid ptb.valid.txt --tokens whitespace --out runs/ptb
     """
-    from unrolled.run import language_model_options, read_training_texts, restarted, resume_language_model
+    from unrolled.run.language_model import (
+        language_model_options,
+        read_training_texts,
+        restarted,
+        resume_language_model,
+    )
 
     if restarted(out):
         follow(resume_language_model(out), out, quiet=quiet, as_json=as_json)
@@ -115,7 +124,7 @@ def run_training(
     as_json: bool = False,
 ) -> None:
     """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
-    from unrolled.run import train_language_model
+    from unrolled.run.language_model import train_language_model
 
     events = train_language_model(options, documents, out, valid=valid, overwrite=overwrite)
     follow(events, out, quiet=quiet, as_json=as_json)

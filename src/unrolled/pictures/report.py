@@ -6,7 +6,7 @@ from typing import Any
 
 from unrolled.pictures.page import page
 
-__all__ = ["report_page"]
+__all__ = ["report_page", "vectors_page"]
 
 
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
@@ -43,6 +43,30 @@ def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
             "series": [{"name": "learning rate", "points": [[row["step"], row["learning_rate"]] for row in rows]}],
         },
         {"kind": "texts", "title": "What it wrote", "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
+        {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
+    ]
+    return page(f"Run {title}", {"blocks": blocks})
+
+
+def vectors_page(title: str, rows: list[dict[str, Any]], examples: list[list[str]], config: str) -> str:
+    """The curves, some words with their neighbours, and the options of a training of word vectors as one HTML page."""
+    curves = [key for key in rows[-1] if key not in ("epoch", "words", "seconds")]
+    blocks = [
+        {
+            "kind": "facts",
+            "title": "The end",
+            "rows": [[key, value] for key, value in rows[-1].items() if value is not None],
+        },
+        *(
+            {
+                "kind": "lines",
+                "title": "Loss (nats per input, mean of the epoch)" if key == "loss" else key,
+                "x": "epoch",
+                "series": [{"name": key, "points": [[r["epoch"], r[key]] for r in rows if r.get(key) is not None]}],
+            }
+            for key in curves
+        ),
+        {"kind": "texts", "title": "Words and their neighbours", "rows": examples},
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})

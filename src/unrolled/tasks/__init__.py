@@ -24,11 +24,21 @@ TASKS: dict[str, TaskEntry] = {
     "language-model": TaskEntry(
         "Predict the next symbol of text; write text.", "unrolled.tasks.language_model", "TrainedLanguageModel"
     ),
+    "word-vectors": TaskEntry(
+        "Learn a vector for each word from text.", "unrolled.tasks.word_vectors", "TrainedWordVectors"
+    ),
 }
 
 
 def load(path: str | Path) -> Any:
-    """Open a trained model: a model folder, or a run folder (its best model). FolderError if it cannot be used."""
+    """Open a trained model: a model folder, a run folder (its best model), or a file of word vectors.
+
+    FolderError or DataError if it cannot be used.
+    """
+    if Path(path).is_file():
+        files = importlib.import_module("unrolled.data.vector_files")
+        found = files.read_vectors(path)
+        return importlib.import_module("unrolled.tasks.vectors").Vectors(found.words, found.vectors)
     folder = model_folder(path)
     name = read_config(folder).get("task")
     if name not in TASKS:

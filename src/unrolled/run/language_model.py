@@ -1,4 +1,4 @@
-"""One training from files to a finished run folder: what the command line and `unrolled.train` share."""
+"""The training of a language model, from files to a finished run folder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
-from unrolled.errors import ConfigError, DataError, unknown_name
+from unrolled.errors import DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
 from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
 from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, write_record
-from unrolled.tasks.language_model import NAME, LanguageModelTask, TrainedLanguageModel
+from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
 from unrolled.training.parallel import Ranks, joined, speaks
@@ -30,9 +29,7 @@ __all__ = [
     "language_model_options",
     "read_training_texts",
     "restarted",
-    "resume",
     "resume_language_model",
-    "train",
     "train_language_model",
 ]
 
@@ -204,30 +201,3 @@ def restarted(out: str | Path) -> bool:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def train(
-    task: str,
-    sources: Sequence[str | Path],
-    out: str | Path,
-    *,
-    valid: Sequence[str | Path] | None = None,
-    preset: str | None = None,
-    overwrite: bool = False,
-    options: dict[str, Any] | None = None,
-) -> TrainedLanguageModel:
-    """Train on files from Python and return the best model. `options`: any option by its name, as {"minutes": 10}."""
-    if task != "language-model":
-        raise ConfigError(f"unknown task '{task}'; known: language-model")
-    choose = partial(language_model_options, preset=preset, flags=options)
-    resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
-    for _ in train_language_model(resolved, documents, out, valid=held_out, overwrite=overwrite):
-        pass
-    return TrainedLanguageModel.load(out)
-
-
-def resume(out: str | Path, *, allow_changes: bool = False) -> TrainedLanguageModel:
-    """Go on with an interrupted training from Python and return the best model; see `resume_language_model`."""
-    for _ in resume_language_model(out, allow_changes=allow_changes):
-        pass
-    return TrainedLanguageModel.load(out)

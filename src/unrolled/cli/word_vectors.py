@@ -1,0 +1,221 @@
+"""`train word-vectors`, `neighbors`, `analogy`, `export`, and what `evaluate` prints of word vectors."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import with_options
+from unrolled.cli.guard import guarded
+from unrolled.cli.progress import Line, say
+from unrolled.config import read_toml, to_toml
+from unrolled.errors import FolderError, PartialFailure
+from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
+
+__all__ = ["analogy", "evaluate_vectors", "export", "neighbors", "run_word_vectors", "word_vectors"]
+
+Source = Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@guarded
+@with_options(WordVectorsOptions, PRESETS)
+def word_vectors(
+    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")],
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(help="A test made after each epoch: word pairs or analogies. The best by the first one are kept."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the last epoch's figures as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Learn a vector for each word from text (word2vec).
+
+    Examples:
+
+    unrolled train word-vectors corpus.txt.gz --out runs/vec
+
+    unrolled train word-vectors news/ --architecture cbow --vector-size 300 --probe wordsim353.tsv --out runs/vec
+    """
+    from unrolled.run.word_vectors import word_vectors_options
+
+    options = word_vectors_options(file=read_toml(config) if config else None, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    run_word_vectors(options, files, out, probes=probe or (), overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run_word_vectors(
+    options: Any,
+    files: Sequence[Any],
+    out: Path,
+    *,
+    probes: Sequence[str] = (),
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run.word_vectors import Done, train_word_vectors
+    from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
+
+    done = None
+    with Line(quiet=quiet) as line:
+        for event in train_word_vectors(options, files, out, probes=probes, overwrite=overwrite):
+            match event:
+                case WordVectorsTask():
+                    line.say(
+                        f"{event.all_words:,} words; {len(event.words):,} different ones are frequent enough for a vector; "
+                        f"{options.training.epochs} epochs on {event.threads} thread{'s' if event.threads > 1 else ''}"
+                    )
+                case Progress():
+                    left = event.seconds * (event.total / event.words - 1)
+                    line.show(
+                        f"epoch {event.epoch:.2f}  loss {event.loss:.3f}  {event.words / event.seconds:,.0f} words/s  "
+                        f"{int(left // 60)}:{int(left % 60):02d} left"
+                    )
+                case Epoch():
+                    line.say(_epoch(event))
+                case Done():
+                    done = event
+    assert done is not None
+    line.say(
+        f"{'done' if done.reason == 'budget' else 'stopped: ' + done.reason}.   Report: {out / 'report.html'}   "
+        f"Next: unrolled neighbors {out} WORD"
+    )
+    if done.reason == "interrupted":
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(done.row))
+
+
+def _epoch(event: Any) -> str:
+    row = event.row
+    tests = "".join(
+        f"  {name} {'-' if value is None else f'{value:.4f}'}"
+        for name, value in row.items()
+        if name not in ("epoch", "loss", "words", "seconds")
+    )
+    best = "  (best)" if tests and event.best else ""
+    return f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['loss']:.4f}{tests}{best}"
+
+
+def neighbors(
+    model: Source,
+    words: Annotated[list[str] | None, typer.Argument(help="Words; without any, the lines of standard input.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Neighbours of each.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """The words whose vectors point most nearly the same way, and the cosine.
+
+    Example: unrolled neighbors runs/vec king queen
+    """
+    vectors = _vectors(model)
+    asked = list(words) if words else [line.strip() for line in sys.stdin if line.strip()]
+    known = [word for word in asked if word in vectors]
+    found = dict(zip(known, vectors.neighbors_of(known, n), strict=True)) if known else {}
+    for word in asked:
+        near = found.get(word)
+        if as_json:
+            print(json.dumps({"word": word, "neighbors": near and [list(pair) for pair in near]}, ensure_ascii=False))
+        elif near is not None:
+            print(f"{word}\t" + "\t".join(f"{other} {cosine:.4f}" for other, cosine in near))
+        else:
+            print(f"{word}\t-")
+    _complain(vectors, [word for word in asked if word not in vectors], len(asked))
+
+
+def analogy(
+    model: Source,
+    a: Annotated[str, typer.Argument(help="As this word ...")],
+    b: Annotated[str, typer.Argument(help="... is to this one,")],
+    c: Annotated[str, typer.Argument(help="so is this one to what?")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Answers.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """What is to C as B is to A?
+
+    Example: unrolled analogy runs/vec man king woman
+    """
+    for word, cosine in _vectors(model).analogy(a, b, c, n):
+        print(json.dumps({"word": word, "cosine": cosine}, ensure_ascii=False) if as_json else f"{word}\t{cosine:.4f}")
+
+
+def export(
+    model: Source,
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    kind: Annotated[
+        str, typer.Option("--format", help="word2vec-bin, word2vec-text, glove, safetensors or tsv.")
+    ] = "word2vec-bin",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write word vectors to a file that other programs read.
+
+    Example: unrolled export runs/vec --format glove vectors.txt
+    """
+    from unrolled.data.vector_files import FORMATS
+    from unrolled.errors import unknown_name
+
+    if kind not in FORMATS:
+        raise unknown_name("format", kind, FORMATS)
+    if out.exists() and not overwrite:
+        raise FolderError(f"{out}: exists already. Choose another file or add --overwrite.")
+    vectors = _vectors(model)
+    vectors.export(out, kind)
+    say(f"wrote {len(vectors):,} vectors of {vectors.size} numbers to {out}, {FORMATS[kind]}")
+
+
+def _vectors(path: str) -> Any:
+    from unrolled.errors import ConfigError
+    from unrolled.tasks import load
+    from unrolled.tasks.vectors import Vectors
+
+    found = load(path)
+    if not isinstance(found, Vectors):
+        raise ConfigError(f"{path}: is no folder or file of word vectors. Train some: unrolled train word-vectors --help")
+    return found
+
+
+def _complain(vectors: Any, unknown: Sequence[str], asked: int) -> None:
+    """PartialFailure for words without a vector; DataError if there is none with one."""
+    from unrolled.errors import DataError
+
+    if unknown:
+        kind = DataError if len(unknown) == asked else PartialFailure
+        raise kind("\n".join(vectors.unknown(word) for word in unknown[:10]))
+
+
+def evaluate_vectors(vectors: Any, files: Sequence[str], encoding: str, *, most: int | None, as_json: bool) -> None:
+    """Spearman's correlation for word pairs, accuracy for analogies, by category."""
+    from unrolled.data.word_tests import read_word_test
+
+    for test in [read_word_test(file, encoding) for file in files]:
+        found = vectors.test(test, most)
+        if as_json:
+            print(json.dumps(found, ensure_ascii=False))
+        elif found["kind"] == "similarity":
+            value = "-" if found["spearman"] is None else f"{found['spearman']:.4f}"
+            used = found["pairs"] - found["without_vector"]
+            print(f"{found['test']}\n{'Spearman':<32}{value}  ({used} of {found['pairs']} pairs have vectors)\n")
+        else:
+            print(found["test"])
+            for name, row in [
+                *found["categories"].items(),
+                ("all", found | {"questions": found["asked"] + found["without_vector"]}),
+            ]:
+                value = "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
+                print(f"{name:<32}{value:>8}  {row['right']} of {row['asked']} asked, {row['questions']} questions")
+            print()

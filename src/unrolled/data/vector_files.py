@@ -1,0 +1,214 @@
+"""Word vectors in files: word2vec (binary and text), GloVe, fastText's .vec, safetensors, tsv; each may be gzipped.
+
+    found = read_vectors("vectors.bin")        # the format is read from the file itself
+    write_vectors("out.txt", words, matrix, "glove")
+
+    word2vec-text   V D, then V rows: word and D numbers          glove   the rows alone
+    word2vec-bin    V D, then V records: word, blank, 4 D bytes   tsv     rows with tabs
+    safetensors     a tensor "vectors" (V, D), the words in the header
+
+Every word is checked to be UTF-8 and to stand there once, every number to be one, the file to be whole.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from unrolled.errors import ConfigError, DataError, unknown_name
+from unrolled.folders import write_stream
+from unrolled.kernels.records import read_binary, read_text
+
+__all__ = ["FORMATS", "VectorFile", "read_vectors", "write_vectors"]
+
+#: Formats that can be written, with what they are good for.
+FORMATS = {
+    "word2vec-bin": "gensim, the original word2vec, and most others",
+    "word2vec-text": "the same as text; fastText's .vec",
+    "glove": "text without a first line",
+    "safetensors": "PyTorch and others; the words in its header",
+    "tsv": "spreadsheets, embedding projectors",
+}
+_FASTTEXT = (793_712_314).to_bytes(4, "little")
+_MOST = 2**40
+
+
+class VectorFile(NamedTuple):
+    """kind: the format; words (V,), vectors (V, D) float32; twice: words that stood there again, the first kept."""
+
+    kind: str
+    words: list[str]
+    vectors: np.ndarray
+    twice: list[str]
+
+
+def read_vectors(path: str | Path) -> VectorFile:
+    """Read a file of word vectors. DataError names row, word and remedy where it is damaged or of no known format."""
+    path = Path(path)
+    data = _bytes(path)
+    if bytes(data[:4]) == _FASTTEXT:
+        raise DataError(f"{path}: is a fastText model with sub-words, which is not read yet. Its .vec file beside it is.")
+    if len(data) > 8 and data[8] == ord("{") and int.from_bytes(data[:8].tobytes(), "little") < len(data):
+        kind, words, vectors = "safetensors", *_safetensors(path, data)
+    else:
+        kind, words, vectors = _rows(path, data)
+    seen: dict[str, int] = {}
+    for row, word in enumerate(words):
+        seen.setdefault(word, row)
+    twice: list[str] = []
+    if len(seen) < len(words):
+        twice = list(dict.fromkeys(word for row, word in enumerate(words) if seen[word] != row))
+        words, vectors = list(seen), vectors[list(seen.values())]
+    _finite(path, words, vectors)
+    return VectorFile(kind, words, vectors, twice)
+
+
+def _finite(path: Path, words: Sequence[str], vectors: np.ndarray) -> None:
+    for first in range(0, len(vectors), 65_536):
+        good = np.isfinite(vectors[first : first + 65_536]).all(1)
+        if not good.all():
+            row = first + int(np.argmin(good))
+            raise DataError(
+                f"{path}, row {row + 1}: the vector of {words[row]!r} holds NaN or infinity. Make the file anew."
+            )
+
+
+def _bytes(path: Path) -> np.ndarray:
+    """The bytes of a file: mapped into memory, or unpacked."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        if packed:
+            return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8)
+        return np.memmap(path, np.uint8, "c") if path.stat().st_size else np.zeros(0, np.uint8)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"{path}: the gzip file is damaged or cut off ({error}). Copy it again.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+
+
+def _first_line(data: np.ndarray) -> bytes:
+    head = data[: 1 << 20].tobytes()
+    return head[: head.index(b"\n")] if b"\n" in head else head
+
+
+def _rows(path: Path, data: np.ndarray) -> tuple[str, list[str], np.ndarray]:
+    """The formats of rows, told apart by their first line and what follows it."""
+    line = _first_line(data)
+    fields = line.split()
+    header = len(fields) == 2 and all(field.isdigit() for field in fields)
+    if not header:
+        size = len(line.split(b"\t")) - 1 if b"\t" in line else len(fields) - 1
+        if size < 2 or not _is_number(fields[-1]):
+            raise DataError(
+                f"{path}: is a file, but not of word vectors: it begins with {line[:40]!r}. Known are word2vec (binary and "
+                "text), GloVe, .vec, safetensors and tsv; a model is a folder."
+            )
+        rows = int(np.count_nonzero(data == 10)) + (bool(len(data)) and data[-1] != 10)
+        kind = "tsv" if b"\t" in line else "glove"
+        return kind, *_filled(path, data, 0, (rows, size), text=True)
+    rows, size = (int(field) for field in fields)
+    if not 0 < rows * size < _MOST:
+        raise DataError(f"{path}: the first line promises {rows} words of {size} numbers. Make the file anew.")
+    start = len(line) + 1
+    second = _first_line(data[start:]).split()
+    text = len(second) > 2 and all(_is_number(field) for field in second[-min(size, len(second) - 1) :])
+    needed = rows * size * (2 if text else 4)
+    if needed > len(data):
+        raise DataError(
+            f"{path}: the first line promises {rows:,} words of {size:,} numbers, at least {needed:,} bytes, but the file "
+            f"has {len(data):,}. It is cut off, or its first line is wrong. Copy it again."
+        )
+    return ("word2vec-text" if text else "word2vec-bin"), *_filled(path, data, start, (rows, size), text=text)
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+def _filled(
+    path: Path, data: np.ndarray, start: int, shape: tuple[int, int], *, text: bool
+) -> tuple[list[str], np.ndarray]:
+    """All rows from place `start` on."""
+    vectors, ends = np.empty(shape, np.float32), np.empty((shape[0], 2), np.int64)
+    whole = np.ascontiguousarray(data) if not isinstance(data, np.memmap) else data.view(np.ndarray)
+    done, at = read_text(whole, start, vectors, ends) if text else read_binary(whole, start, vectors.view(np.uint8), ends)
+    if done < shape[0]:
+        here = _first_line(data[at:])[:60]
+        what = "the file ends" if at >= len(data) else f"there stands {here!r}"
+        raise DataError(
+            f"{path}, row {done + 1} of {shape[0]}: expected a word and {shape[1]} numbers, but {what}. The file is cut "
+            "off, or its rows are not all of one length. Copy or make it again."
+        )
+    rest = whole[at : at + 4096].tobytes().strip()
+    if rest:
+        raise DataError(
+            f"{path}: has more than the {shape[0]:,} words of {shape[1]:,} numbers that its first line promises: "
+            f"{rest[:40]!r}. Correct the first line."
+        )
+    return list(_words(path, whole, ends)), vectors
+
+
+def _words(path: Path, data: np.ndarray, ends: np.ndarray) -> Iterator[str]:
+    for row, (first, last) in enumerate(ends.tolist()):
+        raw = data[first:last].tobytes()
+        try:
+            yield raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{path}, row {row + 1}: the word {raw!r} is not UTF-8. Convert the file to UTF-8.") from None
+
+
+def _safetensors(path: Path, data: np.ndarray) -> tuple[list[str], np.ndarray]:
+    try:
+        tensors = safetensors.numpy.load(data.tobytes())
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8].tobytes(), "little")].tobytes())
+        words = json.loads(header["__metadata__"]["words"])
+        vectors = tensors["vectors"].astype(np.float32)
+        if vectors.ndim != 2 or len(words) != len(vectors):
+            raise ValueError(f"{len(words)} words for a tensor of shape {vectors.shape}")
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: is not a safetensors file of word vectors ({error!r}): it needs a tensor 'vectors' (V, D) and the "
+            "words as JSON under 'words' in its metadata."
+        ) from None
+    return words, vectors
+
+
+def write_vectors(path: str | Path, words: Sequence[str], vectors: np.ndarray, kind: str) -> None:
+    """Write vectors (V, D) in one of FORMATS; a crash leaves the old file or the new one whole."""
+    if kind not in FORMATS:
+        raise unknown_name("format", kind, FORMATS)
+    blank = next((word for word in words if not word or any(c.isspace() for c in word)), None)
+    if blank is not None and kind != "safetensors":
+        raise ConfigError(
+            f"the word {blank!r} holds a blank, which {kind} cannot tell from the end of the word: take safetensors"
+        )
+    write_stream(Path(path), _written(words, np.asarray(vectors, np.float32), kind))
+
+
+def _written(words: Sequence[str], vectors: np.ndarray, kind: str) -> Iterator[bytes]:
+    if kind == "safetensors":
+        yield safetensors.numpy.save(
+            {"vectors": np.ascontiguousarray(vectors)}, {"words": json.dumps(list(words), ensure_ascii=False)}
+        )
+        return
+    if kind.startswith("word2vec"):
+        yield f"{len(words)} {vectors.shape[1]}\n".encode()
+    between = "\t" if kind == "tsv" else " "
+    for word, vector in zip(words, vectors, strict=True):
+        if kind == "word2vec-bin":
+            yield word.encode() + b" " + vector.astype("<f4").tobytes() + b"\n"
+        else:
+            yield f"{word}{between}{between.join(vector.astype(str))}\n".encode()

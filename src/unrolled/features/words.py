@@ -1,0 +1,157 @@
+"""Text -> words -> ids for word vectors: counted and numbered in one pass, at the speed at which the text can be read.
+
+words = read_words(documents, reader, spool)      # every word and its count; the text as their numbers
+kept = choose(words.counts, min_count=5)          # numbers of the words that get a vector, most frequent first
+ids = words.ids(kept, spool)                      # the text as ids, rare words left out, -1 at the end of each line
+"""
+
+from __future__ import annotations
+
+import importlib
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unrolled.data.text import Document, code_points
+from unrolled.errors import MissingExtra
+from unrolled.features.numbering import Spool
+from unrolled.kernels.words import ALONE, BLANK, JOINING, LETTER, LINE, WordTable, new_table, number_words
+
+__all__ = ["READERS", "Reader", "Words", "choose", "read_words"]
+
+_CODE_POINTS = 0x110000
+_APOSTROPHES = "'’"
+#: Different words held; beyond it those seen once are given up (and counted anew should they come again).
+_MOST = 20_000_000
+_BLOCK = 1 << 22
+
+
+def _plain(character: str) -> int:
+    """Words: letters, digits and marks, an apostrophe between them; a Han character is a word."""
+    if character == "\n":
+        return LINE
+    code = ord(character)
+    if 0x3400 <= code <= 0x4DBF or 0x4E00 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x323AF:
+        return ALONE
+    if character in _APOSTROPHES:
+        return JOINING
+    return LETTER if character.isalnum() or unicodedata.category(character)[0] == "M" else BLANK
+
+
+def _between_blanks(character: str) -> int:
+    """Whatever stands between blanks."""
+    return LINE if character == "\n" else BLANK if character.isspace() else LETTER
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What a word is. lower: whether case counts not; cut: words of Chinese text are found with a dictionary."""
+
+    kind: str
+    lower: bool
+    cut: bool = False
+
+    def tables(self, alphabet: str) -> tuple[np.ndarray, np.ndarray]:
+        """For each code point of the alphabet what it is, and what it is written as."""
+        kinds, written = np.zeros(_CODE_POINTS, np.uint8), np.arange(_CODE_POINTS, dtype=np.uint32)
+        kind_of = _between_blanks if self.kind == "whitespace" or self.cut else _plain
+        for character in alphabet:
+            kinds[ord(character)] = kind_of(character)
+            if self.lower and len(character.lower()) == 1:
+                written[ord(character)] = ord(character.lower())
+        return kinds, written
+
+    def prepared(self, chunk: str) -> str:
+        """The text of a chunk, with blanks between its words where they must be found first."""
+        if not self.cut:
+            return chunk
+        try:
+            rjieba = importlib.import_module("rjieba")
+        except ImportError:
+            raise MissingExtra("rjieba", "zh", "Cutting Chinese text into words") from None
+        words = (word for line in chunk.split("\n") for word in (*rjieba.cut(line), "\n"))
+        return " ".join(word for word in words if word == "\n" or any(c.isalnum() for c in word))
+
+
+#: What a word is, by the name of the option.
+READERS = {
+    "words": Reader("words", True),
+    "cased-words": Reader("cased-words", False),
+    "whitespace": Reader("whitespace", False),
+    "chinese-words": Reader("chinese-words", True, True),
+}
+
+
+class Words:
+    """Every word of a text and its count (in order of appearance), and the text as their numbers."""
+
+    def __init__(self, table: WordTable, numbers: np.ndarray) -> None:
+        self._table, self._numbers = table, numbers
+        self.counts = table.counts[: table.n[0]]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def spelled(self, numbers: Iterable[int]) -> list[str]:
+        """The words of these numbers."""
+        starts, letters = self._table.starts, self._table.letters
+        return [letters[starts[i] : starts[i + 1]].tobytes().decode("utf-32-le") for i in numbers]
+
+    def ids(self, kept: np.ndarray, spool: Spool) -> np.ndarray:
+        """The text (N,) int32: the place of each word in `kept`, -1 at the end of a line, other words left out."""
+        table = np.full(len(self) + 1, -2, np.int32)
+        table[kept], table[-1] = np.arange(len(kept), dtype=np.int32), -1
+        return spool.pile("ids", self._blocks(table), np.dtype(np.int32))
+
+    def _blocks(self, table: np.ndarray) -> Iterator[np.ndarray]:
+        last = -1
+        for at in range(0, len(self._numbers), _BLOCK):
+            found = table[self._numbers[at : at + _BLOCK]]
+            found = found[found != -2]
+            before = np.concatenate([[last], found[:-1]])
+            found = found[(found != -1) | (before != -1)]  # no line without words
+            if len(found):
+                last = found[-1]
+                yield found
+
+
+def read_words(documents: Sequence[Document], reader: Reader, spool: Spool) -> Words:
+    """Count and number the words of all documents. The numbers (4 bytes a word) are kept where the spool keeps them."""
+    held = [new_table(1 << 16, 1 << 20)]
+    numbers = spool.pile("appeared", _numbered(documents, reader, held), np.dtype(np.int32))
+    return Words(held[0], numbers)
+
+
+def _numbered(documents: Sequence[Document], reader: Reader, held: list[WordTable]) -> Iterator[np.ndarray]:
+    """The numbers of the words, a chunk after another; the table in `held` grows."""
+    room = np.empty(0, np.int32)
+    for document in documents:
+        alphabet = document.facts().alphabet if not reader.cut else "".join(map(chr, range(_CODE_POINTS)))
+        kinds, lower = reader.tables(alphabet + " \n")
+        for chunk in document.chunks():
+            codes, at = code_points(reader.prepared(chunk)), 0
+            if len(room) < len(codes) + 8:
+                room = np.empty(len(codes) + 8, np.int32)
+            while at < len(codes):
+                at, found = number_words(codes, at, kinds, lower, held[0], room)
+                yield room[:found].copy()
+                if at < len(codes):
+                    held[0] = _larger(held[0])
+        yield np.array([-1], np.int32)
+
+
+def _larger(table: WordTable) -> WordTable:
+    """The same words with room for more."""
+    words, letters = len(table.counts), len(table.letters)
+    full_of_words = table.n[0] >= words
+    return new_table(2 * words if full_of_words else words, letters if full_of_words else 2 * letters, table)
+
+
+def choose(counts: np.ndarray, *, min_count: int, most: int | None = None) -> np.ndarray:
+    """Numbers of the words seen at least so often, most frequent first, at most so many; equally frequent in order of
+    appearance.
+    """
+    kept = np.argsort(-counts, kind="stable")[:most]
+    return kept[counts[kept] >= min_count]

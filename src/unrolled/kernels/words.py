@@ -1,0 +1,122 @@
+"""Text as numbered words: code points in, the number of each word out, new words entered in a table as they appear.
+
+The table is a hash table with open addressing: `slots` holds the number of a word where its hash leads to, or one of the
+places behind it. The characters of all words lie one after another in `letters`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+
+__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "WordTable", "new_table", "number_words"]
+
+#: What a character is: between words; part of one; the end of a line; a word by itself; part of one between two letters.
+BLANK, LETTER, LINE, ALONE, JOINING = range(5)
+#: Characters of a word beyond this are not told apart.
+_LONGEST = 1000
+
+
+class WordTable(NamedTuple):
+    """The words so far. slots: a power of two; starts (room + 1,), counts (room,), letters: the first `n` are used;
+    n (1,): how many words there are.
+    """
+
+    slots: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    letters: np.ndarray
+    n: np.ndarray
+
+
+def new_table(room: int, letters: int, old: WordTable | None = None) -> WordTable:
+    """A table with room for so many words and letters, with the words of an old one in it."""
+    table = WordTable(
+        np.full(1 << (2 * room - 1).bit_length(), -1, np.int32),
+        np.zeros(room + 1, np.int64),
+        np.zeros(room, np.int64),
+        np.zeros(letters, np.uint32),
+        np.zeros(1, np.int64),
+    )
+    if old is not None:
+        n = int(old.n[0])
+        table.starts[: n + 1], table.counts[:n], table.n[0] = old.starts[: n + 1], old.counts[:n], n
+        table.letters[: old.starts[n]] = old.letters[: old.starts[n]]
+        _enter_again(table)
+    return table
+
+
+@kernel
+def _slot(letters, start, end, slots, starts, known):  # type: ignore[no-untyped-def]
+    """The slot of the word letters[start:end]: where its number is, or where it belongs. FNV-1a (Fowler, Noll, Vo)."""
+    mixed = np.uint64(0xCBF29CE484222325)
+    for i in range(start, end):
+        mixed = (mixed ^ np.uint64(letters[i])) * np.uint64(0x100000001B3)
+    mixed ^= mixed >> np.uint64(29)
+    mask = np.int64(len(slots) - 1)
+    at = np.int64(mixed) & mask
+    while slots[at] >= 0:
+        first = starts[slots[at]]
+        if starts[slots[at] + 1] - first == end - start:
+            same = True
+            for i in range(end - start):
+                same &= known[first + i] == letters[start + i]
+            if same:
+                break
+        at = (at + 1) & mask
+    return at
+
+
+@kernel
+def _enter_again(table):  # type: ignore[no-untyped-def]
+    slots, starts, _, letters, n = table
+    for word in range(n[0]):
+        slots[_slot(letters, starts[word], starts[word + 1], slots, starts, letters)] = word
+
+
+@kernel
+def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-untyped-def]
+    """Number the words of codes (N,) from place `at` on, until the text or the room for words, letters or numbers ends.
+
+    kinds (code points,): what each character is; lower (code points,): what it is written as. Lines end with -1 in
+    `numbers`. Returns the place to go on at, and how many numbers there are.
+    """
+    slots, starts, counts, letters, n = table
+    found, end, words = 0, len(codes), n[0]
+    while at < end and found + 2 < len(numbers) and words < len(counts):
+        kind = kinds[codes[at]]
+        if kind == LINE:
+            numbers[found] = -1
+            found += 1
+        if kind != LETTER and kind != ALONE:
+            at += 1
+            continue
+        room = starts[words]
+        if room + _LONGEST > len(letters):
+            break
+        length = 0
+        while at < end:
+            code = codes[at]
+            kind = kinds[code]
+            inside = kind == LETTER or (kind == JOINING and length and at + 1 < end and kinds[codes[at + 1]] == LETTER)
+            if not inside and not (kind == ALONE and length == 0):
+                break
+            if length < _LONGEST:
+                letters[room + length] = lower[code]
+                length += 1
+            at += 1
+            if kind == ALONE:
+                break
+        slot = _slot(letters, room, room + length, slots, starts, letters)
+        if slots[slot] < 0:
+            slots[slot] = words
+            starts[words + 1] = room + length
+            words += 1
+        numbers[found] = slots[slot]
+        counts[slots[slot]] += 1
+        found += 1
+    n[0] = words
+    return at, found

@@ -1,0 +1,143 @@
+"""Word2vec as two tables and a step: what `kernels/word2vec.py` needs, made of a configuration and word counts.
+
+model = Word2Vec(config, counts, seed=1)
+desk = model.desk(seed=1)                              # one for each thread
+found = model.train(ids, rates=(0.025, 0.02), desk=desk)
+model.vectors                                          # (V, D)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from unrolled.errors import ConfigError
+from unrolled.kernels.huffman import huffman
+from unrolled.kernels.noise import alias_table
+from unrolled.kernels.window import padded, table
+from unrolled.kernels.word2vec import Desk, Objective, Rule, new_desk, train_stretch
+
+__all__ = ["STRETCH", "Trained", "Word2Vec", "Word2VecConfig"]
+
+#: Ids trained on in one call, some hundredths of a second.
+STRETCH = 50_000
+#: Most words of a full softmax: each step goes through all of them.
+_MOST_SOFTMAX = 50_000
+_NOTHING = np.zeros(0, np.uint64), np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int8)
+
+
+@dataclass(frozen=True)
+class Word2VecConfig:
+    """Sizes and objective: see `options/word_vectors.py` for what each means."""
+
+    n_words: int
+    vector_size: int = 100
+    architecture: str = "skip-gram"
+    objective: str = "negative-sampling"
+    context: str = "around"
+    window: int = 5
+    negatives: int = 5
+    noise_exponent: float = 0.75
+    subsample: float = 1e-3
+    exact: bool = False
+    cbow_gradient: str = "divided"
+
+
+class Trained(NamedTuple):
+    """words read, inputs trained, loss summed over the inputs in nats."""
+
+    words: int
+    inputs: int
+    loss: float
+
+
+class Word2Vec:
+    """Two tables: inputs, whose rows are the word vectors, and outputs, a row for each word or inner node of the tree.
+
+    Args:
+        config: sizes and objective.
+        counts: (V,) how often each word stands in the text.
+        seed: of the vectors' start, uniform in +-1/2D as word2vec has it; outputs start at zero.
+    """
+
+    def __init__(self, config: Word2VecConfig, counts: np.ndarray, seed: int = 1) -> None:
+        if len(counts) != config.n_words or config.n_words < 2:
+            raise ConfigError(f"word2vec needs two words or more, and a count for each: {config.n_words}, {len(counts)}")
+        if config.objective == "softmax" and config.n_words > _MOST_SOFTMAX:
+            raise ConfigError(
+                f"the full softmax goes through all {config.n_words:,} words at each step. Take --objective "
+                f"negative-sampling, or at most {_MOST_SOFTMAX:,} words with --vocabulary-size"
+            )
+        self.config, self.counts = config, np.asarray(counts, np.int64)
+        self._has_bias = config.objective == "softmax" and config.context == "left" and config.architecture == "cbow"
+        columns = padded(config.vector_size + self._has_bias)
+        self.inputs, self.outputs = table(config.n_words, columns), table(config.n_words, columns)
+        random = np.random.default_rng(seed)
+        for first in range(0, config.n_words, 65_536):
+            some = self.vectors[first : first + 65_536]
+            some[:] = (random.random(some.shape, np.float32) - np.float32(0.5)) / np.float32(config.vector_size)
+        self._keep = _kept(self.counts, config.subsample)
+        self._objective = self._make_objective()
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The word vectors (V, D), a view."""
+        return self.inputs[:, : self.config.vector_size]
+
+    @property
+    def output_vectors(self) -> np.ndarray:
+        """The outputs (V or V - 1, D), a view; with a bias in a last column where the objective has one."""
+        rows = self.config.n_words - (self.config.objective == "hierarchical-softmax")
+        return self.outputs[:rows, : self.config.vector_size + self._has_bias]
+
+    def code_lengths(self) -> np.ndarray:
+        """Turns on the way from the root to each word (V,)."""
+        return np.diff(self._objective.paths)
+
+    def _make_objective(self) -> Objective:
+        noise, paths, nodes, turns = _NOTHING
+        negatives, kind = 0, self.config.objective
+        if kind == "negative-sampling":
+            negatives, noise = self.config.negatives, alias_table(np.maximum(self.counts, 1) ** self.config.noise_exponent)
+        elif kind == "hierarchical-softmax":
+            paths, nodes, turns = huffman(self.counts)
+        return Objective(
+            negatives, noise, paths, nodes, turns, kind == "softmax", self.config.vector_size if self._has_bias else -1
+        )
+
+    def _most_targets(self) -> int:
+        kind = self.config.objective
+        if kind == "softmax":
+            return -(-self.config.n_words // 2)  # a desk has room for two words' targets; here one takes all of it
+        return self.config.negatives + 1 if kind == "negative-sampling" else int(self.code_lengths().max())
+
+    def desk(self, seed: int) -> Desk:
+        """What one thread works with."""
+        return new_desk(seed, STRETCH, self._most_targets(), self.inputs.shape[1])
+
+    def train(self, ids: np.ndarray, rates: tuple[float, float], desk: Desk) -> Trained:
+        """Train on at most STRETCH ids (N,) int32, -1 between sentences, the learning rate going from one to the other.
+
+        Threads may call this at once, each with its own desk; it works without the interpreter's lock.
+        """
+        config = self.config
+        rule = Rule(
+            config.architecture == "cbow",
+            config.cbow_gradient == "divided",
+            config.window,
+            True,
+            config.context == "left",
+            not config.exact,
+        )
+        tables = self.inputs.reshape(-1), self.outputs.reshape(-1), self.inputs.shape[1]
+        return Trained(*train_stretch(ids, self._keep, *tables, rule, self._objective, np.array(rates), desk))
+
+
+def _kept(counts: np.ndarray, part: float) -> np.ndarray:
+    """Of 2^32, how often each word is kept: sqrt(t / f) + t / f, for a frequency f and the threshold t."""
+    if part == 0:
+        return np.full(len(counts), 2**32 - 1, np.uint32)
+    ratio = part * counts.sum() / np.maximum(counts, 1)
+    return (np.minimum(np.sqrt(ratio) + ratio, 1) * (2**32 - 1)).astype(np.uint32)

@@ -1,0 +1,79 @@
+"""What a user may say about word vectors."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unrolled.config import Section
+
+__all__ = ["PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataOptions", "WordVectorsOptions"]
+
+
+class WordDataOptions(Section):
+    """How the text is read."""
+
+    tokens: Literal["words", "cased-words", "whitespace", "chinese-words"] = Field(
+        "words",
+        description="What a word is: letters and digits in lower case (a Han character is a word); the same as written; "
+        "whatever stands between blanks; words of a Chinese dictionary.",
+    )
+    min_count: int = Field(5, ge=1, le=10**9, description="Rarer words get no vector.")
+    vocabulary_size: int | None = Field(None, ge=2, description="Most words that get a vector; unset: all.")
+    encoding: str = Field("utf-8", description="Encoding of the files.")
+
+
+class ObjectiveOptions(Section):
+    """What the vectors learn."""
+
+    architecture: Literal["skip-gram", "cbow"] = Field(
+        "skip-gram", description="Each word of a window predicts its centre, or their mean does."
+    )
+    objective: Literal["negative-sampling", "hierarchical-softmax", "softmax"] = Field(
+        "negative-sampling", description="What stands for the softmax over all words; softmax itself: small vocabularies."
+    )
+    context: Literal["around", "left"] = Field(
+        "around", description="The window: both sides, or the words to the left alone."
+    )
+    vector_size: int = Field(100, ge=1, le=65_536, description="Numbers in a vector.")
+    word_window: int = Field(5, ge=1, le=1000, description="Most words on each side; each window's size is drawn anew.")
+    negatives: int = Field(5, ge=1, le=1000, description="Words drawn from the noise for each window.")
+    noise_exponent: float = Field(0.75, ge=-10, le=10, description="Noise is drawn by frequency to this power.")
+    subsample: float = Field(
+        1e-3, ge=0, le=1, description="Words more frequent than this part of the text are dropped at random; 0: none."
+    )
+    exact: bool = Field(
+        False,
+        description="Draw noise for each pair of words and learn pair by pair, as word2vec does: three times slower.",
+    )
+    cbow_gradient: Literal["divided", "word2vec"] = Field(
+        "divided", description="Each word of a CBOW mean moves by its share of the gradient, or by all of it."
+    )
+
+
+class ScheduleOptions(Section):
+    """Length and order of the training."""
+
+    epochs: int = Field(5, ge=1, le=100_000, description="Passes over the text.")
+    learning_rate: float | None = Field(
+        None, gt=0, le=10, description="At the beginning, falling to a 250th; unset: .025, .05 for CBOW."
+    )
+    seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
+    threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")
+    deterministic: bool = Field(
+        False, description="The same vectors for the same seed and threads: threads take turns, as slow as one."
+    )
+    patience: int = Field(2, ge=1, le=10**9, description="With --probe: stop after this many epochs without a better one.")
+
+
+class WordVectorsOptions(Section):
+    """All options of the task, by section."""
+
+    data: WordDataOptions = WordDataOptions()
+    model: ObjectiveOptions = ObjectiveOptions()
+    training: ScheduleOptions = ScheduleOptions()
+
+
+#: Flat settings by name.
+PRESETS: dict[str, dict[str, Any]] = {}

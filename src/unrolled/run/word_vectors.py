@@ -1,0 +1,100 @@
+"""The training of word vectors, from files to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.data.text import Document, read_documents
+from unrolled.data.word_tests import read_word_test
+from unrolled.folders import check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
+from unrolled.options.word_vectors import WordVectorsOptions
+from unrolled.pictures.report import vectors_page
+from unrolled.record import write_record
+from unrolled.tasks.word_vectors import NAME, Epoch, Progress, WordVectorsTask
+from unrolled.training.interrupt import interruptible
+
+__all__ = ["Done", "train_word_vectors", "word_vectors_options"]
+
+
+class Done(NamedTuple):
+    """The training has ended and its vectors are saved. reason: budget, patience or interrupted; row: of the best epoch."""
+
+    reason: str
+    row: dict[str, Any]
+
+
+def word_vectors_options(
+    *, file: dict[str, Any] | None = None, flags: dict[str, Any] | None = None, settings: Sequence[str] = ()
+) -> WordVectorsOptions:
+    """Options from a config file's content, flags and `key=value` settings."""
+    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
+    return resolve(WordVectorsOptions, file=file, flags=given)
+
+
+def train_word_vectors(
+    options: WordVectorsOptions,
+    sources: Sequence[str | Path | Document],
+    out: str | Path,
+    *,
+    probes: Sequence[str | Path] = (),
+    overwrite: bool = False,
+) -> Iterator[WordVectorsTask | Progress | Epoch | Done]:
+    """Train on files or documents into the run folder `out`, yielding what happens: the task first, with its text read."""
+    folder = Path(out)
+    check_run(folder, overwrite=overwrite)
+    tests = [read_word_test(probe) for probe in probes]
+    files = [source for source in sources if not isinstance(source, Document)]
+    documents = [source for source in sources if isinstance(source, Document)]
+    documents += read_documents(files, options.data.encoding) if files or not documents else []
+    task = WordVectorsTask(options, documents, threads=options.training.threads or _cores(), probes=tests)
+    prepare_run(folder, overwrite=overwrite)
+    with run_lock(folder):
+        try:
+            write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
+            write_record(folder, NAME, options, {"train": documents})
+            yield task
+            yield from _follow(task, folder)
+        finally:
+            settle_run(folder)
+
+
+def _cores() -> int:
+    """Processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | Done]:
+    """Train; write metrics and report after each epoch, and the vectors at the end."""
+    rows: list[dict[str, Any]] = []
+    reason, best = "interrupted", dict[str, Any]()
+    with interruptible() as stop:
+        for event in task.train():
+            if isinstance(event, Epoch):
+                rows.append(event.row)
+                best = event.row if event.best else best
+                write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+                write_text(folder / "report.html", vectors_page(folder.name, rows, _examples(task), to_toml(task.options)))
+                if event.last:
+                    reason = "budget" if event.row["epoch"] == task.options.training.epochs else "patience"
+            yield event
+            if stop.is_set() and reason == "interrupted":
+                break
+    with new_folder(folder / "best") as temporary:
+        task.trained().save(temporary)
+    write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+    yield Done(reason, best)
+
+
+def _examples(task: WordVectorsTask) -> list[list[str]]:
+    """Some words, evenly spread over the more frequent ones, and their neighbours."""
+    vectors = task.vectors()
+    words = [vectors.words[i] for i in (100, 200, 400, 800, 1600, 3200, 6400) if i < len(vectors)] or list(
+        vectors.words[:5]
+    )
+    found = vectors.neighbors_of(words, 8)
+    return [[word, ", ".join(neighbor.word for neighbor in near)] for word, near in zip(words, found, strict=True)]
