@@ -30,6 +30,7 @@ from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.numbering import Spool
 from unrolled.features.words import READERS, choose, read_words
 from unrolled.metrics.word_vectors import ranks, spearman
+from unrolled.tasks.explain_word_vectors import explain_vectors
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
 
@@ -402,8 +403,30 @@ def test_the_commands(run: Path, tmp_path: Path) -> None:
     assert "for language models" in call("evaluate", run, pairs, "--adapt", "cache")[2]
 
 
+def test_a_map_keeps_neighbours_together(run: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), 15)
+    array = random.normal(size=(6, 30))[groups] * 3 + random.normal(size=(90, 30))
+    found = explain_vectors(Vectors([f"w{i}" for i in range(90)], array.astype(np.float32)), 90)["blocks"][0]
+    places = np.array(found["places"])
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2) + 9 * np.eye(90)
+    assert (groups[distances.argmin(1)] == groups).all()
+    assert np.abs(places).max() == 1
+    again = explain_vectors(Vectors([f"w{i}" for i in range(90)], array.astype(np.float32)), 90)
+    assert again["blocks"][0]["places"] == found["places"]
+    for n in (1, 2, 3, 4):
+        few = explain_vectors(Vectors([f"w{i}" for i in range(90)], array.astype(np.float32)), n)
+        assert np.isfinite(few["blocks"][0]["places"]).all()
+    page = tmp_path / "map.html"
+    assert call("explain", run, "--words", 50, "--out", page)[0] == 0
+    assert "http" not in page.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert call("explain", run, "--words", 20, "--out", tmp_path / "map.png")[0] == 0
+    assert "takes no text" in call("explain", run, "words")[2]
+
+
 def test_commands_of_other_models_say_so(run: Path, run_folder: Path) -> None:
     assert "no folder or file of word vectors" in call("neighbors", run_folder, "a")[2]
+    assert "is explained on a text" in call("explain", run_folder)[2]
     with pytest.raises(FolderError, match="word vectors are not resumed"):
         unrolled.resume(run)
 

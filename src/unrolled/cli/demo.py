@@ -59,9 +59,7 @@ def _word_vectors(folder: Path, _: float | None) -> None:
     from unrolled.tasks import load
 
     options = word_vectors_options(flags={"epochs": 30, "min_count": 3, "vector_size": 50})
-    say(
-        "Learning vectors from the manual inside Python's help(): words are alike that stand among the same words.\n"
-    )
+    say("Learning vectors from the manual inside Python's help(): words are alike that stand among the same words.\n")
     run_word_vectors(options, [english()], folder)
     vectors = load(folder)
     say("\nNeighbours:\n")

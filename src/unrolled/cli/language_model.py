@@ -151,27 +151,28 @@ def _answer(score: Any, problem: str | None, *, as_json: bool) -> str:
 
 
 def explain(
-    model: Folder,
-    text: Annotated[str, typer.Argument(help="The text to read.")],
+    model: Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")],
+    text: Annotated[str | None, typer.Argument(help="The text to read; none for word vectors.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
-    """Show what happens inside while the model reads a text.
+    """Show what happens inside while the model reads a text; of word vectors, a map.
 
-    Example: unrolled explain runs/books "It was the best" --out why.html
+    Examples:
+
+    unrolled explain runs/books "It was the best" --out why.html
+
+    unrolled explain runs/vec --out map.html
     """
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
-    from unrolled.tasks import load
-    from unrolled.tasks.explain_language_model import explain_text
 
     if out is not None and out.exists() and not overwrite:
         raise FolderError(f"{out}: exists already. Choose another --out or add --overwrite.")
-    found = explain_text(load(model), text)
-    if found["cut"]:
-        say(f"only the first {len(found['tokens'])} tokens are explained")
+    title, found = _explained(model, text, words)
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -184,8 +185,30 @@ def explain(
             raise MissingExtra("matplotlib", "plots", "Writing PNG pictures") from None
         explanation(found, out)
     else:
-        write_text(out, page(f"How {Path(model).name} reads: {text[:60]}", found))
+        write_text(out, page(title, found))
     say(f"wrote {out}")
+
+
+def _explained(model: str, text: str | None, words: int | None) -> tuple[str, dict[str, Any]]:
+    """Title and explanation."""
+    from unrolled.tasks import load
+    from unrolled.tasks.explain_language_model import explain_text
+    from unrolled.tasks.explain_word_vectors import explain_vectors
+    from unrolled.tasks.vectors import Vectors
+
+    trained = load(model)
+    if isinstance(trained, Vectors):
+        if text is not None:
+            raise ConfigError("word vectors are explained by a map, which takes no text. For one word: unrolled neighbors")
+        return f"The words of {Path(model).name}", explain_vectors(trained, min(words or 1000, len(trained)))
+    if text is None or words is not None:
+        raise ConfigError(
+            'a language model is explained on a text: unrolled explain RUN "some text"; --words is for word vectors'
+        )
+    found = explain_text(trained, text)
+    if found["cut"]:
+        say(f"only the first {len(found['tokens'])} tokens are explained")
+    return f"How {Path(model).name} reads: {text[:60]}", found
 
 
 def _lines(bad: dict[int, str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 //   facts   rows: [[name, value]]                       texts   rows: [[name, text]]
 //   lines   x, series: [{name, points: [[x, y]]}], log  heat    columns, rows, values[row][column], range: [low, high]
 //   tokens  tokens, values, alternatives: [[[token, probability]]]
+//   map     words, places: [[x, y]] in -1..1, neighbors: [[[word, cosine]]]
 "use strict";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -130,7 +131,93 @@ function tokens(block) {
   return element("div", {}, row, detail);
 }
 
-const KINDS = { facts, lines, heat, tokens, texts };
+// A map to search, zoom and drag: a word is written where there is room for it, the others are dots.
+function map(block) {
+  const width = 960, height = 640, ratio = window.devicePixelRatio || 1;
+  const canvas = element("canvas", { width: width * ratio, height: height * ratio, tabindex: 0, role: "img", "aria-label": block.title,
+    style: `width:${width}px;height:${height}px` });
+  const rows = new Map(block.words.map((word, i) => [word, i]));
+  const list = element("datalist", { id: "words" }, ...block.words.map((word) => element("option", { value: word })));
+  const search = element("input", { type: "search", placeholder: "a word", list: "words", "aria-label": "Search a word" });
+  const detail = element("p", { class: "note", "aria-live": "polite" });
+  const view = { x: 0, y: 0, zoom: 1 }, pen = canvas.getContext("2d");
+  let chosen = -1, near = new Set();
+  const place = (i) => [width / 2 + (block.places[i][0] - view.x) * view.zoom * width * 0.48,
+    height / 2 - (block.places[i][1] - view.y) * view.zoom * height * 0.48];
+
+  function paint() {
+    const style = getComputedStyle(document.body), ink = style.color, soft = style.getPropertyValue("--soft");
+    const warm = `rgb(${style.getPropertyValue("--warm")})`, taken = [];
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    const order = block.words.map((_, i) => i).sort((a, b) => rank(a) - rank(b));
+    for (const i of order) {
+      const [x, y] = place(i);
+      if (x < -50 || x > width + 50 || y < -20 || y > height + 20) continue;
+      pen.font = `${i === chosen ? "bold 14px" : near.has(i) ? "bold 12px" : "11px"} system-ui, sans-serif`;
+      pen.fillStyle = i === chosen ? warm : near.has(i) ? ink : soft;
+      const half = pen.measureText(block.words[i]).width / 2, box = [x - half, y - 12, x + half, y + 3];
+      const free = taken.every((other) => box[0] > other[2] || box[2] < other[0] || box[1] > other[3] || box[3] < other[1]);
+      if (free || i === chosen) {
+        taken.push(box);
+        pen.fillText(block.words[i], x - half, y);
+      } else pen.fillRect(x - 1, y - 1, 2, 2);
+    }
+  }
+  const rank = (i) => (i === chosen ? -2e9 : near.has(i) ? -1e9 : 0) + i;
+
+  function choose(i) {
+    chosen = i;
+    near = new Set(i < 0 ? [] : block.neighbors[i].map(([word]) => rows.get(word)).filter((row) => row !== undefined));
+    detail.textContent = i < 0 ? "" : `${block.words[i]}: ${block.neighbors[i].map(([word, cosine]) => `${word} ${cosine}`).join(", ")}`;
+    paint();
+  }
+  search.addEventListener("input", () => {
+    const i = rows.get(search.value) ?? -1;
+    if (i < 0 && search.value) {
+      detail.textContent = "not on the map";
+      return;
+    }
+    if (i >= 0) [view.x, view.y] = block.places[i];
+    choose(i);
+  });
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const bounds = canvas.getBoundingClientRect(), before = view.zoom;
+    view.zoom = Math.min(60, Math.max(0.8, view.zoom * (event.deltaY < 0 ? 1.2 : 1 / 1.2)));
+    const grow = 1 / before - 1 / view.zoom;
+    view.x += (event.clientX - bounds.left - width / 2) / (width * 0.48) * grow;
+    view.y -= (event.clientY - bounds.top - height / 2) / (height * 0.48) * grow;
+    paint();
+  }, { passive: false });
+  let held = null;
+  canvas.addEventListener("pointerdown", (event) => { held = { x: event.clientX, y: event.clientY, moved: false }; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!held) return;
+    const [dx, dy] = [event.clientX - held.x, event.clientY - held.y];
+    if (!held.moved && Math.abs(dx) + Math.abs(dy) < 4) return;
+    view.x -= dx / (width * 0.48 * view.zoom);
+    view.y += dy / (height * 0.48 * view.zoom);
+    held = { x: event.clientX, y: event.clientY, moved: true };
+    paint();
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    if (held && !held.moved) {
+      const bounds = canvas.getBoundingClientRect(), at = [event.clientX - bounds.left, event.clientY - bounds.top];
+      let best = -1, least = 400;
+      block.words.forEach((_, i) => {
+        const [x, y] = place(i), distance = (x - at[0]) ** 2 + (y - 5 - at[1]) ** 2;
+        if (distance < least) [best, least] = [i, distance];
+      });
+      choose(best);
+    }
+    held = null;
+  });
+  paint();
+  return element("div", {}, element("p", {}, search, list), detail, element("div", { class: "scroll" }, canvas));
+}
+
+const KINDS = { facts, lines, heat, tokens, texts, map };
 
 function draw(explanation, into) {
   for (const block of explanation.blocks) {

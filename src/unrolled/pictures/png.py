@@ -75,4 +75,13 @@ def _label(axes: Any, tokens: list[str]) -> None:
     )
 
 
-_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines}
+def _map(block: dict[str, Any], axes: Any) -> None:
+    axes.figure.set_size_inches(14, 11)
+    axes.axis("off")
+    for word, (x, y) in zip(block["words"][:600], block["places"], strict=False):
+        axes.text(x, y, word.replace("$", r"\$"), fontsize=6, ha="center", va="center")
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_ylim(-1.05, 1.05)
+
+
+_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map}
