@@ -28,7 +28,7 @@ from unrolled.data.vector_files import FORMATS, read_vectors, write_vectors
 from unrolled.data.word_tests import Analogies, Similarities, read_word_test
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.numbering import Spool
-from unrolled.features.words import READERS, choose, read_words
+from unrolled.features.words import READERS, choose, read_words, rows_of
 from unrolled.metrics.word_vectors import ranks, spearman
 from unrolled.tasks.explain_word_vectors import explain_vectors
 from unrolled.tasks.vectors import Vectors
@@ -43,7 +43,8 @@ def counted(text: str, reader: str) -> tuple[Counter[str], list[str], np.ndarray
     words = read_words([Document("x", text)], READERS[reader], Spool())
     names = words.spelled(range(len(words)))
     kept = choose(words.counts, min_count=1)
-    return Counter(dict(zip(names, words.counts.tolist(), strict=True))), words.spelled(kept), words.ids(kept, Spool())
+    ids = words.ids(rows_of(kept, len(words)), Spool())
+    return Counter(dict(zip(names, words.counts.tolist(), strict=True))), words.spelled(kept), ids
 
 
 @settings(deadline=None, max_examples=200)
@@ -443,3 +444,43 @@ def test_ctrl_c_saves_what_was_learned(corpus: Path, tmp_path: Path) -> None:
         assert process.wait(60) == 130
     assert "interrupted" in rest
     assert len(unrolled.load(tmp_path / "x")) > 100
+
+
+def test_learning_on_keeps_rows_and_adds_counts(run: Path, tmp_path: Path) -> None:
+    before, files = unrolled.load(run), {p: p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+    seen_once = next(iter(before.rare))
+    more = tmp_path / "more.txt"
+    more.write_text(f"the list of zyzzyva and the zyzzyva of {seen_once} qwertz\n" * 1, encoding="utf-8")
+    options = {"epochs": 1, "threads": 1, "learning_rate": 1e-9}
+    found = unrolled.train("word-vectors", [more], tmp_path / "on", options=options, start=run)
+    n = len(before)
+    assert list(found.words) == [*before.words, "zyzzyva", seen_once]
+    new = Counter(more.read_text(encoding="utf-8").split())
+    want = {w: c + new[w] for w, c in zip(before.words, before.counts.tolist(), strict=True)} | {"zyzzyva": 2, seen_once: 2}
+    assert dict(zip(found.words, found.counts.tolist(), strict=True)) == want
+    assert found.rare == {w: c for w, c in before.rare.items() if w != seen_once} | {"qwertz": 1}
+    np.testing.assert_allclose(found.array[:n], before.array, atol=1e-6)
+    np.testing.assert_allclose(found.outputs[:n], before.outputs, atol=1e-6)
+    assert found.config["drift"]["mean_cosine"] == pytest.approx(1, abs=1e-5)
+    assert {p: p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()} == files
+    again = unrolled.train(
+        "word-vectors",
+        [more],
+        tmp_path / "again",
+        options={"epochs": 5, "threads": 1, "learning_rate": 0.05, "subsample": 0},
+        start=tmp_path / "on",
+    )
+    assert "qwertz" in again
+    assert again.config["drift"]["mean_cosine"] < 1
+
+
+def test_what_cannot_be_learned_on(run: Path, run_folder: Path, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="vector-size: the vectors to learn on from were made with 20, not 30"):
+        unrolled.train("word-vectors", [corpus], tmp_path / "x", options={"vector_size": 30}, start=run)
+    with pytest.raises(FolderError, match="language-model"):
+        unrolled.train("word-vectors", [corpus], tmp_path / "x", start=run_folder)
+    with pytest.raises(ConfigError, match="for word vectors"):
+        unrolled.train("language-model", [corpus], tmp_path / "x", start=run)
+    path = tmp_path / "v.bin"
+    unrolled.load(run).export(path, "glove")
+    assert "a file holds no counts" in call("train", "word-vectors", corpus, "--out", tmp_path / "x", "--from", path)[2]

@@ -245,3 +245,46 @@ def test_what_cannot_be() -> None:
         Word2Vec(Word2VecConfig(1), np.array([5]))
     with pytest.raises(ConfigError, match="60,000"):
         Word2Vec(Word2VecConfig(60_000, objective="softmax"), np.ones(60_000, np.int64))
+
+
+def decisions(model: Word2Vec, old: int, x: np.ndarray) -> np.ndarray:
+    """For each of the first words the log-probability, given x, of all turns that tell it from others of them."""
+    paths, nodes, turns = huffman(model.counts)
+    below: dict[tuple[int, int], set[int]] = {}
+    for word in range(old):
+        for k in range(paths[word], paths[word + 1]):
+            below.setdefault((int(nodes[k]), int(turns[k])), set()).add(word)
+    found = np.zeros(old)
+    for word in range(old):
+        for k in range(paths[word], paths[word + 1]):
+            if (int(nodes[k]), -int(turns[k])) in below:
+                found[word] += np.log(sigmoid(turns[k] * (x @ model.outputs[nodes[k], : len(x)])))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_inner_nodes_are_carried_over_when_words_join(seed: int) -> None:
+    """New words, much rarer or much more frequent, change no decision between old ones, but move the numbers of nodes."""
+    random = np.random.default_rng(seed)
+    counts = 100_000 * np.sort(random.integers(10, 1000, 40))[::-1].copy()
+    config = {"objective": "hierarchical-softmax", "vector_size": 12}
+    before = Word2Vec(Word2VecConfig(40, **config), counts)
+    before.output_vectors[:] = random.normal(size=before.output_vectors.shape)
+    after = Word2Vec(Word2VecConfig(47, **config), np.append(counts, [1, 1, 1, 1, 1, 1, counts.sum()]))
+    after.take_over(before.vectors, before.output_vectors, counts)
+    x = random.normal(size=12)
+    np.testing.assert_allclose(decisions(after, 40, x), decisions(before, 40, x), rtol=1e-5)
+    assert np.array_equal(after.vectors[:40], before.vectors)
+    padded = Word2Vec(Word2VecConfig(47, **config), after.counts)
+    padded.output_vectors[:39] = before.output_vectors  # what appending rows would do
+    assert np.abs(decisions(padded, 40, x) - decisions(before, 40, x)).max() > 1
+
+
+def test_a_subtree_whose_sides_change_is_turned_round() -> None:
+    config = {"objective": "hierarchical-softmax", "vector_size": 4}
+    before = Word2Vec(Word2VecConfig(3, **config), np.array([9, 5, 4]))
+    before.output_vectors[:] = np.random.default_rng(0).normal(size=(2, 4))
+    after = Word2Vec(Word2VecConfig(3, **config), np.array([9, 5, 6]))  # the lighter of the two has become the heavier one
+    after.take_over(before.vectors, before.output_vectors, before.counts)
+    x = np.ones(4)
+    np.testing.assert_allclose(decisions(after, 3, x), decisions(before, 3, x), rtol=1e-5)

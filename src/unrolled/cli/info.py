@@ -84,6 +84,7 @@ def _model(path: str) -> dict[str, dict[str, Any]]:
         "Sizes": config.get("model") or {},
         "Data": config.get("data") or {},
         "Metrics": config.get("metrics") or {},
+        "Drift": config.get("drift") or {},
         "Tensors": {name: " x ".join(map(str, shape)) or "scalar" for name, shape in sorted(shapes.items())},
     }
     return {section: rows for section, rows in found.items() if rows}

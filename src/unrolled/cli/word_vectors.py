@@ -32,6 +32,10 @@ def word_vectors(
         list[str] | None,
         typer.Option(help="A test made after each epoch: word pairs or analogies. The best by the first one are kept."),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="Learn on from the vectors of this run: new text, new words. It is not touched."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
     settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
@@ -47,15 +51,21 @@ def word_vectors(
 
     unrolled train word-vectors corpus.txt.gz --out runs/vec
 
+    unrolled train word-vectors more.txt --from runs/vec --out runs/vec2
+
     unrolled train word-vectors news/ --architecture cbow --vector-size 300 --probe wordsim353.tsv --out runs/vec
     """
     from unrolled.run.word_vectors import word_vectors_options
 
-    options = word_vectors_options(file=read_toml(config) if config else None, flags=given, settings=settings or ())
+    before = _trained(start) if start else None
+    file = read_toml(config) if config else None
+    options = word_vectors_options(file=file, flags=given, settings=settings or (), start=before)
     if print_config:
         print(to_toml(options), end="")
         return
-    run_word_vectors(options, files, out, probes=probe or (), overwrite=overwrite, quiet=quiet, as_json=as_json)
+    run_word_vectors(
+        options, files, out, probes=probe or (), start=before, overwrite=overwrite, quiet=quiet, as_json=as_json
+    )
 
 
 def run_word_vectors(
@@ -64,6 +74,7 @@ def run_word_vectors(
     out: Path,
     *,
     probes: Sequence[str] = (),
+    start: Any = None,
     overwrite: bool = False,
     quiet: bool = False,
     as_json: bool = False,
@@ -74,7 +85,7 @@ def run_word_vectors(
 
     done = None
     with Line(quiet=quiet) as line:
-        for event in train_word_vectors(options, files, out, probes=probes, overwrite=overwrite):
+        for event in train_word_vectors(options, files, out, probes=probes, start=start, overwrite=overwrite):
             match event:
                 case WordVectorsTask():
                     line.say(
@@ -92,6 +103,10 @@ def run_word_vectors(
                 case Done():
                     done = event
     assert done is not None
+    if start is not None:
+        drift = done.drift
+        most = ", ".join(word for word, _ in drift["moved_most"][:8])
+        line.say(f"old words: mean cosine to where they were {drift['mean_cosine']:.3f}; moved most: {most}")
     line.say(
         f"{'done' if done.reason == 'budget' else 'stopped: ' + done.reason}.   Report: {out / 'report.html'}   "
         f"Next: unrolled neighbors {out} WORD"
@@ -178,6 +193,17 @@ def export(
     say(f"wrote {len(vectors):,} vectors of {vectors.size} numbers to {out}, {FORMATS[kind]}")
 
 
+def _trained(path: str) -> Any:
+    from unrolled.errors import ConfigError
+    from unrolled.tasks.word_vectors import TrainedWordVectors
+
+    if Path(path).is_file():
+        raise ConfigError(
+            f"{path}: a file holds no counts and no outputs to learn on from; --from takes a run or model folder"
+        )
+    return TrainedWordVectors.load(path)
+
+
 def _vectors(path: str) -> Any:
     from unrolled.errors import ConfigError
     from unrolled.tasks import load
@@ -206,7 +232,7 @@ def evaluate_vectors(vectors: Any, files: Sequence[str], encoding: str, *, most:
         found = vectors.test(test, most)
         if as_json:
             print(json.dumps(found, ensure_ascii=False))
-        elif found["kind"] == "similarity":
+        elif found["measure"] == "similarity":
             value = "-" if found["spearman"] is None else f"{found['spearman']:.4f}"
             used = found["pairs"] - found["without_vector"]
             print(f"{found['test']}\n{'Spearman':<32}{value}  ({used} of {found['pairs']} pairs have vectors)\n")

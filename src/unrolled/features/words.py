@@ -2,7 +2,7 @@
 
 words = read_words(documents, reader, spool)      # every word and its count; the text as their numbers
 kept = choose(words.counts, min_count=5)          # numbers of the words that get a vector, most frequent first
-ids = words.ids(kept, spool)                      # the text as ids, rare words left out, -1 at the end of each line
+    ids = words.ids(rows_of(kept, len(words)), spool) # the text as ids, rare words left out, -1 at the end of each line
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from unrolled.errors import MissingExtra
 from unrolled.features.numbering import Spool
 from unrolled.kernels.words import ALONE, BLANK, JOINING, LETTER, LINE, WordTable, new_table, number_words
 
-__all__ = ["READERS", "Reader", "Words", "choose", "read_words"]
+__all__ = ["LEFT_OUT", "READERS", "Reader", "Words", "choose", "read_words", "rows_of"]
 
+#: The row of a word that gets no vector.
+LEFT_OUT = -2
 _CODE_POINTS = 0x110000
 _APOSTROPHES = "'’"
-#: Different words held; beyond it those seen once are given up (and counted anew should they come again).
-_MOST = 20_000_000
 _BLOCK = 1 << 22
 
 
@@ -99,17 +99,16 @@ class Words:
         starts, letters = self._table.starts, self._table.letters
         return [letters[starts[i] : starts[i + 1]].tobytes().decode("utf-32-le") for i in numbers]
 
-    def ids(self, kept: np.ndarray, spool: Spool) -> np.ndarray:
-        """The text (N,) int32: the place of each word in `kept`, -1 at the end of a line, other words left out."""
-        table = np.full(len(self) + 1, -2, np.int32)
-        table[kept], table[-1] = np.arange(len(kept), dtype=np.int32), -1
+    def ids(self, rows: np.ndarray, spool: Spool) -> np.ndarray:
+        """The text (N,) int32: the row of each word, from rows (n_words,), or none if it is LEFT_OUT; -1 ends a line."""
+        table = np.append(rows, -1).astype(np.int32)
         return spool.pile("ids", self._blocks(table), np.dtype(np.int32))
 
     def _blocks(self, table: np.ndarray) -> Iterator[np.ndarray]:
         last = -1
         for at in range(0, len(self._numbers), _BLOCK):
             found = table[self._numbers[at : at + _BLOCK]]
-            found = found[found != -2]
+            found = found[found != LEFT_OUT]
             before = np.concatenate([[last], found[:-1]])
             found = found[(found != -1) | (before != -1)]  # no line without words
             if len(found):
@@ -155,3 +154,10 @@ def choose(counts: np.ndarray, *, min_count: int, most: int | None = None) -> np
     """
     kept = np.argsort(-counts, kind="stable")[:most]
     return kept[counts[kept] >= min_count]
+
+
+def rows_of(kept: np.ndarray, n_words: int) -> np.ndarray:
+    """The row of each of n words (n,): its place in `kept`, or LEFT_OUT."""
+    rows = np.full(n_words, LEFT_OUT, np.int32)
+    rows[kept] = np.arange(len(kept), dtype=np.int32)
+    return rows

@@ -96,6 +96,27 @@ class Word2Vec:
         """Turns on the way from the root to each word (V,)."""
         return np.diff(self._objective.paths)
 
+    def take_over(self, inputs: np.ndarray, outputs: np.ndarray, counts: np.ndarray) -> None:
+        """Begin with the tables of an earlier model whose words are the first of this one's, with the counts it had then.
+
+        An inner node of the tree is carried over where it still tells the same two sets of old words apart, whatever new
+        words have joined them; its vector is turned round if the sets have changed sides. Other nodes begin at zero.
+        """
+        old = len(counts)
+        if old > self.config.n_words or inputs.shape != (old, self.config.vector_size):
+            raise ConfigError(f"tables of {inputs.shape} numbers cannot become {self.vectors.shape}")
+        self.vectors[:old] = inputs
+        if self.config.objective != "hierarchical-softmax":
+            self.output_vectors[:old] = outputs
+            return
+        before = {sides: row for row, sides in enumerate(_sides(huffman(np.asarray(counts)), old))}
+        paths = self._objective.paths, self._objective.nodes, self._objective.turns
+        for row, (heavier, lighter) in enumerate(_sides(paths, old)):
+            if (heavier, lighter) in before:
+                self.output_vectors[row] = outputs[before[heavier, lighter]]
+            elif (lighter, heavier) in before:
+                self.output_vectors[row] = -outputs[before[lighter, heavier]]
+
     def _make_objective(self) -> Objective:
         noise, paths, nodes, turns = _NOTHING
         negatives, kind = 0, self.config.objective
@@ -141,3 +162,18 @@ def _kept(counts: np.ndarray, part: float) -> np.ndarray:
         return np.full(len(counts), 2**32 - 1, np.uint32)
     ratio = part * counts.sum() / np.maximum(counts, 1)
     return (np.minimum(np.sqrt(ratio) + ratio, 1) * (2**32 - 1)).astype(np.uint32)
+
+
+def _sides(tree: tuple[np.ndarray, np.ndarray, np.ndarray], old: int) -> list[tuple[int, int]]:
+    """For each inner node of a tree the first `old` words on either side, as sums of a random number for each."""
+    paths, nodes, turns = tree
+    n_words = len(paths) - 1
+    numbers = np.zeros(n_words, np.uint64)
+    numbers[:old] = np.random.default_rng(0).integers(1, 2**63, size=old, dtype=np.uint64)
+    each = np.repeat(numbers, np.diff(paths))
+    found = []
+    for side in (1, -1):
+        sums, here = np.zeros(n_words - 1, np.uint64), turns == side
+        np.add.at(sums, nodes[here], each[here])
+        found.append(sums.tolist())
+    return list(zip(*found, strict=True))

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from unrolled.config import Section
 
-__all__ = ["PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataOptions", "WordVectorsOptions"]
+__all__ = ["FIXED", "PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataOptions", "WordVectorsOptions"]
 
 
 class WordDataOptions(Section):
@@ -74,6 +74,9 @@ class WordVectorsOptions(Section):
     model: ObjectiveOptions = ObjectiveOptions()
     training: ScheduleOptions = ScheduleOptions()
 
+
+#: What vectors that are learned on keep: what a word is, and the shape and meaning of the tables.
+FIXED = ("tokens", "vector_size", "objective", "context", "architecture")
 
 #: Flat settings by name.
 PRESETS: dict[str, dict[str, Any]] = {}

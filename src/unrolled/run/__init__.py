@@ -17,6 +17,7 @@ from unrolled.run.language_model import (
 )
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
+from unrolled.tasks.word_vectors import TrainedWordVectors
 
 __all__ = ["check_resumable", "resume", "train"]
 
@@ -30,19 +31,23 @@ def train(
     preset: str | None = None,
     overwrite: bool = False,
     options: dict[str, Any] | None = None,
+    start: str | Path | None = None,
 ) -> Any:
     """Train on files from Python and return the best model. `options`: any option by its name, as {"minutes": 10}.
 
     valid: for a language model, texts to validate on; for word vectors, tests (pairs or analogies) made after each epoch.
+    start: word vectors to learn on from, a run or model folder.
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
     if task == "word-vectors":
         if preset is not None:
             raise ConfigError("word vectors have no presets")
-        events: Any = train_word_vectors(
-            word_vectors_options(flags=options), sources, out, probes=valid or (), overwrite=overwrite
-        )
+        before = TrainedWordVectors.load(start) if start else None
+        resolved: Any = word_vectors_options(flags=options, start=before)
+        events: Any = train_word_vectors(resolved, sources, out, probes=valid or (), start=before, overwrite=overwrite)
+    elif start is not None:
+        raise ConfigError("start is for word vectors; a language model's training goes on with unrolled.resume")
     else:
         choose = partial(language_model_options, preset=preset, flags=options)
         resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)

@@ -8,32 +8,52 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.config import flat, parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.data.word_tests import read_word_test
+from unrolled.errors import ConfigError
 from unrolled.folders import check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
-from unrolled.options.word_vectors import WordVectorsOptions
+from unrolled.options.word_vectors import FIXED, WordVectorsOptions
 from unrolled.pictures.report import vectors_page
 from unrolled.record import write_record
-from unrolled.tasks.word_vectors import NAME, Epoch, Progress, WordVectorsTask
+from unrolled.tasks.word_vectors import NAME, Epoch, Progress, TrainedWordVectors, WordVectorsTask
 from unrolled.training.interrupt import interruptible
 
 __all__ = ["Done", "train_word_vectors", "word_vectors_options"]
 
 
 class Done(NamedTuple):
-    """The training has ended and its vectors are saved. reason: budget, patience or interrupted; row: of the best epoch."""
+    """The training has ended and its vectors are saved. reason: budget, patience or interrupted; row: of the best epoch;
+    drift: of the words of the vectors learned on from.
+    """
 
     reason: str
     row: dict[str, Any]
+    drift: dict[str, Any]
 
 
 def word_vectors_options(
-    *, file: dict[str, Any] | None = None, flags: dict[str, Any] | None = None, settings: Sequence[str] = ()
+    *,
+    file: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    start: TrainedWordVectors | None = None,
 ) -> WordVectorsOptions:
-    """Options from a config file's content, flags and `key=value` settings."""
+    """Options from a config file's content, flags and `key=value` settings; of vectors to learn on from, what they had.
+
+    ConfigError where those cannot be learned on with such options.
+    """
     given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
-    return resolve(WordVectorsOptions, file=file, flags=given)
+    before = flat(start.config.get("options") or {}) if start else {}
+    options = resolve(WordVectorsOptions, preset=before, file=file, flags=given)
+    now = flat(options.model_dump())
+    for name in FIXED if start else ():
+        if name in before and now[name] != before[name]:
+            raise ConfigError(
+                f"{name.replace('_', '-')}: the vectors to learn on from were made with {before[name]}, not {now[name]}. "
+                "Leave it out, or train anew without --from."
+            )
+    return options
 
 
 def train_word_vectors(
@@ -42,6 +62,7 @@ def train_word_vectors(
     out: str | Path,
     *,
     probes: Sequence[str | Path] = (),
+    start: TrainedWordVectors | None = None,
     overwrite: bool = False,
 ) -> Iterator[WordVectorsTask | Progress | Epoch | Done]:
     """Train on files or documents into the run folder `out`, yielding what happens: the task first, with its text read."""
@@ -51,7 +72,7 @@ def train_word_vectors(
     files = [source for source in sources if not isinstance(source, Document)]
     documents = [source for source in sources if isinstance(source, Document)]
     documents += read_documents(files, options.data.encoding) if files or not documents else []
-    task = WordVectorsTask(options, documents, threads=options.training.threads or _cores(), probes=tests)
+    task = WordVectorsTask(options, documents, threads=options.training.threads or _cores(), probes=tests, start=start)
     prepare_run(folder, overwrite=overwrite)
     with run_lock(folder):
         try:
@@ -85,9 +106,10 @@ def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | 
             if stop.is_set() and reason == "interrupted":
                 break
     with new_folder(folder / "best") as temporary:
-        task.trained().save(temporary)
+        trained = task.trained()
+        trained.save(temporary)
     write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-    yield Done(reason, best)
+    yield Done(reason, best, trained.config.get("drift") or {})
 
 
 def _examples(task: WordVectorsTask) -> list[list[str]]:

@@ -190,7 +190,7 @@ class Vectors:
         ]
         return {
             "test": questions.name,
-            "kind": "similarity",
+            "measure": "similarity",
             "spearman": spearman(np.array(cosines), np.array([score for _, score in known])),
             "pairs": len(questions.pairs),
             "without_vector": len(questions.pairs) - len(known),
@@ -213,7 +213,7 @@ class Vectors:
         asked, right, total = (sum(row[key] for row in found.values()) for key in ("asked", "right", "questions"))
         return {
             "test": questions.name,
-            "kind": "analogies",
+            "measure": "analogies",
             "accuracy": right / asked if asked else None,
             "right": right,
             "asked": asked,

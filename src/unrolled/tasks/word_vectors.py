@@ -22,7 +22,7 @@ from unrolled.data.text import Document
 from unrolled.data.word_tests import Analogies, Similarities
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.numbering import Spool
-from unrolled.features.words import READERS, choose, read_words
+from unrolled.features.words import LEFT_OUT, READERS, Words, choose, read_words
 from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_bytes, write_json, write_text
 from unrolled.models.word2vec import STRETCH, Trained, Word2Vec, Word2VecConfig
 from unrolled.options.word_vectors import WordVectorsOptions
@@ -162,7 +162,8 @@ class _Tally:
 class WordVectorsTask:
     """Text read and a model to train: iterate over `train()`, then take `trained()`.
 
-    probes: tests that are made after each epoch; the vectors that do best at the first of them are kept.
+    probes: tests that are made after each epoch; the vectors that do best at the first of them are kept. start: vectors to
+    learn on from: their words keep their rows, counts add up, and words that have become frequent enough join them.
     """
 
     def __init__(
@@ -172,28 +173,52 @@ class WordVectorsTask:
         *,
         threads: int,
         probes: Sequence[Similarities | Analogies] = (),
+        start: TrainedWordVectors | None = None,
     ) -> None:
         self.options, self.probes, self.threads = options, probes, threads
         self.sources = [document.name for document in documents]
-        spool, data = Spool(), options.data
-        found = read_words(documents, READERS[data.tokens], spool)
-        kept = choose(found.counts, min_count=data.min_count, most=data.vocabulary_size)
-        if len(kept) < 2:
+        self.start = start
+        found = read_words(documents, READERS[options.data.tokens], Spool())
+        self.all_words = int(found.counts.sum())
+        self.words, self.counts, rows = self._vocabulary(found)
+        self.ids = found.ids(rows, Spool())
+        given = options.model.model_dump()
+        given["window"] = given.pop("word_window")
+        self.model = Word2Vec(Word2VecConfig(len(self.words), **given), self.counts, options.training.seed)
+        if start is not None:
+            assert start.counts is not None
+            self.model.take_over(start.array, start.outputs, start.counts)
+        self.metrics: dict[str, Any] = {}
+        self._best: tuple[float, np.ndarray, np.ndarray] | None = None
+
+    def _vocabulary(self, found: Words) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """The words that get a vector, their counts, and the row of each word of the text; notes the rare ones."""
+        data, start = self.options.data, self.start
+        names = found.spelled(range(len(found)))
+        if start is None:
+            old, rare = dict[str, int](), dict[str, int]()
+            words, counts = [], np.zeros(0, np.int64)
+        else:
+            assert start.counts is not None
+            old, rare, words, counts = start.index, start.rare, list(start.words), start.counts.copy()
+        so_far = found.counts + np.fromiter((rare.get(name, 0) for name in names), np.int64, len(names))
+        rows = np.fromiter((old.get(name, LEFT_OUT) for name in names), np.int32, len(names))
+        known = rows != LEFT_OUT
+        np.add.at(counts, rows[known], found.counts[known])
+        room = None if data.vocabulary_size is None else max(0, data.vocabulary_size - len(words))
+        kept = choose(np.where(known, 0, so_far), min_count=data.min_count, most=room)
+        rows[kept] = len(words) + np.arange(len(kept))
+        self.rare = {name: n for name, n in rare.items() if name not in old}
+        self.rare |= {names[i]: int(so_far[i]) for i in np.flatnonzero(rows == LEFT_OUT)}
+        for i in kept.tolist():
+            self.rare.pop(names[i], None)
+        if len(words) + len(kept) < 2:
             most = int(found.counts.max(initial=0))
             raise DataError(
                 f"of {len(found):,} different words only {len(kept)} stand there {data.min_count} times or more (the most "
                 f"frequent {most} times), and vectors need two words. Give more text, or a smaller --min-count."
             )
-        self.words, self.counts = found.spelled(kept), found.counts[kept].copy()
-        dropped = np.setdiff1d(np.arange(len(found)), kept, assume_unique=True)
-        self.rare = dict(zip(found.spelled(dropped), found.counts[dropped].tolist(), strict=True))
-        self.all_words = int(found.counts.sum())
-        self.ids = found.ids(kept, spool)
-        given = options.model.model_dump()
-        given["window"] = given.pop("word_window")
-        self.model = Word2Vec(Word2VecConfig(len(kept), **given), self.counts, options.training.seed)
-        self.metrics: dict[str, Any] = {}
-        self._best: tuple[float, np.ndarray, np.ndarray] | None = None
+        return words + [names[i] for i in kept.tolist()], np.append(counts, so_far[kept]), rows
 
     @property
     def rate(self) -> float:
@@ -252,7 +277,7 @@ class WordVectorsTask:
         best, score = True, -math.inf
         for n, probe in enumerate(self.probes):
             found = self.vectors().test(probe)
-            value = found["spearman" if found["kind"] == "similarity" else "accuracy"]
+            value = found["spearman" if found["measure"] == "similarity" else "accuracy"]
             row[Path(probe.name).name] = value
             score = value if n == 0 and value is not None else score
         if self.probes:
@@ -286,9 +311,25 @@ class WordVectorsTask:
             lengths = self.model.code_lengths()
             mean = float(lengths @ self.counts / self.counts.sum())
             config["data"] |= {"code_length": {"shortest": int(lengths.min()), "longest": int(lengths.max()), "mean": mean}}
+        if self.start is not None:
+            config["drift"] = _drift(self.start, self.model.vectors)
+            config["data"] |= {"new_words": len(self.words) - len(self.start), "before": self.start.config.get("data")}
         return TrainedWordVectors(
             self.words, self.model.vectors, self.counts, outputs=self.model.output_vectors, rare=self.rare, config=config
         )
+
+
+def _drift(before: Vectors, now: np.ndarray) -> dict[str, Any]:
+    """How far the words that had vectors have moved: cosines between then and now."""
+    then, after = before.array, now[: len(before)]
+    lengths = np.linalg.norm(then, axis=1) * np.linalg.norm(after, axis=1)
+    cosines = (then * after).sum(1) / np.where(lengths == 0, 1, lengths)
+    least = np.argsort(cosines, kind="stable")[:20]
+    return {
+        "mean_cosine": float(cosines.mean()),
+        "tenth_percentile": float(np.quantile(cosines, 0.1)),
+        "moved_most": [[before.words[i], round(float(cosines[i]), 4)] for i in least.tolist()],
+    }
 
 
 def _card(config: dict[str, Any], vectors: Vectors) -> str:

@@ -1,0 +1,238 @@
+"""Word vectors against gensim: speed, quality, reading of text and of files.
+
+    python benchmarks/word_vectors.py speed   --data DATA [--threads 2]     # words a second, four objectives
+    python benchmarks/word_vectors.py quality --data DATA [--threads 2]     # five seeds: WordSim-353 and analogies
+    python benchmarks/word_vectors.py files   --data DATA                   # vocabulary scan; GloVe text; 1 GB binary
+    python benchmarks/word_vectors.py sizes   --data DATA                   # skip-gram and CBOW on 1 and 11 million words
+
+Needs gensim 4.4 beside unrolled. The text is classic-books, split at blanks, a paragraph a line; gensim reads it with
+`corpus_file`, its fastest way. 100 dimensions, window 5, 5 negatives, sub-sampling at 1e-3, words seen 5 times or more.
+The two take turns in one process; one thread is timed by CPU time, several by the wall; the vocabulary scan is timed apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import logging
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import timing
+from unrolled.data.text import read_documents
+from unrolled.data.vector_files import read_vectors, write_vectors
+from unrolled.data.word_tests import read_word_test
+from unrolled.features.numbering import Spool
+from unrolled.features.words import READERS, choose, read_words, rows_of
+from unrolled.run.word_vectors import word_vectors_options
+from unrolled.tasks.vectors import Vectors
+from unrolled.tasks.word_vectors import Epoch, WordVectorsTask
+
+SETTINGS = {
+    "skip-gram, negative sampling": ({"sg": 1, "negative": 5}, {}),
+    "skip-gram, hierarchical softmax": ({"sg": 1, "hs": 1, "negative": 0}, {"objective": "hierarchical-softmax"}),
+    "CBOW, negative sampling": ({"sg": 0, "negative": 5}, {"architecture": "cbow"}),
+    "CBOW, hierarchical softmax": (
+        {"sg": 0, "hs": 1, "negative": 0},
+        {"architecture": "cbow", "objective": "hierarchical-softmax"},
+    ),
+}
+
+
+def clock(threads: int) -> Callable[[], float]:
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def corpus(data: Path, folder: Path, words: int | None = None) -> Path:
+    """The text between blanks, a paragraph a line; of it the first so many words."""
+    text = gzip.decompress((data / "language-model" / "classic-books" / "train.txt.gz").read_bytes()).decode()
+    lines, left = [], words or 10**12
+    for line in (line.split() for line in text.split("\n")):
+        if line and left > 0:
+            lines.append(" ".join(line[:left]))
+            left -= len(line)
+    path = folder / f"text-{words or 'all'}.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def rate(ours: dict[str, Any]) -> float:
+    return 0.05 if ours.get("architecture") == "cbow" else 0.025
+
+
+def gensim_model(path: Path, theirs: dict[str, Any], alpha: float, threads: int, epochs: int, seed: int) -> Any:
+    from gensim.models import Word2Vec
+
+    model = Word2Vec(
+        vector_size=100, window=5, min_count=5, sample=1e-3, alpha=alpha, min_alpha=alpha / 250, workers=threads,
+        epochs=epochs, seed=seed, **theirs,
+    )  # fmt: skip
+    model.build_vocab(corpus_file=str(path))
+    return model
+
+
+def gensim_train(model: Any, path: Path, epochs: int) -> int:
+    """Train; the words read."""
+    totals = {"total_words": model.corpus_total_words, "total_examples": model.corpus_count}
+    return int(model.train(corpus_file=str(path), epochs=epochs, **totals)[1])
+
+
+def our_task(path: Path, ours: dict[str, Any], threads: int, epochs: int, seed: int, probes: Any = ()) -> WordVectorsTask:
+    flags = {"tokens": "whitespace", "learning_rate": rate(ours), "epochs": epochs, "seed": seed}
+    return WordVectorsTask(word_vectors_options(flags=flags | ours), read_documents([path]), threads=threads, probes=probes)
+
+
+def speed(args: argparse.Namespace, path: Path) -> None:
+    now = clock(args.threads)
+    print("| objective | gensim, words/s | ours, words/s | ours over gensim |\n|---|---|---|---|")
+    for name, (theirs, ours) in SETTINGS.items():
+        ratios, speeds = [], []
+        for _ in our_task(path, ours, 1, 1, 1).train():  # compiles, if it must
+            break
+        for seed in range(args.rounds):
+            model, task = (
+                gensim_model(path, theirs, rate(ours), args.threads, 1, seed + 1),
+                our_task(path, ours, args.threads, 1, seed),
+            )
+            found: dict[str, float] = {}
+            for who in ("gensim", "ours") if seed % 2 else ("ours", "gensim"):
+                start = now()
+                words = (
+                    gensim_train(model, path, 1)
+                    if who == "gensim"
+                    else sum(isinstance(e, Epoch) for e in task.train()) * task.all_words
+                )
+                found[who] = words / (now() - start)
+            ratios.append(found["ours"] / found["gensim"])
+            speeds.append(found)
+        middle = [statistics.median(s[who] for s in speeds) for who in ("gensim", "ours")]
+        print(f"| {name} | {middle[0]:,.0f} | {middle[1]:,.0f} | {statistics.median(ratios):.2f} |", flush=True)
+
+
+def tests(data: Path) -> list[Any]:
+    return [read_word_test(data / "word-vectors" / name) for name in ("wordsim353.tsv", "questions-words.txt")]
+
+
+def scores(vectors: Vectors, asked: list[Any]) -> tuple[float, float]:
+    return 100 * vectors.test(asked[0])["spearman"], 100 * vectors.test(asked[1], most=30_000)["accuracy"]
+
+
+def shown(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} +- {statistics.stdev(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def quality(args: argparse.Namespace, path: Path, asked: list[Any]) -> None:
+    print(
+        "| objective | whose | WordSim-353, Spearman x 100 | analogies, 30,000 words, % | seconds |\n|---|---|---|---|---|"
+    )
+    for name, (theirs, ours) in SETTINGS.items():
+        for who in ("gensim", "ours"):
+            found, seconds = [], []
+            for seed in range(1, args.rounds + 1):
+                start = time.perf_counter()
+                if who == "gensim":
+                    model = gensim_model(path, theirs, rate(ours), args.threads, 5, seed)
+                    gensim_train(model, path, 5)
+                    vectors = Vectors(model.wv.index_to_key, model.wv.vectors)
+                else:
+                    task = our_task(path, ours, args.threads, 5, seed)
+                    for _ in task.train():
+                        pass
+                    vectors = task.vectors()
+                seconds.append(time.perf_counter() - start)
+                found.append(scores(vectors, asked))
+            columns = " | ".join(shown([row[i] for row in found]) for i in range(2))
+            print(f"| {name} | {who} | {columns} | {statistics.median(seconds):.0f} |", flush=True)
+
+
+def sizes(args: argparse.Namespace, folder: Path, asked: list[Any]) -> None:
+    print("| words | architecture | WordSim-353, Spearman x 100 | analogies, 30,000 words, % |\n|---|---|---|---|")
+    for words in (1_000_000, None):
+        path = corpus(args.data, folder, words)
+        for architecture in ("skip-gram", "cbow"):
+            found = []
+            for seed in range(1, args.rounds + 1):
+                task = our_task(path, {"architecture": architecture}, args.threads, 5, seed)
+                for _ in task.train():
+                    pass
+                found.append(scores(task.vectors(), asked))
+            columns = " | ".join(shown([row[i] for row in found]) for i in range(2))
+            print(f"| {words or 11_076_851:,} | {architecture} | {columns} |", flush=True)
+
+
+def files(args: argparse.Namespace, path: Path, folder: Path) -> None:
+    from gensim.models import KeyedVectors, Word2Vec
+
+    def scan() -> None:
+        words = read_words(read_documents([path]), READERS["whitespace"], Spool())
+        kept = choose(words.counts, min_count=5)
+        words.spelled(kept)
+        words.ids(rows_of(kept, len(words)), Spool())
+
+    random, rows = np.random.default_rng(0), 830_000
+    large = folder / "large.bin"
+    write_vectors(
+        large, [f"word{i}" for i in range(rows)], random.normal(size=(rows, 300)).astype(np.float32), "word2vec-bin"
+    )
+    glove = args.data / "word-vectors" / "glove.6B.50d.top50k.txt.gz"
+    contests = {
+        "vocabulary scan (ours: encoding too), 11 M words": (
+            lambda: Word2Vec(min_count=5).build_vocab(corpus_file=str(path)),
+            scan,
+        ),
+        "GloVe text, gzipped, 50,000 x 50": (
+            lambda: KeyedVectors.load_word2vec_format(glove, no_header=True),
+            lambda: read_vectors(glove),
+        ),
+        f"word2vec binary, {rows:,} x 300, {large.stat().st_size / 1e9:.2f} GB": (
+            lambda: KeyedVectors.load_word2vec_format(large, binary=True),
+            lambda: read_vectors(large),
+        ),
+    }
+    print("| what | gensim, s | ours, s | ours over gensim |\n|---|---|---|---|")
+    for name, (theirs, ours) in contests.items():
+        spent: dict[Callable[[], Any], list[float]] = {theirs: [], ours: []}
+        ours()
+        for n in range(args.rounds):
+            for run in (theirs, ours) if n % 2 else (ours, theirs):
+                start = time.perf_counter()
+                run()
+                spent[run].append(time.perf_counter() - start)
+        a, b = (statistics.median(spent[run]) for run in (theirs, ours))
+        ratio = statistics.median(x / y for x, y in zip(spent[theirs], spent[ours], strict=True))
+        print(f"| {name} | {a:.2f} | {b:.2f} | {ratio:.2f} |", flush=True)
+    print(f"largest memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "quality", "files", "sizes"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    print(f"{timing.machine()}; threads {args.threads}; rounds or seeds {args.rounds}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = corpus(args.data, folder)
+        match args.what:
+            case "speed":
+                speed(args, path)
+            case "quality":
+                quality(args, path, tests(args.data))
+            case "sizes":
+                sizes(args, folder, tests(args.data))
+            case "files":
+                files(args, path, folder)
+
+
+if __name__ == "__main__":
+    main()
