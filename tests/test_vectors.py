@@ -474,6 +474,36 @@ def test_learning_on_keeps_rows_and_adds_counts(run: Path, tmp_path: Path) -> No
     assert again.config["drift"]["mean_cosine"] < 1
 
 
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_language_model_begins_with_vectors(run: Path, english_file: Path, tmp_path: Path, freeze: bool) -> None:
+    vectors = unrolled.load(run)
+    flags: dict[str, Any] = {"tokens": "words", "embedding_size": 20, "hidden_size": 16, "vectors": str(run), "threads": 1}
+    flags |= {"freeze_vectors": freeze, "tied": False, "epochs": 1, "minutes": 1, "window": 20}
+    trained = unrolled.train("language-model", [english_file], tmp_path / "lm", options=flags)
+    weight, vocabulary = trained.model.embedding.weight.detach().numpy(), trained.codec.vocabulary
+    cosines = [
+        float(weight[row] @ vectors[s.lower()] / np.linalg.norm(weight[row]) / np.linalg.norm(vectors[s.lower()]))
+        for row, s in enumerate(vocabulary.symbols)
+        if s.lower() in vectors
+    ]
+    assert len(cosines) > 0.5 * len(vocabulary)
+    assert (min(cosines) > 0.99999) == freeze
+    assert np.mean(cosines) > 0.9
+
+
+def test_vectors_that_fit_no_language_model(run: Path, run_folder: Path, english_file: Path, tmp_path: Path) -> None:
+    words: dict[str, Any] = {"tokens": "words", "epochs": 1, "vectors": str(run)}
+    for flags, message in [
+        (words, "add --embedding-size 20"),
+        (words | {"embedding_size": 20, "freeze_vectors": True}, "--no-tied"),
+        (words | {"input": "one-hot"}, "one-hot"),
+        (words | {"vectors": str(run_folder)}, "not of word vectors"),
+    ]:
+        with pytest.raises(ConfigError, match=message):
+            unrolled.train("language-model", [english_file], tmp_path / "x", options=flags)
+        assert not (tmp_path / "x").exists()
+
+
 def test_what_cannot_be_learned_on(run: Path, run_folder: Path, corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="vector-size: the vectors to learn on from were made with 20, not 30"):
         unrolled.train("word-vectors", [corpus], tmp_path / "x", options={"vector_size": 30}, start=run)

@@ -137,13 +137,17 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
     from unrolled.training.parallel import speaks
 
     best: dict[str, Any] = {}
-    reason = ""
+    reason, task = "", None
     first = speaks()
     quiet = quiet or not first
     with Progress(quiet=quiet) as progress:
         for event in events:
+            if task is not None and task.transferred is not None:
+                say(str(task.transferred))
+                task = None
             match event:
                 case LanguageModelTask() if not quiet:
+                    task = event
                     say(
                         f"{event.train_tokens:,} {event.codec.tokenizer.unit} to train on, {event.valid_tokens:,} to "
                         f"validate on; {len(event.codec.vocabulary):,} symbols; "

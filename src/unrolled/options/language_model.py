@@ -9,7 +9,16 @@ from pydantic import Field
 from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 
-__all__ = ["FIXED", "LARGE_ALPHABET", "PRESETS", "DataOptions", "LanguageModelOptions", "ModelOptions", "preset_for"]
+__all__ = [
+    "FIXED",
+    "LARGE_ALPHABET",
+    "PRESETS",
+    "DataOptions",
+    "LanguageModelOptions",
+    "ModelOptions",
+    "TransferOptions",
+    "preset_for",
+]
 
 
 class DataOptions(Section):
@@ -53,11 +62,22 @@ class ModelOptions(Section):
     penalty_change: float = Field(0.0, ge=0, le=1e6, description="Regularises change between steps (TAR of AWD-LSTM: 1).")
 
 
+class TransferOptions(Section):
+    """What was learned elsewhere."""
+
+    vectors: str | None = Field(
+        None,
+        description="Word vectors that the embedding begins with: a run of train word-vectors, or a file of any format.",
+    )
+    freeze_vectors: bool = Field(False, description="Do not train the embedding; needs --no-tied.")
+
+
 class LanguageModelOptions(Section):
     """All options of the task, by section."""
 
     data: DataOptions = DataOptions()
     model: ModelOptions = ModelOptions()
+    transfer: TransferOptions = TransferOptions()
     training: TrainingOptions = TrainingOptions()
 
 
@@ -65,7 +85,7 @@ class LanguageModelOptions(Section):
 FIXED = (
     frozenset(DataOptions.model_fields)
     | {name for name in ModelOptions.model_fields if not name.startswith(("dropout", "penalty"))}
-    | {"batch_size", "window", "accumulate", "optimiser"}
+    | {"batch_size", "window", "accumulate", "optimiser", "vectors", "freeze_vectors"}
 )
 
 #: With more different characters than this, text is written in something like Chinese.

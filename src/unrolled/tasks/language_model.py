@@ -31,6 +31,7 @@ from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
 from unrolled.tasks.corpus import read_corpus
 from unrolled.tasks.text_codec import TextCodec, Written
+from unrolled.tasks.transfer import Transferred, begin_with_vectors
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import State, Stepper, map_state
 
@@ -296,6 +297,7 @@ class LanguageModelTask:
         #: Equal in two processes that read the same text.
         self.fingerprint = (len(ids), *(zlib.crc32(part.tobytes()) for part in ends))
         self.sources = [d.name for d in train]
+        self.transferred: Transferred | None = None
 
     def _batches(self, ids: np.ndarray) -> Columns | Sentences:
         vocabulary, training = self.codec.vocabulary, self.options.training
@@ -327,8 +329,11 @@ class LanguageModelTask:
         return [split.batch(0, k) for k in range(len(split))]
 
     def build(self) -> LanguageModel:
-        """A fresh model of the configured size."""
-        return LanguageModel(LanguageModelConfig(n_symbols=len(self.codec.vocabulary), **self.options.model.model_dump()))
+        """A fresh model of the configured size, its embedding as `transfer` has it."""
+        sizes = LanguageModelConfig(n_symbols=len(self.codec.vocabulary), **self.options.model.model_dump())
+        model = LanguageModel(sizes)
+        self.transferred = begin_with_vectors(model, self.codec.vocabulary, self.options.transfer)
+        return model
 
     @property
     def batches_per_epoch(self) -> int:
