@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from unrolled.data.vector_files import FORMATS, read_vectors, write_vectors
 from unrolled.data.word_tests import Analogies, Similarities, read_word_test
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.numbering import Spool
+from unrolled.features.phrases import join_phrases, learn_phrases
 from unrolled.features.words import READERS, choose, read_words, rows_of
 from unrolled.metrics.word_vectors import ranks, spearman
 from unrolled.tasks.explain_word_vectors import explain_vectors
@@ -83,6 +85,43 @@ def test_the_most_frequent_are_chosen() -> None:
     assert choose(counts, min_count=3).tolist() == [1, 4, 0, 2]
     assert choose(counts, min_count=1, most=2).tolist() == [1, 4]
     assert choose(counts, min_count=99).tolist() == []
+
+
+def test_words_that_belong_together_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.features.phrases._BLOCK", 7)  # pairs across blocks
+    random = np.random.default_rng(0)
+    lines = [" ".join(random.choice(["a", "b", "c", "d", "new york", "new york times"], 12)) for _ in range(300)]
+    words = read_words([Document("x", "\n".join(lines))], READERS["words"], Spool())
+    total = int(words.counts.sum())
+    text, meet = [line.split() for line in lines], Counter[tuple[str, str]]()
+    for line in text:
+        meet.update(pairwise(line))
+    single = Counter(w for line in text for w in line)
+
+    def information(a: str, b: str) -> float:
+        share = meet[a, b] / total
+        return float(np.log(share * total**2 / (single[a] * single[b])) / -np.log(share))
+
+    pairs = learn_phrases(words, threshold=0.3, min_count=5)
+    assert set(pairs) == {pair for pair in meet if meet[pair] >= 5 and information(*pair) >= 0.3}
+    assert pairs == [("new", "york"), ("york", "times")] or set(pairs) == {("new", "york"), ("york", "times")}
+    once = join_phrases(words, [("new", "york")], Spool())
+    want = Counter(w for line in lines for w in line.replace("new york", "new_york").split())
+    assert {w: n for w, n in zip(once.spelled(range(len(once))), once.counts.tolist(), strict=True) if n} == want
+    twice = join_phrases(once, [("new_york", "times"), ("a", "nowhere")], Spool())
+    want = Counter(
+        w
+        for line in lines
+        for w in line.replace("new york times", "new_york_times").replace("new york", "new_york").split()
+    )
+    assert {w: n for w, n in zip(twice.spelled(range(len(twice))), twice.counts.tolist(), strict=True) if n} == want
+
+
+def test_joining_goes_from_left_to_right_and_not_over_lines() -> None:
+    words = read_words([Document("x", "a a a a a\nb\na b a b")], READERS["words"], Spool())
+    found = join_phrases(words, [("a", "a"), ("a", "b")], Spool())
+    names = found.spelled(range(len(found)))
+    assert " ".join(names[n] if n >= 0 else "/" for n in found.numbers) == "a_a a_a a / b / a_b a_b /"
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -363,6 +402,32 @@ def test_the_best_by_the_probe_is_kept(corpus: Path, tmp_path: Path) -> None:
     found = unrolled.load(tmp_path / "x")
     assert found.test(read_word_test(pairs))["spearman"] == max(row["pairs.tsv"] for row in rows)
     assert len(rows) <= 6
+
+
+def test_phrases_are_kept_and_new_text_is_joined_the_same_way(corpus: Path, tmp_path: Path) -> None:
+    flags = FLAGS | {"phrases": 2, "phrase_count": 5, "phrase_threshold": 0.6}
+    found = unrolled.train("word-vectors", [corpus], tmp_path / "x", options=flags)
+    joined = [word for word in found.words if "_" in word]
+    assert joined
+    assert len(found.phrases) == 2
+    assert unrolled.load(tmp_path / "x").phrases == found.phrases
+    a, b = found.phrases[0][0]
+    more = tmp_path / "more.txt"
+    more.write_text(f"{a} {b} zebra {a} {b} zebra\n" * 3)
+    again = unrolled.train("word-vectors", [more], tmp_path / "y", options={"epochs": 1}, start=tmp_path / "x")
+    row = again.index[f"{a}_{b}"]
+    assert again.counts[row] == found.counts[row] + 6
+    assert again.counts[again.index["zebra"]] == 6
+
+
+def test_a_long_text_is_kept_in_files_while_it_is_trained_on(
+    corpus: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("unrolled.run.word_vectors.IN_MEMORY", 1000)
+    found = unrolled.train("word-vectors", [corpus], tmp_path / "x", options=FLAGS)
+    assert np.array_equal(found.array, unrolled.load(run).array)
+    assert not list((tmp_path / "cache").glob("word-vectors-*"))
 
 
 def test_words_that_are_too_few(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def export(
 
 def _trained(path: str) -> Any:
     from unrolled.errors import ConfigError
-    from unrolled.tasks.word_vectors import TrainedWordVectors
+    from unrolled.tasks.trained_vectors import TrainedWordVectors
 
     if Path(path).is_file():
         raise ConfigError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,19 +85,16 @@ READERS = {
 
 
 class Words:
-    """Every word of a text and its count (in order of appearance), and the text as their numbers."""
+    """Every word of a text and its count, and the text as numbers of words, -1 at the end of a line.
 
-    def __init__(self, table: WordTable, numbers: np.ndarray) -> None:
-        self._table, self._numbers = table, numbers
-        self.counts = table.counts[: table.n[0]]
+    counts (n,); numbers (N,) int32; spelled: the words of given numbers.
+    """
+
+    def __init__(self, counts: np.ndarray, numbers: np.ndarray, spelled: Callable[[Iterable[int]], list[str]]) -> None:
+        self.counts, self.numbers, self.spelled = counts, numbers, spelled
 
     def __len__(self) -> int:
         return len(self.counts)
-
-    def spelled(self, numbers: Iterable[int]) -> list[str]:
-        """The words of these numbers."""
-        starts, letters = self._table.starts, self._table.letters
-        return [letters[starts[i] : starts[i + 1]].tobytes().decode("utf-32-le") for i in numbers]
 
     def ids(self, rows: np.ndarray, spool: Spool) -> np.ndarray:
         """The text (N,) int32: the row of each word, from rows (n_words,), or none if it is LEFT_OUT; -1 ends a line."""
@@ -106,8 +103,8 @@ class Words:
 
     def _blocks(self, table: np.ndarray) -> Iterator[np.ndarray]:
         last = -1
-        for at in range(0, len(self._numbers), _BLOCK):
-            found = table[self._numbers[at : at + _BLOCK]]
+        for at in range(0, len(self.numbers), _BLOCK):
+            found = table[self.numbers[at : at + _BLOCK]]
             found = found[found != LEFT_OUT]
             before = np.concatenate([[last], found[:-1]])
             found = found[(found != -1) | (before != -1)]  # no line without words
@@ -120,7 +117,13 @@ def read_words(documents: Sequence[Document], reader: Reader, spool: Spool) -> W
     """Count and number the words of all documents. The numbers (4 bytes a word) are kept where the spool keeps them."""
     held = [new_table(1 << 16, 1 << 20)]
     numbers = spool.pile("appeared", _numbered(documents, reader, held), np.dtype(np.int32))
-    return Words(held[0], numbers)
+    table = held[0]
+
+    def spelled(wanted: Iterable[int]) -> list[str]:
+        starts, letters = table.starts, table.letters
+        return [letters[starts[i] : starts[i + 1]].tobytes().decode("utf-32-le") for i in wanted]
+
+    return Words(table.counts[: table.n[0]], numbers, spelled)
 
 
 def _numbered(documents: Sequence[Document], reader: Reader, held: list[WordTable]) -> Iterator[np.ndarray]:

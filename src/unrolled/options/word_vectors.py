@@ -21,6 +21,16 @@ class WordDataOptions(Section):
     )
     min_count: int = Field(5, ge=1, le=10**9, description="Rarer words get no vector.")
     vocabulary_size: int | None = Field(None, ge=2, description="Most words that get a vector; unset: all.")
+    phrases: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="How often words that belong together are joined: new york to new_york; twice: up to four.",
+    )
+    phrase_threshold: float = Field(
+        0.5, ge=-1, le=1, description="Normalised mutual information from which words belong together: 0 chance, 1 always."
+    )
+    phrase_count: int = Field(20, ge=2, le=10**9, description="Words that meet less often are not joined.")
     encoding: str = Field("utf-8", description="Encoding of the files.")
 
 

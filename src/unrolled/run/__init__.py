@@ -17,7 +17,7 @@ from unrolled.run.language_model import (
 )
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
-from unrolled.tasks.word_vectors import TrainedWordVectors
+from unrolled.tasks.trained_vectors import TrainedWordVectors
 
 __all__ = ["check_resumable", "resume", "train"]
 

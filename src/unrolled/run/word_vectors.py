@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from unrolled.config import flat, parse_assignment, resolve, to_toml
-from unrolled.data.text import Document, read_documents
+from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
 from unrolled.errors import ConfigError
-from unrolled.folders import check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
+from unrolled.folders import cache_folder, check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.word_vectors import FIXED, WordVectorsOptions
 from unrolled.pictures.report import vectors_page
 from unrolled.record import write_record
-from unrolled.tasks.word_vectors import NAME, Epoch, Progress, TrainedWordVectors, WordVectorsTask
+from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
+from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
 from unrolled.training.interrupt import interruptible
 
 __all__ = ["Done", "train_word_vectors", "word_vectors_options"]
@@ -72,16 +75,20 @@ def train_word_vectors(
     files = [source for source in sources if not isinstance(source, Document)]
     documents = [source for source in sources if isinstance(source, Document)]
     documents += read_documents(files, options.data.encoding) if files or not documents else []
-    task = WordVectorsTask(options, documents, threads=options.training.threads or _cores(), probes=tests, start=start)
-    prepare_run(folder, overwrite=overwrite)
-    with run_lock(folder):
-        try:
-            write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
-            write_record(folder, NAME, options, {"train": documents})
-            yield task
-            yield from _follow(task, folder)
-        finally:
-            settle_run(folder)
+    with ExitStack() as stack:
+        scratch = None
+        if sum(document.size for document in documents) > IN_MEMORY:
+            cache_folder().mkdir(parents=True, exist_ok=True)
+            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="word-vectors-", dir=cache_folder())))
+        threads = options.training.threads or _cores()
+        task = WordVectorsTask(options, documents, threads=threads, probes=tests, start=start, scratch=scratch)
+        prepare_run(folder, overwrite=overwrite)
+        stack.enter_context(run_lock(folder))
+        stack.callback(settle_run, folder)
+        write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
+        write_record(folder, NAME, options, {"train": documents})
+        yield task
+        yield from _follow(task, folder)
 
 
 def _cores() -> int:

@@ -25,7 +25,7 @@ TASKS: dict[str, TaskEntry] = {
         "Predict the next symbol of text; write text.", "unrolled.tasks.language_model", "TrainedLanguageModel"
     ),
     "word-vectors": TaskEntry(
-        "Learn a vector for each word from text.", "unrolled.tasks.word_vectors", "TrainedWordVectors"
+        "Learn a vector for each word from text.", "unrolled.tasks.trained_vectors", "TrainedWordVectors"
     ),
 }
 

@@ -1,13 +1,11 @@
 """The word vector task: text -> words and ids -> word2vec -> vectors that can be looked up, tested, exported, learned on.
 
-`TrainedWordVectors` is what `unrolled.load` returns; `WordVectorsTask` makes one.
+`trained_vectors.TrainedWordVectors` is what `unrolled.load` returns; `WordVectorsTask` makes one.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,114 +13,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 
-from unrolled import __version__
 from unrolled.data.text import Document
 from unrolled.data.word_tests import Analogies, Similarities
-from unrolled.errors import ConfigError, DataError, FolderError
+from unrolled.errors import ConfigError, DataError
 from unrolled.features.numbering import Spool
+from unrolled.features.phrases import join_phrases, learn_phrases
 from unrolled.features.words import LEFT_OUT, READERS, Words, choose, read_words
-from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_bytes, write_json, write_text
 from unrolled.models.word2vec import STRETCH, Trained, Word2Vec, Word2VecConfig
 from unrolled.options.word_vectors import WordVectorsOptions
+from unrolled.tasks.trained_vectors import TrainedWordVectors
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
 
-__all__ = ["NAME", "Epoch", "Progress", "TrainedWordVectors", "WordVectorsTask"]
+__all__ = ["Epoch", "Progress", "WordVectorsTask"]
 
-NAME = "word-vectors"
 #: The learning rate ends at this part of where it began.
 _LAST_RATE = 1 / 250
 #: Seconds between two reports of progress.
 _REPORT = 0.25
-
-
-class TrainedWordVectors(Vectors):
-    """Word vectors with all that is needed to learn on: outputs, counts, and the counts of words that were too rare.
-
-    rare: words without a vector, with their counts so far; outputs: the second table, see `models/word2vec.py`.
-    """
-
-    def __init__(
-        self,
-        words: Sequence[str],
-        array: np.ndarray,
-        counts: np.ndarray,
-        *,
-        outputs: np.ndarray,
-        rare: dict[str, int],
-        config: dict[str, Any],
-    ) -> None:
-        super().__init__(words, array, counts)
-        self.outputs, self.rare, self.config = outputs, rare, config
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """What was measured at the end of training."""
-        return dict(self.config.get("metrics") or {})
-
-    @staticmethod
-    def load(path: str | Path) -> TrainedWordVectors:
-        """Open a model or run folder; the tables are mapped into memory. FolderError if it is damaged or foreign."""
-        folder = model_folder(path)
-        config = read_config(folder)
-        if config.get("task") != NAME:
-            raise FolderError(f"{folder}: is a model for '{config.get('task')}', not word vectors.")
-        tables = _mapped_tensors(folder / "model.safetensors")
-        words = _lines(folder / "words.txt")
-        rare = dict(line.rsplit("\t", 1) for line in _lines(folder / "rare.txt") if "\t" in line)
-        try:
-            if len(words) != len(tables["inputs"]) or len(words) != len(tables["counts"]):
-                raise ValueError(f"{len(words)} words, tables of {len(tables['inputs'])} and {len(tables['counts'])} rows")
-            counted = {word: int(n) for word, n in rare.items()}
-            return TrainedWordVectors(
-                words, tables["inputs"], tables["counts"], outputs=tables["outputs"], rare=counted, config=config
-            )
-        except (KeyError, ValueError, TypeError) as error:
-            raise FolderError(f"{folder}: its files do not fit each other ({error}). Copy the folder again.") from None
-
-    def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
-        """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
-            raise FolderError(f"{folder}: is not empty and not a model folder; nothing is overwritten.")
-        folder.mkdir(parents=True, exist_ok=True)
-        config = self.config | (extra or {})
-        config |= {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
-        assert self.counts is not None
-        tensors = {"inputs": self.array, "outputs": self.outputs, "counts": self.counts}
-        packed = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
-        write_bytes(folder / "model.safetensors", packed)
-        write_text(folder / "words.txt", "".join(f"{word}\n" for word in self.words))
-        write_text(folder / "rare.txt", "".join(f"{word}\t{n}\n" for word, n in self.rare.items()))
-        write_json(folder / "metrics.json", config.get("metrics") or {})
-        write_text(folder / "README.md", _card(config, self))
-        write_json(folder / "config.json", config)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split("\n")[:-1]
-    except (OSError, UnicodeDecodeError) as error:
-        raise FolderError(f"{path}: is missing or damaged ({error}). Copy the model folder again.") from None
-
-
-def _mapped_tensors(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file, mapped: nothing is read before it is used, and nothing written back."""
-    kinds = {"F32": np.float32, "I64": np.int64}
-    try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
-        whole = np.memmap(path, np.uint8, "c")
-        found = {}
-        for name, entry in header.items():
-            first, last = (8 + size + at for at in entry["data_offsets"])
-            found[name] = whole[first:last].view(kinds[entry["dtype"]]).reshape(entry["shape"])
-        return found
-    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
-        raise FolderError(f"{path}: is not a whole file of word vectors ({error}). Copy the model folder again.") from None
 
 
 class Progress(NamedTuple):
@@ -164,6 +73,7 @@ class WordVectorsTask:
 
     probes: tests that are made after each epoch; the vectors that do best at the first of them are kept. start: vectors to
     learn on from: their words keep their rows, counts add up, and words that have become frequent enough join them.
+    scratch: a folder for a text that is too long for memory, needed as long as this object is.
     """
 
     def __init__(
@@ -174,14 +84,17 @@ class WordVectorsTask:
         threads: int,
         probes: Sequence[Similarities | Analogies] = (),
         start: TrainedWordVectors | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self.options, self.probes, self.threads = options, probes, threads
         self.sources = [document.name for document in documents]
         self.start = start
-        found = read_words(documents, READERS[options.data.tokens], Spool())
+        spool = Spool(scratch)
+        found = read_words(documents, READERS[options.data.tokens], spool)
         self.all_words = int(found.counts.sum())
+        found = self._joined(found, spool)
         self.words, self.counts, rows = self._vocabulary(found)
-        self.ids = found.ids(rows, Spool())
+        self.ids = found.ids(rows, spool)
         given = options.model.model_dump()
         given["window"] = given.pop("word_window")
         self.model = Word2Vec(Word2VecConfig(len(self.words), **given), self.counts, options.training.seed)
@@ -190,6 +103,16 @@ class WordVectorsTask:
             self.model.take_over(start.array, start.outputs, start.counts)
         self.metrics: dict[str, Any] = {}
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
+
+    def _joined(self, found: Words, spool: Spool) -> Words:
+        """The text with its phrases as words; those are learned from it, or known from the vectors learned on from."""
+        data = self.options.data
+        self.phrases: list[list[tuple[str, str]]] = list(self.start.phrases) if self.start else []
+        for n in range(len(self.phrases) if self.start else data.phrases):
+            if self.start is None:
+                self.phrases.append(learn_phrases(found, threshold=data.phrase_threshold, min_count=data.phrase_count))
+            found = join_phrases(found, self.phrases[n], spool, f"joined-{n}")
+        return found
 
     def _vocabulary(self, found: Words) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The words that get a vector, their counts, and the row of each word of the text; notes the rare ones."""
@@ -315,7 +238,13 @@ class WordVectorsTask:
             config["drift"] = _drift(self.start, self.model.vectors)
             config["data"] |= {"new_words": len(self.words) - len(self.start), "before": self.start.config.get("data")}
         return TrainedWordVectors(
-            self.words, self.model.vectors, self.counts, outputs=self.model.output_vectors, rare=self.rare, config=config
+            self.words,
+            self.model.vectors,
+            self.counts,
+            outputs=self.model.output_vectors,
+            rare=self.rare,
+            phrases=self.phrases,
+            config=config,
         )
 
 
@@ -330,35 +259,3 @@ def _drift(before: Vectors, now: np.ndarray) -> dict[str, Any]:
         "tenth_percentile": float(np.quantile(cosines, 0.1)),
         "moved_most": [[before.words[i], round(float(cosines[i]), 4)] for i in least.tolist()],
     }
-
-
-def _card(config: dict[str, Any], vectors: Vectors) -> str:
-    """README.md of the model folder."""
-    metrics = "".join(f"| {name} | {value} |\n" for name, value in (config.get("metrics") or {}).items())
-    data = config.get("data") or {}
-    return f"""# Word vectors made with unrolled {__version__}
-
-{len(vectors):,} words, {vectors.size} numbers each, learned from {data.get("words", "?"):,} words.
-
-Sources: {", ".join(data.get("sources", [])[:10]) or "not recorded"}.
-
-| at the end of training | |
-|---|---|
-{metrics}
-Licence of the vectors and of their data: fill in.
-
-## Use
-
-    unrolled neighbors FOLDER WORD
-    unrolled export FOLDER --format word2vec-bin vectors.bin
-
-    import unrolled
-    vectors = unrolled.load("FOLDER")
-    print(vectors.neighbors("WORD"), vectors["WORD"], vectors.matrix.shape)
-
-## Options
-
-```json
-{json.dumps(config.get("options") or {}, indent=1)}
-```
-"""
