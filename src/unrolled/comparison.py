@@ -18,7 +18,7 @@ from unrolled.metrics.bootstrap import intervals
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.record import read_record, recorded_documents
 from unrolled.tasks import load
-from unrolled.tasks.language_model import hold_out
+from unrolled.tasks.language_model import NAME, hold_out
 
 __all__ = ["compare_on", "described", "held_out_alike"]
 
@@ -40,8 +40,16 @@ def _rows(columns: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
     return {key: [column.get(key) for column in columns] for key in keys}
 
 
+def _language_models_alone(runs: Sequence[str]) -> None:
+    for run in runs:
+        task = read_config(model_folder(run)).get("task")
+        if task != NAME:
+            raise DataError(f"{run}: is a model for '{task}', whose losses on a text are not compared")
+
+
 def held_out_alike(runs: Sequence[str]) -> list[Document]:
     """The text that all runs held out. DataError or FolderError if they did not hold out the same, or any."""
+    _language_models_alone(runs)
     held = [_held_out(Path(run)) for run in runs]
     digests = [[document.facts().sha256 for document in documents] for documents in held]
     if any(digest != digests[0] for digest in digests) or not held[0]:
@@ -64,6 +72,7 @@ def _held_out(folder: Path) -> list[Document]:
 
 def compare_on(runs: Sequence[str], documents: Sequence[Document], block: int) -> dict[str, Any]:
     """Bits per character and perplexity of each run on the documents, and of each pair the difference in bits."""
+    _language_models_alone(runs)
     costs = [_costs(run, documents, block) for run in runs]
     n_blocks = min(map(len, costs))
     if n_blocks < 2:

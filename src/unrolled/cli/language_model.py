@@ -98,9 +98,8 @@ def sample(
     Example: unrolled sample runs/books --prompt "It was" --temperature 0.8 --seed 1
     """
     from unrolled.decoding.sampling import SamplingOptions
-    from unrolled.tasks import load
 
-    trained = load(model)
+    trained = _language_model(model)
     options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     texts = [""] * n
     for pieces in trained.stream(prompt, length=length, n=n, options=options, rounded=rounded):
@@ -127,9 +126,8 @@ def predict(
 
     Example: unrolled predict runs/books < lines.txt
     """
-    from unrolled.tasks import load
 
-    trained = load(model)
+    trained = _language_model(model)
     interactive = not texts and sys.stdin.isatty()
     bad: dict[int, str] = {}
     lines = texts if texts else _lines(bad)
@@ -187,6 +185,18 @@ def explain(
     else:
         write_text(out, page(title, found))
     say(f"wrote {out}")
+
+
+def _language_model(path: str) -> Any:
+    from unrolled.tasks import load
+    from unrolled.tasks.language_model import TrainedLanguageModel
+
+    found = load(path)
+    if not isinstance(found, TrainedLanguageModel):
+        raise ConfigError(
+            f"{path}: is no language model, so it neither writes nor scores text. What it is: unrolled info {path}"
+        )
+    return found
 
 
 def _explained(model: str, text: str | None, words: int | None) -> tuple[str, dict[str, Any]]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +97,7 @@ class WordVectorsTask:
         found = self._joined(found, spool)
         self.words, self.counts, rows = self._vocabulary(found)
         self.ids = found.ids(rows, spool)
+        self.n_words = int(found.counts[rows != LEFT_OUT].sum())
         given = options.model.model_dump()
         given["window"] = given.pop("word_window")
         self.model = Word2Vec(Word2VecConfig(len(self.words), **given), self.counts, options.training.seed)
@@ -149,40 +152,48 @@ class WordVectorsTask:
         return self.options.training.learning_rate or (0.05 if self.options.model.architecture == "cbow" else 0.025)
 
     def train(self) -> Iterator[Progress | Epoch]:
-        """Train, yielding what happens. Closing the iterator stops; what has been learned stays."""
-        began, epochs = time.perf_counter(), self.options.training.epochs
-        shards = [self._shard(k, epochs) for k in range(self.threads)]
-        total, recent, epoch_tally = _Tally(), _Tally(), _Tally()
-        reported, ended, worse = began, [0] * epochs, 0
-        for epoch, found in at_once(shards, in_turn=self.options.training.deterministic):
+        """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test."""
+        shards = [self._shard(k) for k in range(self.threads)]
+        with closing(at_once(shards, in_turn=self.options.training.deterministic)) as steps:
+            try:
+                yield from self._follow(steps)
+            finally:
+                steps.close()
+                if self._best is not None:
+                    self.model.inputs[:], self.model.outputs[:] = self._best[1:]
+
+    def _follow(self, steps: Iterator[tuple[int, Trained | None]]) -> Iterator[Progress | Epoch]:
+        """The steps of all threads, added up."""
+        began, epochs, worse = time.perf_counter(), self.options.training.epochs, 0
+        recent, each, ended = _Tally(), defaultdict[int, _Tally](_Tally), Counter[int]()
+        words, in_all, reported = 0, epochs * self.n_words, began
+        for epoch, found in steps:
             if found is not None:
-                for tally in (total, recent, epoch_tally):
-                    tally.add(found)
+                words += found.words
+                recent.add(found)
+                each[epoch].add(found)
                 if not math.isfinite(recent.loss):
                     raise ConfigError(
-                        f"the loss became {recent.loss} after {total.words:,} words. Take a --learning-rate smaller than "
-                        f"{self.rate:g}."
+                        f"the loss became {recent.loss} after {words:,} words. Take a --learning-rate below {self.rate:g}."
                     )
                 if time.perf_counter() - reported > _REPORT:
                     reported = time.perf_counter()
-                    done = total.words / max(1, int(self.counts.sum()))
-                    yield Progress(total.words, epochs * int(self.counts.sum()), done, recent.mean, reported - began)
+                    yield Progress(words, in_all, epochs * words / in_all, recent.mean, reported - began)
                     recent = _Tally()
                 continue
             ended[epoch] += 1
-            if ended[epoch] < len(shards):
+            if ended[epoch] < self.threads:
                 continue
-            event = self._epoch(epoch + 1, epochs, epoch_tally, time.perf_counter() - began)
-            epoch_tally, worse = _Tally(), 0 if event.best else worse + 1
+            event = self._epoch(epoch + 1, epochs, each.pop(epoch, _Tally()), time.perf_counter() - began)
+            worse = 0 if event.best else worse + 1
             stop = bool(self.probes) and worse >= self.options.training.patience
             yield event._replace(last=stop or event.last)
             if stop:
-                break
-        if self._best is not None:
-            self.model.inputs[:], self.model.outputs[:] = self._best[1:]
+                return
 
-    def _shard(self, k: int, epochs: int) -> Iterator[tuple[int, Trained | None]]:
-        """The part of the text that is thread k's, `epochs` times over; (epoch, None) at the end of each."""
+    def _shard(self, k: int) -> Iterator[tuple[int, Trained | None]]:
+        """The part of the text that is thread k's, once in each epoch; (epoch, None) at its end."""
+        epochs = self.options.training.epochs
         first, last = (len(self.ids) * at // self.threads for at in (k, k + 1))
         desk = self.model.desk(self.options.training.seed * 1_000_003 + k)
         for epoch in range(epochs):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 __all__ = ["at_once"]
@@ -18,7 +18,7 @@ __all__ = ["at_once"]
 Item = TypeVar("Item")
 
 
-def at_once(jobs: Sequence[Iterator[Item]], *, in_turn: bool = False) -> Iterator[Item]:
+def at_once(jobs: Sequence[Iterator[Item]], *, in_turn: bool = False) -> Generator[Item, None, None]:
     """The items of all iterators as they come, each iterator on a thread. Closing this one ends them after their step.
 
     in_turn: on this thread, one item of each after another, so that the order of all that happens is fixed.
