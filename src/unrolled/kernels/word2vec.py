@@ -1,7 +1,7 @@
 """Word2vec (Mikolov et al. 2013, arXiv:1301.3781 and 1310.4546) over a stretch of text, in place, on one thread.
 
 Skip-gram:  each word in the window of a centre word is an input, scored against the centre word's targets.
-CBOW:       the mean (or sum) of the window is the one input.
+CBOW:       the mean of the window is the one input.
 
 The targets of a centre word and what is right of each:
 
@@ -11,7 +11,8 @@ The targets of a centre word and what is right of each:
 
 For the binary ones, with s = +1 for yes and -1 for no, the loss of input x and target y is -log q, q = sigmoid(s x.y),
 and both move by rate * s (1 - q) times the other. Threads may run at once on the same tables: each reads what others write
-(Hogwild, Recht et al. 2011).
+(Hogwild, Recht et al. 2011). A word that the noise has drawn twice counts once in the loss; windows end where a stretch
+does.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BOUNDARY = -1
 _FLUSH = 24
 #: A product that would fall below it becomes a logarithm before.
 _TINY = 1e-300
+#: Numbers in a cache line.
 _LINE = 16
 #: Inner nodes that are passed so often that they stay in the cache.
 _NEAR_ROOT = 256
