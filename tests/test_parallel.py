@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -17,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, distributed
 
+import unrolled
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, RankError, UnrolledError
 from unrolled.models.language_model import LanguageModel
@@ -164,3 +166,46 @@ def test_torchrun_restarts_what_was_killed(english_file: Path, tmp_path: Path) -
             run.terminate()
     assert "going on from step" in log.read_text()
     assert "done." in log.read_text()
+
+
+def test_word_vectors_of_two_processes_are_averaged(tmp_path: Path) -> None:
+    """Two processes read a shard each; what comes out finds the planted neighbours, and says what both have read."""
+    random = torch.Generator().manual_seed(0)
+    groups = torch.randperm(60, generator=random).view(10, 6)
+    rows = groups[torch.randint(10, (6000,), generator=random)]
+    words = rows.gather(1, torch.randint(6, (6000, 6), generator=random)).tolist()
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(" ".join(f"w{i}" for i in line) for line in words))
+    flags = [
+        "--vector-size",
+        "20",
+        "--epochs",
+        "8",
+        "--average-words",
+        "3000",
+        "--subsample",
+        "0",
+        "--learning-rate",
+        "0.05",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "unrolled",
+        "train",
+        "word-vectors",
+    ]
+    done = subprocess.run(
+        [*command, str(text), "--out", str(tmp_path / "x"), "--threads", "1", *flags],
+        capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    vectors = unrolled.load(tmp_path / "x")
+    own = {f"w{i}": {f"w{j}" for j in group} - {f"w{i}"} for group in groups.tolist() for i in group}
+    assert all({near.word for near in vectors.neighbors(word, 5)} == own[word] for word in vectors.words)
+    lines = (tmp_path / "x" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["words"] for line in lines] == [36_000] * 8

@@ -82,8 +82,9 @@ def run_word_vectors(
     """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
     from unrolled.run.word_vectors import Done, train_word_vectors
     from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
+    from unrolled.training.parallel import speaks
 
-    done = None
+    done, quiet = None, quiet or not speaks()
     with Line(quiet=quiet) as line:
         for event in train_word_vectors(options, files, out, probes=probes, start=start, overwrite=overwrite):
             match event:
@@ -113,7 +114,7 @@ def run_word_vectors(
     )
     if done.reason == "interrupted":
         raise KeyboardInterrupt
-    if as_json:
+    if as_json and speaks():
         print(json.dumps(done.row))
 
 

@@ -19,7 +19,7 @@ from unrolled.kernels.noise import alias_table
 from unrolled.kernels.window import padded, table
 from unrolled.kernels.word2vec import Desk, Objective, Rule, new_desk, train_stretch
 
-__all__ = ["STRETCH", "Trained", "Word2Vec", "Word2VecConfig"]
+__all__ = ["STRETCH", "Desk", "Trained", "Word2Vec", "Word2VecConfig"]
 
 #: Ids trained on in one call, some hundredths of a second.
 STRETCH = 50_000

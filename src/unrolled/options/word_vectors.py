@@ -74,6 +74,12 @@ class ScheduleOptions(Section):
     deterministic: bool = Field(
         False, description="The same vectors for the same seed and threads: threads take turns, as slow as one."
     )
+    average_words: int = Field(
+        1_000_000,
+        ge=1,
+        le=10**12,
+        description="In several processes: words that each reads before their tables are averaged.",
+    )
     patience: int = Field(2, ge=1, le=10**9, description="With --probe: stop after this many epochs without a better one.")
 
 

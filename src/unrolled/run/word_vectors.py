@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from unrolled.config import flat, parse_assignment, resolve, to_toml
 from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.folders import cache_folder, check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
 from unrolled.options.word_vectors import FIXED, WordVectorsOptions
 from unrolled.pictures.report import vectors_page
@@ -21,6 +21,7 @@ from unrolled.record import write_record
 from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
 from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
 from unrolled.training.interrupt import interruptible
+from unrolled.training.parallel import joined, speaks
 
 __all__ = ["Done", "train_word_vectors", "word_vectors_options"]
 
@@ -70,53 +71,65 @@ def train_word_vectors(
 ) -> Iterator[WordVectorsTask | Progress | Epoch | Done]:
     """Train on files or documents into the run folder `out`, yielding what happens: the task first, with its text read."""
     folder = Path(out)
-    check_run(folder, overwrite=overwrite)
+    if speaks():
+        check_run(folder, overwrite=overwrite)
     tests = [read_word_test(probe) for probe in probes]
     files = [source for source in sources if not isinstance(source, Document)]
     documents = [source for source in sources if isinstance(source, Document)]
     documents += read_documents(files, options.data.encoding) if files or not documents else []
     with ExitStack() as stack:
+        ranks = stack.enter_context(joined())
         scratch = None
         if sum(document.size for document in documents) > IN_MEMORY:
             cache_folder().mkdir(parents=True, exist_ok=True)
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="word-vectors-", dir=cache_folder())))
         threads = options.training.threads or _cores()
-        task = WordVectorsTask(options, documents, threads=threads, probes=tests, start=start, scratch=scratch)
-        prepare_run(folder, overwrite=overwrite)
-        stack.enter_context(run_lock(folder))
-        stack.callback(settle_run, folder)
-        write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {"train": documents})
+        task = WordVectorsTask(options, documents, threads=threads, probes=tests, start=start, scratch=scratch, ranks=ranks)
+        if len(set(ranks.gather((task.n_words, len(task.words))))) > 1:
+            ranks.fail(DataError("the processes of this training do not read the same text. Give all the same files."))
+        if ranks.first:
+            prepare_run(folder, overwrite=overwrite)
+            stack.enter_context(run_lock(folder))
+            stack.callback(settle_run, folder)
+            write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
+            write_record(folder, NAME, options, {"train": documents})
         yield task
         yield from _follow(task, folder)
 
 
 def _cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Processor cores for this process: its share of those it may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | Done]:
-    """Train; write metrics and report after each epoch, and the vectors at the end."""
+    """Train; rank 0 writes metrics and report after each epoch, and the vectors at the end."""
     rows: list[dict[str, Any]] = []
     reason, best = "interrupted", dict[str, Any]()
     with interruptible() as stop:
-        for event in task.train():
+        for event in task.train(stop.is_set):
             if isinstance(event, Epoch):
                 rows.append(event.row)
                 best = event.row if event.best else best
-                write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-                write_text(folder / "report.html", vectors_page(folder.name, rows, _examples(task), to_toml(task.options)))
                 if event.last:
                     reason = "budget" if event.row["epoch"] == task.options.training.epochs else "patience"
+                if task.ranks.first:
+                    _write_pages(task, folder, rows)
             yield event
-            if stop.is_set() and reason == "interrupted":
+            if stop.is_set() and reason == "interrupted" and task.ranks.size == 1:
                 break
-    with new_folder(folder / "best") as temporary:
-        trained = task.trained()
-        trained.save(temporary)
-    write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+    trained = task.trained()
+    if task.ranks.first:
+        with new_folder(folder / "best") as temporary:
+            trained.save(temporary)
+        write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
     yield Done(reason, best, trained.config.get("drift") or {})
+
+
+def _write_pages(task: WordVectorsTask, folder: Path, rows: list[dict[str, Any]]) -> None:
+    write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+    write_text(folder / "report.html", vectors_page(folder.name, rows, _examples(task), to_toml(task.options)))
 
 
 def _examples(task: WordVectorsTask) -> list[list[str]]:

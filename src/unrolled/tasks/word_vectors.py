@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from unrolled.data.text import Document
 from unrolled.data.word_tests import Analogies, Similarities
@@ -22,11 +22,12 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
 from unrolled.features.words import LEFT_OUT, READERS, Words, choose, read_words
-from unrolled.models.word2vec import STRETCH, Trained, Word2Vec, Word2VecConfig
+from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecConfig
 from unrolled.options.word_vectors import WordVectorsOptions
 from unrolled.tasks.trained_vectors import TrainedWordVectors
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
+from unrolled.training.parallel import Ranks
 
 __all__ = ["Epoch", "Progress", "WordVectorsTask"]
 
@@ -54,6 +55,18 @@ class Epoch(NamedTuple):
     last: bool
 
 
+class _Part(NamedTuple):
+    """A part of an epoch: its number among so many."""
+
+    epoch: int
+    number: int
+    of: int
+
+    def at(self, fraction: float) -> float:
+        """Epochs that have passed when so much of the part is done."""
+        return self.epoch + (self.number + fraction) / self.of
+
+
 @dataclass
 class _Tally:
     words: int = 0
@@ -75,7 +88,8 @@ class WordVectorsTask:
 
     probes: tests that are made after each epoch; the vectors that do best at the first of them are kept. start: vectors to
     learn on from: their words keep their rows, counts add up, and words that have become frequent enough join them.
-    scratch: a folder for a text that is too long for memory, needed as long as this object is.
+    scratch: a folder for a text that is too long for memory, needed as long as this object is. ranks: processes that share
+    the text; each trains tables of its own, which are averaged now and then.
     """
 
     def __init__(
@@ -87,8 +101,9 @@ class WordVectorsTask:
         probes: Sequence[Similarities | Analogies] = (),
         start: TrainedWordVectors | None = None,
         scratch: Path | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.options, self.probes, self.threads = options, probes, threads
+        self.options, self.probes, self.threads, self.ranks = options, probes, threads, ranks or Ranks()
         self.sources = [document.name for document in documents]
         self.start = start
         spool = Spool(scratch)
@@ -151,62 +166,76 @@ class WordVectorsTask:
         """The learning rate at the beginning."""
         return self.options.training.learning_rate or (0.05 if self.options.model.architecture == "cbow" else 0.025)
 
-    def train(self) -> Iterator[Progress | Epoch]:
-        """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test."""
-        shards = [self._shard(k) for k in range(self.threads)]
-        with closing(at_once(shards, in_turn=self.options.training.deterministic)) as steps:
-            try:
-                yield from self._follow(steps)
-            finally:
-                steps.close()
-                if self._best is not None:
-                    self.model.inputs[:], self.model.outputs[:] = self._best[1:]
+    def train(self, stop: Callable[[], bool] = bool) -> Iterator[Progress | Epoch]:
+        """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test.
 
-    def _follow(self, steps: Iterator[tuple[int, Trained | None]]) -> Iterator[Progress | Epoch]:
-        """The steps of all threads, added up."""
+        stop: whether to end where processes meet; with several of them, the iterator must be read to its end.
+        """
         began, epochs, worse = time.perf_counter(), self.options.training.epochs, 0
-        recent, each, ended = _Tally(), defaultdict[int, _Tally](_Tally), Counter[int]()
-        words, in_all, reported = 0, epochs * self.n_words, began
-        for epoch, found in steps:
-            if found is not None:
-                words += found.words
+        parts = 1
+        if self.ranks.size > 1:
+            parts = max(1, round(self.n_words / self.ranks.size / self.options.training.average_words))
+        desks = [self.model.desk(self.options.training.seed * 1_000_003 + self._shard(k)) for k in range(self.threads)]
+        try:
+            for epoch in range(epochs):
+                tally = _Tally()
+                for part in range(parts):
+                    yield from self._part(_Part(epoch, part, parts), desks, tally, began)
+                    self.ranks.average([torch.from_numpy(self.model.inputs), torch.from_numpy(self.model.outputs)])
+                    if self.ranks.size > 1 and any(self.ranks.gather(stop())):
+                        return
+                event = self._epoch(epoch + 1, self._everywhere(tally), time.perf_counter() - began)
+                worse = 0 if event.best else worse + 1
+                last = epoch + 1 == epochs or (bool(self.probes) and worse >= self.options.training.patience)
+                yield event._replace(last=last)
+                if last:
+                    return
+        finally:
+            if self._best is not None:
+                self.model.inputs[:], self.model.outputs[:] = self._best[1:]
+
+    def _shard(self, k: int) -> int:
+        """The number of thread k among the threads of all processes."""
+        return self.ranks.rank * self.threads + k
+
+    def _everywhere(self, tally: _Tally) -> _Tally:
+        """What all processes have done."""
+        total = _Tally()
+        for words, inputs, loss in self.ranks.gather((tally.words, tally.inputs, tally.loss)):
+            total.add(Trained(words, inputs, loss))
+        return total
+
+    def _part(self, part: _Part, desks: list[Desk], tally: _Tally, began: float) -> Iterator[Progress]:
+        """Train on a part of the text, all threads at once."""
+        jobs = [self._steps(self._shard(k), desk, part) for k, desk in enumerate(desks)]
+        recent, reported, in_all = _Tally(), time.perf_counter(), self.options.training.epochs * self.n_words
+        before = tally.words
+        with closing(at_once(jobs, in_turn=self.options.training.deterministic)) as steps:
+            for found in steps:
+                tally.add(found)
                 recent.add(found)
-                each[epoch].add(found)
                 if not math.isfinite(recent.loss):
-                    raise ConfigError(
-                        f"the loss became {recent.loss} after {words:,} words. Take a --learning-rate below {self.rate:g}."
-                    )
+                    raise ConfigError(f"the loss became {recent.loss}. Take a --learning-rate below {self.rate:g}.")
                 if time.perf_counter() - reported > _REPORT:
                     reported = time.perf_counter()
-                    yield Progress(words, in_all, epochs * words / in_all, recent.mean, reported - began)
+                    words = int(part.at(0.0) * self.n_words) + (tally.words - before) * self.ranks.size
+                    yield Progress(words, in_all, words / self.n_words, recent.mean, reported - began)
                     recent = _Tally()
-                continue
-            ended[epoch] += 1
-            if ended[epoch] < self.threads:
-                continue
-            event = self._epoch(epoch + 1, epochs, each.pop(epoch, _Tally()), time.perf_counter() - began)
-            worse = 0 if event.best else worse + 1
-            stop = bool(self.probes) and worse >= self.options.training.patience
-            yield event._replace(last=stop or event.last)
-            if stop:
-                return
 
-    def _shard(self, k: int) -> Iterator[tuple[int, Trained | None]]:
-        """The part of the text that is thread k's, once in each epoch; (epoch, None) at its end."""
-        epochs = self.options.training.epochs
-        first, last = (len(self.ids) * at // self.threads for at in (k, k + 1))
-        desk = self.model.desk(self.options.training.seed * 1_000_003 + k)
-        for epoch in range(epochs):
-            for at in range(first, last, STRETCH):
-                end = min(at + STRETCH, last)
-                begin, then = (self._rate_at(epoch + (x - first) / (last - first), epochs) for x in (at, end))
-                yield epoch, self.model.train(self.ids[at:end], (begin, then), desk)
-            yield epoch, None
+    def _steps(self, shard: int, desk: Desk, part: _Part) -> Iterator[Trained]:
+        """Train on what belongs to one shard, of those of all threads of all processes."""
+        shards = self.threads * self.ranks.size
+        start, stop = (len(self.ids) * n // shards for n in (shard, shard + 1))
+        first, last = (start + (stop - start) * n // part.of for n in (part.number, part.number + 1))
+        for at in range(first, last, STRETCH):
+            end = min(at + STRETCH, last)
+            rates = [self._rate_at(part.at((x - first) / (last - first))) for x in (at, end)]
+            yield self.model.train(self.ids[at:end], (rates[0], rates[1]), desk)
 
-    def _rate_at(self, epoch: float, epochs: int) -> float:
-        return self.rate * max(_LAST_RATE, 1 - epoch / epochs)
+    def _rate_at(self, epoch: float) -> float:
+        return self.rate * max(_LAST_RATE, 1 - epoch / self.options.training.epochs)
 
-    def _epoch(self, epoch: int, epochs: int, tally: _Tally, seconds: float) -> Epoch:
+    def _epoch(self, epoch: int, tally: _Tally, seconds: float) -> Epoch:
         row: dict[str, Any] = {"epoch": epoch, "loss": tally.mean, "words": tally.words, "seconds": round(seconds, 3)}
         best, score = True, -math.inf
         for n, probe in enumerate(self.probes):
@@ -220,7 +249,7 @@ class WordVectorsTask:
                 self._best = score, self.model.inputs.copy(), self.model.outputs.copy()
         if best:
             self.metrics = {key: value for key, value in row.items() if key != "words"}
-        return Epoch(row, best, epoch == epochs)
+        return Epoch(row, best, False)
 
     def vectors(self) -> Vectors:
         """The vectors as they are now."""

@@ -86,6 +86,15 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
         return tail.tolist()
 
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """The mean over all ranks, in place."""
+        if self.size == 1:
+            return
+        with _others():
+            for tensor in tensors:
+                distributed.all_reduce(tensor)
+                tensor /= self.size
+
     def fail(self, error: UnrolledError) -> NoReturn:
         """End all processes for a reason that each of them has found; rank 0 alone says it."""
         raise error if self.first else SystemExit(error.exit_code)
