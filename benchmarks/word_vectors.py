@@ -3,6 +3,7 @@
     python benchmarks/word_vectors.py speed   --data DATA [--threads 2]     # words a second, four objectives
     python benchmarks/word_vectors.py quality --data DATA [--threads 2]     # five seeds: WordSim-353 and analogies
     python benchmarks/word_vectors.py files   --data DATA                   # vocabulary scan; GloVe text; 1 GB binary
+    python benchmarks/word_vectors.py scaling --data DATA                   # ours: two threads over one
     python benchmarks/word_vectors.py sizes   --data DATA                   # skip-gram and CBOW on 1 and 11 million words
 
 Needs gensim 4.4 beside unrolled. The text is classic-books, split at blanks, a paragraph a line; gensim reads it with
@@ -116,6 +117,22 @@ def speed(args: argparse.Namespace, path: Path) -> None:
         print(f"| {name} | {middle[0]:,.0f} | {middle[1]:,.0f} | {statistics.median(ratios):.2f} |", flush=True)
 
 
+def scaling(args: argparse.Namespace, path: Path) -> None:
+    print("| objective | one thread, words/s | two threads, words/s | two over one |\n|---|---|---|---|")
+    for name, (_, ours) in SETTINGS.items():
+        speeds: dict[int, list[float]] = {1: [], 2: []}
+        for seed in range(args.rounds):
+            for threads in (1, 2) if seed % 2 else (2, 1):
+                task = our_task(path, ours, threads, 1, seed)
+                start = time.perf_counter()
+                for _ in task.train():
+                    pass
+                speeds[threads].append(task.all_words / (time.perf_counter() - start))
+        one, two = (statistics.median(speeds[threads]) for threads in (1, 2))
+        ratio = statistics.median(b / a for a, b in zip(speeds[1], speeds[2], strict=True))
+        print(f"| {name} | {one:,.0f} | {two:,.0f} | {ratio:.2f} |", flush=True)
+
+
 def tests(data: Path) -> list[Any]:
     return [read_word_test(data / "word-vectors" / name) for name in ("wordsim353.tsv", "questions-words.txt")]
 
@@ -213,7 +230,7 @@ def files(args: argparse.Namespace, path: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "quality", "files", "sizes"])
+    parser.add_argument("what", choices=["speed", "quality", "files", "scaling", "sizes"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -226,6 +243,8 @@ def main() -> None:
         match args.what:
             case "speed":
                 speed(args, path)
+            case "scaling":
+                scaling(args, path)
             case "quality":
                 quality(args, path, tests(args.data))
             case "sizes":
