@@ -28,11 +28,14 @@ __all__ = [
     "latest",
     "model_folder",
     "new_folder",
+    "open_model",
+    "prepare_model",
     "prepare_run",
     "read_config",
     "read_json",
     "run_lock",
     "settle_run",
+    "tensor_entries",
     "tensor_shapes",
     "write_bytes",
     "write_json",
@@ -233,14 +236,38 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def open_model(path: str | Path, task: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """The model folder that `path` is or holds, and its config.json; FolderError unless it is `what`: of this task."""
+    folder = model_folder(path)
+    config = read_config(folder)
+    if config.get("task") != task:
+        raise FolderError(f"{folder}: is a model for '{config.get('task')}', not {what}.")
+    return folder, config
+
+
+def prepare_model(path: str | Path) -> Path:
+    """The folder, made, for a model to be written to; FolderError if it holds something other than a model."""
+    folder = Path(path)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
+        raise FolderError(f"{folder}: is not empty and not a model folder; nothing is overwritten.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Names and shapes in a safetensors file, read from its header alone."""
+    return {name: entry["shape"] for name, entry in tensor_entries(path)[1].items()}
+
+
+def tensor_entries(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Where the tensors of a safetensors file begin, and of each by name its shape, dtype and data_offsets."""
     try:
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             if size > 100_000_000:
                 raise ValueError("header too long")
             header = json.loads(file.read(size))
-        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+        entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        return 8 + size, {name: entry | {"shape": tuple(entry["shape"])} for name, entry in entries.items()}
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
         raise FolderError(f"{path}: is not a whole safetensors file ({error}). Copy the model folder again.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,17 @@ from pydantic_core import PydanticUndefined
 
 from unrolled.config import Leaf, Section, leaves
 
-__all__ = ["with_options"]
+__all__ = ["AsJson", "ConfigFile", "Files", "Model", "Out", "Overwrite", "PrintConfig", "Quiet", "Settings", "with_options"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")]
+Files = Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")]
+Model = Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")]
+Out = Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Settings = Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")]
 
 
 def with_options(

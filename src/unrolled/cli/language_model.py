@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.flags import AsJson, Model
 from unrolled.cli.progress import say
 from unrolled.cli.word_vectors import evaluate_vectors
 from unrolled.errors import ConfigError, FolderError, PartialFailure
@@ -17,11 +18,10 @@ from unrolled.errors import ConfigError, FolderError, PartialFailure
 __all__ = ["evaluate", "explain", "predict", "sample"]
 
 Folder = Annotated[str, typer.Argument(help="A run or model folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")],
+    model: Model,
     files: Annotated[
         list[str], typer.Argument(help="Texts: files, .gz files, folders, or -. Tests of word vectors: files.")
     ],
@@ -149,7 +149,7 @@ def _answer(score: Any, problem: str | None, *, as_json: bool) -> str:
 
 
 def explain(
-    model: Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")],
+    model: Model,
     text: Annotated[str | None, typer.Argument(help="The text to read; none for word vectors.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")

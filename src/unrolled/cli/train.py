@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.flags import with_options
+from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
 from unrolled.cli.word_vectors import word_vectors
@@ -57,19 +57,19 @@ def _tasks(
 @guarded
 @with_options(LanguageModelOptions, PRESETS)
 def language_model(
-    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")],
+    files: Files,
+    out: Out,
     valid: Annotated[
         list[str] | None, typer.Option(help="Validation text instead of the end of the training text.")
     ] = None,
     preset: Annotated[
         str | None, typer.Option(help="tiny, char, han or word; chosen by --tokens and the alphabet if not given.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the best validation as JSON.")] = False,
     *,
     given: dict[str, Any],

@@ -10,24 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.flags import with_options
+from unrolled.cli.flags import AsJson, ConfigFile, Files, Model, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
 from unrolled.config import read_toml, to_toml
-from unrolled.errors import FolderError, PartialFailure
+from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
 
 __all__ = ["analogy", "evaluate_vectors", "export", "neighbors", "run_word_vectors", "word_vectors"]
-
-Source = Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @guarded
 @with_options(WordVectorsOptions, PRESETS)
 def word_vectors(
-    files: Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")],
+    files: Files,
+    out: Out,
     probe: Annotated[
         list[str] | None,
         typer.Option(help="A test made after each epoch: word pairs or analogies. The best by the first one are kept."),
@@ -36,11 +33,11 @@ def word_vectors(
         str | None,
         typer.Option("--from", help="Learn on from the vectors of this run: new text, new words. It is not touched."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the last epoch's figures as JSON.")] = False,
     *,
     given: dict[str, Any],
@@ -130,7 +127,7 @@ def _epoch(event: Any) -> str:
 
 
 def neighbors(
-    model: Source,
+    model: Model,
     words: Annotated[list[str] | None, typer.Argument(help="Words; without any, the lines of standard input.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Neighbours of each.")] = 10,
     as_json: AsJson = False,
@@ -155,7 +152,7 @@ def neighbors(
 
 
 def analogy(
-    model: Source,
+    model: Model,
     a: Annotated[str, typer.Argument(help="As this word ...")],
     b: Annotated[str, typer.Argument(help="... is to this one,")],
     c: Annotated[str, typer.Argument(help="so is this one to what?")],
@@ -171,7 +168,7 @@ def analogy(
 
 
 def export(
-    model: Source,
+    model: Model,
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     kind: Annotated[
         str, typer.Option("--format", help="word2vec-bin, word2vec-text, glove, safetensors or tsv.")
@@ -183,7 +180,6 @@ def export(
     Example: unrolled export runs/vec --format glove vectors.txt
     """
     from unrolled.data.vector_files import FORMATS
-    from unrolled.errors import unknown_name
 
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
@@ -195,7 +191,6 @@ def export(
 
 
 def _trained(path: str) -> Any:
-    from unrolled.errors import ConfigError
     from unrolled.tasks.trained_vectors import TrainedWordVectors
 
     if Path(path).is_file():
@@ -206,7 +201,6 @@ def _trained(path: str) -> Any:
 
 
 def _vectors(path: str) -> Any:
-    from unrolled.errors import ConfigError
     from unrolled.tasks import load
     from unrolled.tasks.vectors import Vectors
 
@@ -218,8 +212,6 @@ def _vectors(path: str) -> Any:
 
 def _complain(vectors: Any, unknown: Sequence[str], asked: int) -> None:
     """PartialFailure for words without a vector; DataError if there is none with one."""
-    from unrolled.errors import DataError
-
     if unknown:
         kind = DataError if len(unknown) == asked else PartialFailure
         raise kind("\n".join(vectors.unknown(word) for word in unknown[:10]))

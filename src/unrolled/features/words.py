@@ -2,7 +2,7 @@
 
 words = read_words(documents, reader, spool)      # every word and its count; the text as their numbers
 kept = choose(words.counts, min_count=5)          # numbers of the words that get a vector, most frequent first
-    ids = words.ids(rows_of(kept, len(words)), spool) # the text as ids, rare words left out, -1 at the end of each line
+ids = words.ids(rows_of(kept, len(words)), spool) # the text as ids, rare words left out, -1 at the end of each line
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from unrolled.kernels._jit import FAST
 from unrolled.kernels.elementwise import Vector
 from unrolled.kernels.product import VECTOR_BYTES
 
@@ -41,7 +42,6 @@ _LEAST = 1e-7
 WIDTH = VECTOR_BYTES // 4
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 _VECTOR, _DOUBLES = ir.VectorType(ir.FloatType(), WIDTH), ir.VectorType(ir.DoubleType(), WIDTH)
-_FLAGS = ("contract", "reassoc", "nsz", "arcp")
 
 
 def padded(size: int) -> int:
@@ -107,7 +107,7 @@ def _sums(builder: Any, vectors: list[Any]) -> Any:
             if a is not None or b is not None:
                 a, b = (ir.Constant(_VECTOR, ir.Undefined) if v is None else v for v in (a, b))
                 parts = _shuffled(builder, a, b, low), _shuffled(builder, a, b, high)
-                vectors[i] = builder.fadd(*parts, flags=_FLAGS)
+                vectors[i] = builder.fadd(*parts, flags=tuple(FAST))
     return vectors[0]
 
 

@@ -42,14 +42,13 @@ class Rule(NamedTuple):
     """How a window becomes inputs.
 
     cbow: its mean is the one input; divided: each word of a mean gets its share of the gradient, and not all of it (as
-    word2vec has it); window: words on each side; shrink: a window's size is drawn from 1 to `window`; left: words to the
+    word2vec has it); window: most words on each side, each window's size is drawn; left: words to the
     left alone; shared: one draw of noise serves all inputs of a window, and four of them learn at once.
     """
 
     cbow: bool
     divided: bool
     window: int
-    shrink: bool
     left: bool
     shared: bool
 
@@ -295,7 +294,7 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
     """
     random, kept, x_rows, y_rows, signs, target_rates, product, mean = desk
     negatives, noise, paths, nodes, turns, full, bias = objective
-    cbow, divided, window, shrink, left, shared = rule
+    cbow, divided, window, left, shared = rule
     vectors, half, x = columns // WIDTH, len(y_rows) // 2, mean if cbow else inputs
     own, most = bool(negatives) and not (shared or cbow), INPUTS if shared and not full else 1
     _lay_out(y_rows, signs, full, columns, half)
@@ -317,7 +316,7 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
         if i < 0 or kept[i] == BOUNDARY:
             continue
         word, rate = np.int64(kept[i]), np.float32(start_rate + slope * i)
-        start, end = _window(kept, n, i, 1 + _below(_draw(random), window) if shrink else window, left)
+        start, end = _window(kept, n, i, 1 + _below(_draw(random), window), left)
         c, together = 0, 0
         if cbow and end - start > 1:
             together, c, x_rows[0] = _average(kept, start, end, i, inputs, columns, mean, bias), 1, 0

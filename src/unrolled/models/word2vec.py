@@ -148,7 +148,6 @@ class Word2Vec:
             config.architecture == "cbow",
             config.cbow_gradient == "divided",
             config.window,
-            True,
             config.context == "left",
             not config.exact,
         )

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
-from unrolled.folders import check_run, latest, prepare_run, run_lock, settle_run, write_bytes, write_text
+from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
 from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
 from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, write_record
+from unrolled.run.new import new_run
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
@@ -95,7 +96,7 @@ def train_language_model(
     folder = Path(out)
     with joined(options.training.device) as ranks:
         task = _same_task(ranks, lambda codec: LanguageModelTask(options, documents, valid, codec=codec))
-        with _new_run(folder, ranks, overwrite=overwrite):
+        with new_run(folder, ranks, overwrite=overwrite):
             if ranks.first:
                 write_text(
                     folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}"
@@ -144,20 +145,6 @@ def _same_task(ranks: Ranks, build: Callable[[TextCodec | None], LanguageModelTa
             DataError(f"process {other} of this training reads another text than process 0. Give all the same files.")
         )
     return task
-
-
-@contextmanager
-def _new_run(folder: Path, ranks: Ranks, *, overwrite: bool) -> Iterator[None]:
-    """The run folder, made and held by rank 0."""
-    if not ranks.first:
-        yield
-        return
-    prepare_run(folder, overwrite=overwrite)
-    with run_lock(folder):
-        try:
-            yield
-        finally:
-            settle_run(folder)
 
 
 def _follow(

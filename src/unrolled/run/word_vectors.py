@@ -14,10 +14,11 @@ from unrolled.config import flat, parse_assignment, resolve, to_toml
 from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
 from unrolled.errors import ConfigError, DataError
-from unrolled.folders import cache_folder, check_run, new_folder, prepare_run, run_lock, settle_run, write_bytes, write_text
+from unrolled.folders import cache_folder, check_run, new_folder, write_bytes, write_text
 from unrolled.options.word_vectors import FIXED, WordVectorsOptions
 from unrolled.pictures.report import vectors_page
 from unrolled.record import write_record
+from unrolled.run.new import new_run
 from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
 from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
 from unrolled.training.interrupt import interruptible
@@ -87,10 +88,8 @@ def train_word_vectors(
         task = WordVectorsTask(options, documents, threads=threads, probes=tests, start=start, scratch=scratch, ranks=ranks)
         if len(set(ranks.gather((task.n_words, len(task.words))))) > 1:
             ranks.fail(DataError("the processes of this training do not read the same text. Give all the same files."))
+        stack.enter_context(new_run(folder, ranks, overwrite=overwrite))
         if ranks.first:
-            prepare_run(folder, overwrite=overwrite)
-            stack.enter_context(run_lock(folder))
-            stack.callback(settle_run, folder)
             write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
             write_record(folder, NAME, options, {"train": documents})
         yield task

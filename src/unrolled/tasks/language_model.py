@@ -22,7 +22,7 @@ from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
 from unrolled.features.tokenizers import as_sentence
-from unrolled.folders import FORMAT, FORMAT_VERSION, model_folder, read_config, write_json, write_text
+from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -73,10 +73,7 @@ class TrainedLanguageModel:
     @staticmethod
     def load(path: str | Path) -> TrainedLanguageModel:
         """Open a model folder or a run folder. FolderError if it is damaged or of another kind."""
-        folder = model_folder(path)
-        config = read_config(folder)
-        if config.get("task") != NAME:
-            raise FolderError(f"{folder}: is a model for '{config.get('task')}', not a language model.")
+        folder, config = open_model(path, NAME, "a language model")
         try:
             sizes = LanguageModelConfig(**config["model"])
             model = LanguageModel(sizes)
@@ -92,10 +89,7 @@ class TrainedLanguageModel:
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
-            raise FolderError(f"{folder}: is not empty and not a model folder; nothing is overwritten.")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = prepare_model(folder)
         config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
         config |= {"model": self.model.config.to_json(), "metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,10 @@ from unrolled.errors import FolderError
 from unrolled.folders import (
     FORMAT,
     FORMAT_VERSION,
-    model_folder,
-    read_config,
+    open_model,
+    prepare_model,
     read_json,
+    tensor_entries,
     write_bytes,
     write_json,
     write_text,
@@ -59,10 +59,7 @@ class TrainedWordVectors(Vectors):
     @staticmethod
     def load(path: str | Path) -> TrainedWordVectors:
         """Open a model or run folder; the tables are mapped into memory. FolderError if it is damaged or foreign."""
-        folder = model_folder(path)
-        config = read_config(folder)
-        if config.get("task") != NAME:
-            raise FolderError(f"{folder}: is a model for '{config.get('task')}', not word vectors.")
+        folder, config = open_model(path, NAME, "word vectors")
         tables = _mapped_tensors(folder / "model.safetensors")
         words = _lines(folder / "words.txt")
         rare = dict(line.rsplit("\t", 1) for line in _lines(folder / "rare.txt") if "\t" in line)
@@ -85,10 +82,7 @@ class TrainedWordVectors(Vectors):
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
-        folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "model.safetensors").exists():
-            raise FolderError(f"{folder}: is not empty and not a model folder; nothing is overwritten.")
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = prepare_model(folder)
         config = self.config | (extra or {})
         config |= {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
         assert self.counts is not None
@@ -113,17 +107,15 @@ def _lines(path: Path) -> list[str]:
 def _mapped_tensors(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file, mapped: nothing is read before it is used, and nothing written back."""
     kinds = {"F32": np.float32, "I64": np.int64}
+    start, entries = tensor_entries(path)
     try:
-        with path.open("rb") as file:
-            (size,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(size))
         whole = np.memmap(path, np.uint8, "c")
         found = {}
-        for name, entry in header.items():
-            first, last = (8 + size + at for at in entry["data_offsets"])
+        for name, entry in entries.items():
+            first, last = (start + at for at in entry["data_offsets"])
             found[name] = whole[first:last].view(kinds[entry["dtype"]]).reshape(entry["shape"])
         return found
-    except (OSError, ValueError, struct.error, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise FolderError(f"{path}: is not a whole file of word vectors ({error}). Copy the model folder again.") from None
 
 

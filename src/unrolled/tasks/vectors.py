@@ -174,7 +174,8 @@ class Vectors:
     def _known(self, word: str, most: int | None = None) -> int | None:
         """The row of a word as written, or in lower case; None if it has none among the first `most`."""
         for form in (word, word.lower()):
-            if form in self and (row := self.index.get(form)) is not None and (most is None or row < most):
+            row = self.index.get(form)
+            if row is not None and (most is None or row < most):
                 return row
         return None
 
