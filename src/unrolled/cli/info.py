@@ -103,5 +103,6 @@ def _vectors(path: str) -> dict[str, dict[str, Any]]:
             "numbers in a vector": found.vectors.shape[1],
             "words that stand there again": twice,
             "first words": ", ".join(found.words[:10]),
+            **(found.facts or {}),
         }
     }

@@ -171,7 +171,7 @@ def export(
     model: Model,
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     kind: Annotated[
-        str, typer.Option("--format", help="word2vec-bin, word2vec-text, glove, safetensors or tsv.")
+        str, typer.Option("--format", help="word2vec-bin, word2vec-text, glove, safetensors, tsv or fasttext-bin.")
     ] = "word2vec-bin",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:

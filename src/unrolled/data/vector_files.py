@@ -1,4 +1,4 @@
-"""Word vectors in files: word2vec (binary and text), GloVe, fastText's .vec, safetensors, tsv; each may be gzipped.
+"""Word vectors in files: word2vec (binary, text), GloVe, fastText (.vec, .bin), safetensors, tsv; each may be gzipped.
 
     found = read_vectors("vectors.bin")        # the format is read from the file itself
     write_vectors("out.txt", words, matrix, "glove")
@@ -6,6 +6,7 @@
     word2vec-text   V D, then V rows: word and D numbers          glove   the rows alone
     word2vec-bin    V D, then V records: word, blank, 4 D bytes   tsv     rows with tabs
     safetensors     a tensor "vectors" (V, D), the words in the header
+    fasttext-bin    see `fasttext.py`; what it needs beside the vectors is written by `tasks/trained_vectors.py`
 
 Every word is checked to be UTF-8 and to stand there once, every number to be one, the file to be whole.
 """
@@ -17,12 +18,13 @@ import json
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from unrolled.data.fasttext import MAGIC, read_fasttext
 from unrolled.errors import ConfigError, DataError, unknown_name
 from unrolled.folders import write_stream
 from unrolled.kernels.records import read_binary, read_text
@@ -36,26 +38,33 @@ FORMATS = {
     "glove": "text without a first line",
     "safetensors": "PyTorch and others; the words in its header",
     "tsv": "spreadsheets, embedding projectors",
+    "fasttext-bin": "fastText and gensim: with sub-words, outputs and counts, of a model folder",
 }
-_FASTTEXT = (793_712_314).to_bytes(4, "little")
 _MOST = 2**40
 
 
 class VectorFile(NamedTuple):
-    """kind: the format; words (V,), vectors (V, D) float32; twice: words that stood there again, the first kept."""
+    """kind: the format; words (V,), vectors (V, D) float32; twice: words that stood there again, the first kept.
+
+    Of a fastText model: counts (V,); ngrams: characters of the shortest and the longest, buckets, and the table of rows for
+    words and buckets, of which `vectors` has the words' rows alone; facts: what else there is to know.
+    """
 
     kind: str
     words: list[str]
     vectors: np.ndarray
     twice: list[str]
+    counts: np.ndarray | None = None
+    ngrams: tuple[int, int, int, np.ndarray] | None = None
+    facts: dict[str, Any] | None = None
 
 
 def read_vectors(path: str | Path) -> VectorFile:
     """Read a file of word vectors. DataError names row, word and remedy where it is damaged or of no known format."""
     path = Path(path)
     data = _bytes(path)
-    if bytes(data[:4]) == _FASTTEXT:
-        raise DataError(f"{path}: is a fastText model with sub-words, which is not read yet. Its .vec file beside it is.")
+    if bytes(data[:4]) == MAGIC:
+        return _fasttext(path, data)
     if len(data) > 8 and data[8] == ord("{") and int.from_bytes(data[:8].tobytes(), "little") < len(data):
         kind, words, vectors = "safetensors", *_safetensors(path, data)
     else:
@@ -71,14 +80,23 @@ def read_vectors(path: str | Path) -> VectorFile:
     return VectorFile(kind, words, vectors, twice)
 
 
+def _fasttext(path: Path, data: np.ndarray) -> VectorFile:
+    found = read_fasttext(path, data)
+    if len(set(found.words)) < len(found.words):
+        raise DataError(f"{path}: a word stands in its dictionary twice. Copy the file again.")
+    vectors = found.inputs[: len(found.words)]
+    _finite(path, found.words, found.inputs)
+    ngrams = (*found.ngrams, found.inputs) if found.ngrams[1] else None
+    return VectorFile("fasttext-bin", found.words, vectors, [], found.counts, ngrams, found.facts())
+
+
 def _finite(path: Path, words: Sequence[str], vectors: np.ndarray) -> None:
     for first in range(0, len(vectors), 65_536):
         good = np.isfinite(vectors[first : first + 65_536]).all(1)
         if not good.all():
             row = first + int(np.argmin(good))
-            raise DataError(
-                f"{path}, row {row + 1}: the vector of {words[row]!r} holds NaN or infinity. Make the file anew."
-            )
+            whose = repr(words[row]) if row < len(words) else f"n-gram bucket {row - len(words)}"
+            raise DataError(f"{path}, row {row + 1}: the vector of {whose} holds NaN or infinity. Make the file anew.")
 
 
 def _bytes(path: Path) -> np.ndarray:
@@ -191,6 +209,10 @@ def write_vectors(path: str | Path, words: Sequence[str], vectors: np.ndarray, k
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
     blank = next((word for word in words if not word or any(c.isspace() for c in word)), None)
+    if kind == "fasttext-bin":
+        raise ConfigError(
+            "fasttext-bin needs counts and outputs, which a file of vectors lacks: export a run or model folder"
+        )
     if blank is not None and kind != "safetensors":
         raise ConfigError(
             f"the word {blank!r} holds a blank, which {kind} cannot tell from the end of the word: take safetensors"

@@ -1,7 +1,8 @@
 """The tree of the hierarchical softmax (Morin and Bengio 2005): each word a leaf, frequent words near the root.
 
 Huffman's tree (1952) joins, again and again, the two lightest of what is left; so a word's path is as long as its
-frequency deserves, and the mean path as short as can be. V words have V - 1 inner nodes, numbered from the root, 0, on.
+frequency deserves, and the mean path as short as can be; of a leaf and an inner node alike the latter goes first, as in
+word2vec. V words have V - 1 inner nodes, numbered from the root, 0, on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _tree(counts, order):  # type: ignore[no-untyped-def]
     for new in range(n, 2 * n - 1):
         weight[new] = 0
         for lighter in range(2):
-            if leaf >= 0 and (inner >= new or weight[leaf] <= weight[inner]):
+            if leaf >= 0 and (inner >= new or weight[leaf] < weight[inner]):
                 taken, leaf = leaf, leaf - 1
             else:
                 taken, inner = inner, inner + 1

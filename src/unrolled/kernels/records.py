@@ -1,4 +1,4 @@
-"""Word vectors in files as bytes: rows of text "word 0.1 -0.2 ...", and records "word " + 4-byte floats.
+"""Word vectors in files as bytes: rows of text "word 0.1 -0.2 ...", records "word " + 4-byte floats, and fastText's words.
 
 Each function goes from record to record and stops at the first that is not as it should be; it returns how many were
 right and where the next one begins.
@@ -10,7 +10,7 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["read_binary", "read_text"]
+__all__ = ["read_binary", "read_dictionary", "read_text"]
 
 _SPACE, _TAB, _LINE, _RETURN, _MINUS, _PLUS, _POINT, _ZERO, _NINE = 32, 9, 10, 13, 45, 43, 46, 48, 57
 _POWERS = 10.0 ** np.arange(0, 64)
@@ -112,3 +112,22 @@ def read_binary(data, at, vectors, ends):  # type: ignore[no-untyped-def]
         vectors[row] = data[end + 1 : end + 1 + size]
         at = end + 1 + size
     return rows, at
+
+
+@kernel
+def read_dictionary(data, at, ends, counts, kinds):  # type: ignore[no-untyped-def]
+    """fastText's entries: a name, 0, the 8 bytes of its count, one byte for its kind. ends (n, 2): where each name lies."""
+    length = len(data)
+    for row in range(len(counts)):
+        end = at
+        while end < length and data[end] != 0:
+            end += 1
+        if end == at or end + 10 > length:
+            return row, at
+        ends[row, 0], ends[row, 1] = at, end
+        count = np.int64(0)
+        for k in range(8):
+            count |= np.int64(data[end + 1 + k]) << (8 * k)
+        counts[row], kinds[row] = count, data[end + 9]
+        at = end + 10
+    return len(counts), at

@@ -9,17 +9,20 @@ model.vectors                                          # (V, D)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from unrolled.errors import ConfigError
 from unrolled.kernels.huffman import huffman
+from unrolled.kernels.ngrams import means_of_rows
 from unrolled.kernels.noise import alias_table
+from unrolled.kernels.stretch import Desk, Objective, Rule, new_desk
+from unrolled.kernels.subwords import train_parts
 from unrolled.kernels.window import padded, table
-from unrolled.kernels.word2vec import Desk, Objective, Rule, new_desk, train_stretch
+from unrolled.kernels.word2vec import train_stretch
 
-__all__ = ["STRETCH", "Desk", "Trained", "Word2Vec", "Word2VecConfig"]
+__all__ = ["STRETCH", "Desk", "Trained", "Word2Vec", "Word2VecConfig", "WordParts"]
 
 #: Ids trained on in one call, some hundredths of a second.
 STRETCH = 50_000
@@ -43,6 +46,18 @@ class Word2VecConfig:
     subsample: float = 1e-3
     exact: bool = False
     cbow_gradient: str = "divided"
+    subwords: bool = False
+    min_ngram: int = 3
+    max_ngram: int = 6
+    buckets: int = 2_000_000
+
+
+class WordParts(Protocol):
+    """What words are made of, with sub-words: see `features.subwords.Parts`."""
+
+    buckets: np.ndarray
+    starts: np.ndarray
+    rows: np.ndarray
 
 
 class Trained(NamedTuple):
@@ -56,13 +71,16 @@ class Trained(NamedTuple):
 class Word2Vec:
     """Two tables: inputs, whose rows are the word vectors, and outputs, a row for each word or inner node of the tree.
 
+    With sub-words, the inputs go on with a row for each bucket of n-grams, and a word's vector is the mean of its parts.
+
     Args:
         config: sizes and objective.
         counts: (V,) how often each word stands in the text.
         seed: of the vectors' start, uniform in +-1/2D as word2vec has it; outputs start at zero.
+        parts: what each word is made of, if the configuration asks for sub-words.
     """
 
-    def __init__(self, config: Word2VecConfig, counts: np.ndarray, seed: int = 1) -> None:
+    def __init__(self, config: Word2VecConfig, counts: np.ndarray, seed: int = 1, parts: WordParts | None = None) -> None:
         if len(counts) != config.n_words or config.n_words < 2:
             raise ConfigError(f"word2vec needs two words or more, and a count for each: {config.n_words}, {len(counts)}")
         if config.objective == "softmax" and config.n_words > _MOST_SOFTMAX:
@@ -70,21 +88,33 @@ class Word2Vec:
                 f"the full softmax goes through all {config.n_words:,} words at each step. Take --objective "
                 f"negative-sampling, or at most {_MOST_SOFTMAX:,} words with --vocabulary-size"
             )
-        self.config, self.counts = config, np.asarray(counts, np.int64)
+        if config.subwords != (parts is not None) or (config.subwords and config.objective == "softmax"):
+            raise ConfigError("sub-words go with negative sampling or the hierarchical softmax: leave out one of the two")
+        self.config, self.counts, self._parts = config, np.asarray(counts, np.int64), parts
         self._has_bias = config.objective == "softmax" and config.context == "left" and config.architecture == "cbow"
         columns = padded(config.vector_size + self._has_bias)
-        self.inputs, self.outputs = table(config.n_words, columns), table(config.n_words, columns)
+        rows = config.n_words + (len(parts.buckets) if parts else 0)
+        self.inputs, self.outputs = table(rows, columns), table(config.n_words, columns)
         random = np.random.default_rng(seed)
-        for first in range(0, config.n_words, 65_536):
-            some = self.vectors[first : first + 65_536]
+        for first in range(0, rows, 65_536):
+            some = self.input_vectors[first : first + 65_536]
             some[:] = (random.random(some.shape, np.float32) - np.float32(0.5)) / np.float32(config.vector_size)
         self._keep = _kept(self.counts, config.subsample)
         self._objective = self._make_objective()
 
     @property
-    def vectors(self) -> np.ndarray:
-        """The word vectors (V, D), a view."""
+    def input_vectors(self) -> np.ndarray:
+        """The inputs (V or V + B, D), a view."""
         return self.inputs[:, : self.config.vector_size]
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The word vectors (V, D): a view, or put together from their parts."""
+        if self._parts is None:
+            return self.input_vectors
+        found = np.empty((self.config.n_words, self.config.vector_size), np.float32)
+        means_of_rows(self._parts.starts, self._parts.rows, self.input_vectors, found)
+        return found
 
     @property
     def output_vectors(self) -> np.ndarray:
@@ -96,16 +126,20 @@ class Word2Vec:
         """Turns on the way from the root to each word (V,)."""
         return np.diff(self._objective.paths)
 
-    def take_over(self, inputs: np.ndarray, outputs: np.ndarray, counts: np.ndarray) -> None:
+    def take_over(
+        self, inputs: np.ndarray, outputs: np.ndarray, counts: np.ndarray, buckets: np.ndarray | None = None
+    ) -> None:
         """Begin with the tables of an earlier model whose words are the first of this one's, with the counts it had then.
 
         An inner node of the tree is carried over where it still tells the same two sets of old words apart, whatever new
         words have joined them; its vector is turned round if the sets have changed sides. Other nodes begin at zero.
         """
-        old = len(counts)
-        if old > self.config.n_words or inputs.shape != (old, self.config.vector_size):
-            raise ConfigError(f"tables of {inputs.shape} numbers cannot become {self.vectors.shape}")
-        self.vectors[:old] = inputs
+        old, n_buckets = len(counts), 0 if buckets is None else len(buckets)
+        if old > self.config.n_words or inputs.shape != (old + n_buckets, self.config.vector_size):
+            raise ConfigError(f"tables of {inputs.shape} numbers cannot become {self.input_vectors.shape}")
+        self.input_vectors[:old] = inputs[:old]
+        if buckets is not None and self._parts is not None:
+            self.input_vectors[self.config.n_words + np.searchsorted(self._parts.buckets, buckets)] = inputs[old:]
         if self.config.objective != "hierarchical-softmax":
             self.output_vectors[:old] = outputs
             return
@@ -132,7 +166,9 @@ class Word2Vec:
         kind = self.config.objective
         if kind == "softmax":
             return -(-self.config.n_words // 2)  # a desk has room for two words' targets; here one takes all of it
-        return self.config.negatives + 1 if kind == "negative-sampling" else int(self.code_lengths().max())
+        if kind == "hierarchical-softmax":
+            return int(self.code_lengths().max())
+        return self.config.negatives + (2 * self.config.window if self.config.subwords else 1)
 
     def desk(self, seed: int) -> Desk:
         """What one thread works with."""
@@ -152,7 +188,10 @@ class Word2Vec:
             not config.exact,
         )
         tables = self.inputs.reshape(-1), self.outputs.reshape(-1), self.inputs.shape[1]
-        return Trained(*train_stretch(ids, self._keep, *tables, rule, self._objective, np.array(rates), desk))
+        rest = *tables, rule, self._objective, np.array(rates), desk
+        if self._parts is None:
+            return Trained(*train_stretch(ids, self._keep, *rest))
+        return Trained(*train_parts(ids, self._keep, self._parts.starts, self._parts.rows, *rest))
 
 
 def _kept(counts: np.ndarray, part: float) -> np.ndarray:

@@ -60,6 +60,15 @@ class ObjectiveOptions(Section):
     cbow_gradient: Literal["divided", "word2vec"] = Field(
         "divided", description="Each word of a CBOW mean moves by its share of the gradient, or by all of it."
     )
+    subwords: bool = Field(
+        False,
+        description="Learn vectors for parts of words too, as fastText does: words never seen get one, at half the speed.",
+    )
+    min_ngram: int = Field(3, ge=1, le=100, description="Characters of the shortest parts; < and > mark a word's ends.")
+    max_ngram: int = Field(6, ge=1, le=100, description="Characters of the longest.")
+    buckets: int = Field(
+        2_000_000, ge=1, lt=2**31, description="Parts are told apart by a hash; this many can be. Only those met are kept."
+    )
 
 
 class ScheduleOptions(Section):
@@ -67,7 +76,7 @@ class ScheduleOptions(Section):
 
     epochs: int = Field(5, ge=1, le=100_000, description="Passes over the text.")
     learning_rate: float | None = Field(
-        None, gt=0, le=10, description="At the beginning, falling to a 250th; unset: .025, .05 for CBOW."
+        None, gt=0, le=10, description="At the beginning, falling to a 250th; unset: .025; .05 for CBOW and with sub-words."
     )
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
     threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")
@@ -92,7 +101,7 @@ class WordVectorsOptions(Section):
 
 
 #: What vectors that are learned on keep: what a word is, and the shape and meaning of the tables.
-FIXED = ("tokens", "vector_size", "objective", "context", "architecture")
+FIXED = ("tokens", "vector_size", "objective", "context", "architecture", "subwords", "min_ngram", "max_ngram", "buckets")
 
 #: Flat settings by name.
 PRESETS: dict[str, dict[str, Any]] = {}

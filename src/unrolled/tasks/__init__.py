@@ -36,9 +36,7 @@ def load(path: str | Path) -> Any:
     FolderError or DataError if it cannot be used.
     """
     if Path(path).is_file():
-        files = importlib.import_module("unrolled.data.vector_files")
-        found = files.read_vectors(path)
-        return importlib.import_module("unrolled.tasks.vectors").Vectors(found.words, found.vectors)
+        return importlib.import_module("unrolled.tasks.vectors").Vectors.from_file(path)
     folder = model_folder(path)
     name = read_config(folder).get("task")
     if name not in TASKS:

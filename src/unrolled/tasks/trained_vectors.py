@@ -11,7 +11,10 @@ import numpy as np
 import safetensors.numpy
 
 from unrolled import __version__
+from unrolled.config import flat
+from unrolled.data.fasttext import CODES, FastText, write_fasttext
 from unrolled.errors import FolderError
+from unrolled.features.subwords import NGrams, Subwords
 from unrolled.folders import (
     FORMAT,
     FORMAT_VERSION,
@@ -21,6 +24,7 @@ from unrolled.folders import (
     tensor_entries,
     write_bytes,
     write_json,
+    write_stream,
     write_text,
 )
 from unrolled.tasks.vectors import Vectors
@@ -43,12 +47,13 @@ class TrainedWordVectors(Vectors):
         array: np.ndarray,
         counts: np.ndarray,
         *,
+        subwords: Subwords | None = None,
         outputs: np.ndarray,
         rare: dict[str, int],
         phrases: list[list[tuple[str, str]]],
         config: dict[str, Any],
     ) -> None:
-        super().__init__(words, array, counts)
+        super().__init__(words, array, counts, subwords=subwords)
         self.outputs, self.rare, self.phrases, self.config = outputs, rare, phrases, config
 
     @property
@@ -72,6 +77,7 @@ class TrainedWordVectors(Vectors):
                 words,
                 tables["inputs"],
                 tables["counts"],
+                subwords=_subwords(tables, config),
                 outputs=tables["outputs"],
                 rare=counted,
                 phrases=phrases,
@@ -87,6 +93,8 @@ class TrainedWordVectors(Vectors):
         config |= {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
         assert self.counts is not None
         tensors = {"inputs": self.array, "outputs": self.outputs, "counts": self.counts}
+        if self.subwords is not None and self.subwords.buckets is not None:
+            tensors |= {"subwords": self.subwords.table, "buckets": self.subwords.buckets.astype(np.int64)}
         packed = safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()})
         write_bytes(folder / "model.safetensors", packed)
         write_text(folder / "words.txt", "".join(f"{word}\n" for word in self.words))
@@ -95,6 +103,55 @@ class TrainedWordVectors(Vectors):
         write_json(folder / "metrics.json", config.get("metrics") or {})
         write_text(folder / "README.md", _card(config, self))
         write_json(folder / "config.json", config)
+
+    def export(self, path: str | Path, kind: str) -> None:
+        """Write the vectors to a file; as fastText's .bin with all that fastText or gensim need to learn on."""
+        if kind != "fasttext-bin":
+            super().export(path, kind)
+            return
+        rows = None if self.subwords is None else self.subwords.buckets
+        write_stream(Path(path), write_fasttext(self._as_fasttext(), rows))
+
+    def _as_fasttext(self) -> FastText:
+        """The words by falling count, as fastText needs them, and its numbering of the inner nodes."""
+        given, options, n_words = self.config["model"], flat(self.config.get("options") or {}), len(self)
+        assert self.counts is not None
+        order = np.argsort(-self.counts, kind="stable")
+        table = self.array if self.subwords is None else self.subwords.table
+        outputs = np.zeros((n_words, self.size), np.float32)
+        if given["objective"] == "hierarchical-softmax":
+            outputs[: n_words - 1] = self.outputs[::-1]
+        else:
+            outputs[:] = self.outputs[order, : self.size]
+        settings = {
+            "dim": self.size,
+            "ws": given["window"],
+            "epoch": options.get("epochs", 0),
+            "minCount": options.get("min_count", 1),
+            "neg": given["negatives"],
+            "wordNgrams": 1,
+            "loss": CODES[given["objective"]],
+            "model": CODES[given["architecture"]],
+            "bucket": given["buckets"] if self.subwords is not None else 0,
+            "minn": given["min_ngram"] if self.subwords is not None else 0,
+            "maxn": given["max_ngram"] if self.subwords is not None else 0,
+            "lrUpdateRate": 100,
+            "t": given["subsample"],
+            "tokens": int(self.counts.sum()),
+        }
+        words = [self.words[row] for row in order.tolist()]
+        inputs = np.concatenate([table[:n_words][order], table[n_words:]])
+        return FastText(settings, words, self.counts[order], [], inputs, outputs)
+
+
+def _subwords(tables: dict[str, np.ndarray], config: dict[str, Any]) -> Subwords | None:
+    if "subwords" not in tables:
+        return None
+    given, n_words = config["model"], len(tables["inputs"])
+    if len(tables["subwords"]) != n_words + len(tables["buckets"]):
+        raise ValueError(f"{len(tables['subwords'])} rows for {n_words} words and {len(tables['buckets'])} n-grams")
+    ngrams = NGrams(given["min_ngram"], given["max_ngram"], given["buckets"])
+    return Subwords(ngrams, tables["subwords"], n_words, tables["buckets"])
 
 
 def _lines(path: Path) -> list[str]:

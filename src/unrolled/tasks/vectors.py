@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.data.vector_files import write_vectors
+from unrolled.data.vector_files import read_vectors, write_vectors
 from unrolled.data.word_tests import Analogies, Similarities
 from unrolled.errors import DataError
+from unrolled.features.subwords import NGrams, Subwords
 from unrolled.metrics.word_vectors import spearman
 
 __all__ = ["Neighbor", "Vectors"]
@@ -40,12 +41,33 @@ class Neighbor(NamedTuple):
 
 
 class Vectors:
-    """Words (V,) and vectors (V, D) float32, which may lie in a file mapped into memory."""
+    """Words (V,) and vectors (V, D) float32, which may lie in a file mapped into memory.
 
-    def __init__(self, words: Sequence[str], array: np.ndarray, counts: np.ndarray | None = None) -> None:
+    subwords: what gives a vector to a word that has none of its own; `in`, look-up and queries know such words too.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        array: np.ndarray,
+        counts: np.ndarray | None = None,
+        *,
+        subwords: Subwords | None = None,
+    ) -> None:
         if len(words) != len(array):
             raise DataError(f"{len(words)} words, but {len(array)} vectors")
-        self.words, self.array, self.counts = words, array, counts
+        self.words, self.array, self.counts, self.subwords = words, array, counts, subwords
+
+    @staticmethod
+    def from_file(path: str | Path) -> Vectors:
+        """The vectors in a file, see `data/vector_files.py`. DataError if it is damaged or of no known format."""
+        found = read_vectors(path)
+        if found.ngrams is None:
+            return Vectors(found.words, found.vectors)
+        shortest, longest, n_buckets, table = found.ngrams
+        subwords = Subwords(NGrams(shortest, longest, n_buckets), table, len(found.words))
+        array = subwords.vectors_of(found.words, np.arange(len(found.words)))
+        return Vectors(found.words, array, found.counts, subwords=subwords)
 
     @cached_property
     def index(self) -> dict[str, int]:
@@ -75,17 +97,17 @@ class Vectors:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self.index
+        return word in self.index or (self.subwords is not None and isinstance(word, str) and self.subwords.has(word))
 
     def __getitem__(self, word: str) -> np.ndarray:
         """The vector of a word (D,). DataError, with words spelled alike, if it has none."""
-        return np.asarray(self.array[self._row(word)])
-
-    def _row(self, word: str) -> int:
-        found = self.index.get(word)
-        if found is None:
+        row = self.index.get(word)
+        if row is not None:
+            return np.asarray(self.array[row])
+        if word not in self:
             raise DataError(self.unknown(word))
-        return found
+        assert self.subwords is not None
+        return np.asarray(self.subwords.vectors_of([word])[0])
 
     def unknown(self, word: str) -> str:
         """The message for a word without a vector, with words spelled alike."""
@@ -179,22 +201,28 @@ class Vectors:
                 return row
         return None
 
+    def _form(self, word: str) -> str | None:
+        """A word as written, or in lower case, that has a vector; one of its own rather than of sub-words."""
+        row = self._known(word)
+        if row is not None:
+            return self.words[row]
+        return next((form for form in (word, word.lower()) if form in self), None)
+
     def _test_similarities(self, questions: Similarities) -> dict[str, Any]:
+        forms = {word: self._form(word) for pair in questions.pairs for word in pair}
         known = [
-            (rows, score)
-            for (a, b), score in zip(questions.pairs, questions.scores, strict=True)
-            if None not in (rows := (self._known(a), self._known(b)))
+            (found, score)
+            for pair, score in zip(questions.pairs, questions.scores, strict=True)
+            if None not in (found := [forms[word] for word in pair])
         ]
-        cosines = [
-            float(self.array[a] @ self.array[b] / (self._lengths[a] * self._lengths[b]))  # type: ignore[index]
-            for (a, b), _ in known
-        ]
+        cosines = [self.similarity(a, b) for (a, b), _ in known]  # type: ignore[arg-type]
         return {
             "test": questions.name,
             "measure": "similarity",
             "spearman": spearman(np.array(cosines), np.array([score for _, score in known])),
             "pairs": len(questions.pairs),
             "without_vector": len(questions.pairs) - len(known),
+            "from_subwords": sum(any(form not in self.index for form in found) for found, _ in known),
         }
 
     def _test_analogies(self, questions: Analogies, most: int) -> dict[str, Any]:

@@ -21,9 +21,10 @@ from unrolled.data.word_tests import Analogies, Similarities
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
+from unrolled.features.subwords import NGrams, Parts, Subwords
 from unrolled.features.words import LEFT_OUT, READERS, Words, choose, read_words
 from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecConfig
-from unrolled.options.word_vectors import WordVectorsOptions
+from unrolled.options.word_vectors import ObjectiveOptions, WordVectorsOptions
 from unrolled.tasks.trained_vectors import TrainedWordVectors
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
@@ -103,6 +104,7 @@ class WordVectorsTask:
         scratch: Path | None = None,
         ranks: Ranks | None = None,
     ) -> None:
+        _check(options.model)
         self.options, self.probes, self.threads, self.ranks = options, probes, threads, ranks or Ranks()
         self.sources = [document.name for document in documents]
         self.start = start
@@ -113,12 +115,16 @@ class WordVectorsTask:
         self.words, self.counts, rows = self._vocabulary(found)
         self.ids = found.ids(rows, spool)
         self.n_words = int(found.counts[rows != LEFT_OUT].sum())
+        self.parts = Parts(self.words, _ngrams(options.model)) if options.model.subwords else None
         given = options.model.model_dump()
         given["window"] = given.pop("word_window")
-        self.model = Word2Vec(Word2VecConfig(len(self.words), **given), self.counts, options.training.seed)
+        self.model = Word2Vec(Word2VecConfig(len(self.words), **given), self.counts, options.training.seed, self.parts)
         if start is not None:
             assert start.counts is not None
-            self.model.take_over(start.array, start.outputs, start.counts)
+            if start.subwords is None:
+                self.model.take_over(start.array, start.outputs, start.counts)
+            else:
+                self.model.take_over(start.subwords.table, start.outputs, start.counts, start.subwords.buckets)
         self.metrics: dict[str, Any] = {}
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
 
@@ -164,7 +170,8 @@ class WordVectorsTask:
     @property
     def rate(self) -> float:
         """The learning rate at the beginning."""
-        return self.options.training.learning_rate or (0.05 if self.options.model.architecture == "cbow" else 0.025)
+        means = self.options.model.architecture == "cbow" or self.options.model.subwords
+        return self.options.training.learning_rate or (0.05 if means else 0.025)
 
     def train(self, stop: Callable[[], bool] = bool) -> Iterator[Progress | Epoch]:
         """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test.
@@ -253,7 +260,13 @@ class WordVectorsTask:
 
     def vectors(self) -> Vectors:
         """The vectors as they are now."""
-        return Vectors(self.words, self.model.vectors, self.counts)
+        return Vectors(self.words, self.model.vectors, self.counts, subwords=self._subwords())
+
+    def _subwords(self) -> Subwords | None:
+        if self.parts is None:
+            return None
+        table, ngrams = self.model.input_vectors, _ngrams(self.options.model)
+        return Subwords(ngrams, table, len(self.words), self.parts.buckets)
 
     def trained(self) -> TrainedWordVectors:
         """The vectors, with all that is needed to save them and to learn on."""
@@ -274,18 +287,35 @@ class WordVectorsTask:
             lengths = self.model.code_lengths()
             mean = float(lengths @ self.counts / self.counts.sum())
             config["data"] |= {"code_length": {"shortest": int(lengths.min()), "longest": int(lengths.max()), "mean": mean}}
+        if self.parts is not None:
+            config["data"]["ngrams"] = len(self.parts.buckets)
+        vectors = self.vectors()
         if self.start is not None:
-            config["drift"] = _drift(self.start, self.model.vectors)
+            config["drift"] = _drift(self.start, vectors.array)
             config["data"] |= {"new_words": len(self.words) - len(self.start), "before": self.start.config.get("data")}
         return TrainedWordVectors(
-            self.words,
-            self.model.vectors,
+            vectors.words,
+            vectors.array,
             self.counts,
+            subwords=vectors.subwords,
             outputs=self.model.output_vectors,
             rare=self.rare,
             phrases=self.phrases,
             config=config,
         )
+
+
+def _check(given: ObjectiveOptions) -> None:
+    if given.subwords and given.objective == "softmax":
+        raise ConfigError(
+            "--subwords goes with --objective negative-sampling or hierarchical-softmax, not with the full softmax"
+        )
+    if given.subwords and given.min_ngram > given.max_ngram:
+        raise ConfigError(f"--min-ngram {given.min_ngram} is above --max-ngram {given.max_ngram}: there are no such parts")
+
+
+def _ngrams(given: ObjectiveOptions) -> NGrams:
+    return NGrams(given.min_ngram, given.max_ngram, given.buckets)
 
 
 def _drift(before: Vectors, now: np.ndarray) -> dict[str, Any]:
