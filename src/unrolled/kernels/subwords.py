@@ -138,6 +138,7 @@ def train_parts(ids, keep, starts, parts, table, outputs, columns, rule, objecti
         if end - start < 2:
             continue
         first, last, centre = (start, end, i) if cbow else (i, i + 1, -1)
+        right, n_targets = 0, 0
         if whole:
             right, n_targets = _window_targets(kept, start, end, i, rate, objective, columns, outputs, desk)
         _put_together(kept, first, last, centre, starts, parts, table, columns, desk.mean)
