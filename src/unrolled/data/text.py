@@ -22,6 +22,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from unrolled.errors import DataError
+from unrolled.kernels.words import mark
 
 __all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "read_documents", "size_on_disk"]
 
@@ -153,7 +154,7 @@ class _Scan:
     def add(self, piece: str) -> None:
         self.size += len(piece)
         self.blank = self.blank and not piece.strip()
-        self._seen[code_points(piece)] = True
+        mark(code_points(piece), self._seen)
         self._digest.update(piece.encode("utf-8", "surrogatepass"))
 
     def facts(self) -> Facts:
@@ -320,8 +321,8 @@ def _blocks(source: str, name: str) -> Iterator[bytes]:
 
 
 def _check_mark(block: bytes, name: str, encoding: str) -> None:
-    for mark, utf in _BOMS.items():
-        if block.startswith(mark) and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+    for start, utf in _BOMS.items():
+        if block.startswith(start) and encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
             raise DataError(f"{name}: starts with the mark of {utf}, not utf-8. Name the encoding: --encoding {utf}")
 
 

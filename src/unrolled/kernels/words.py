@@ -12,12 +12,14 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "WordTable", "new_table", "number_words"]
+__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "WordTable", "mark", "new_table", "number_words"]
 
 #: What a character is: between words; part of one; the end of a line; a word by itself; part of one between two letters.
 BLANK, LETTER, LINE, ALONE, JOINING = range(5)
 #: Characters of a word beyond this are not told apart.
 _LONGEST = 1000
+#: The hash of a word without letters.
+_EMPTY = np.uint64(0xCBF29CE484222325)
 
 
 class WordTable(NamedTuple):
@@ -50,21 +52,22 @@ def new_table(room: int, letters: int, old: WordTable | None = None) -> WordTabl
 
 
 @kernel
-def _slot(letters, start, end, slots, starts, known):  # type: ignore[no-untyped-def]
-    """The slot of the word letters[start:end]: where its number is, or where it belongs. FNV-1a (Fowler, Noll, Vo)."""
-    mixed = np.uint64(0xCBF29CE484222325)
-    for i in range(start, end):
-        mixed = (mixed ^ np.uint64(letters[i])) * np.uint64(0x100000001B3)
-    mixed ^= mixed >> np.uint64(29)
+def _mixed(mixed, letter):  # type: ignore[no-untyped-def]
+    """The hash of a word with one letter more. FNV-1a (Fowler, Noll, Vo)."""
+    return (mixed ^ np.uint64(letter)) * np.uint64(0x100000001B3)
+
+
+@kernel
+def _slot(mixed, letters, start, end, slots, starts, known):  # type: ignore[no-untyped-def]
+    """The slot of the word letters[start:end], of that hash: where its number is, or where it belongs."""
     mask = np.int64(len(slots) - 1)
-    at = np.int64(mixed) & mask
+    at = np.int64(mixed ^ (mixed >> np.uint64(29))) & mask
     while slots[at] >= 0:
-        first = starts[slots[at]]
+        first, i = starts[slots[at]], 0
         if starts[slots[at] + 1] - first == end - start:
-            same = True
-            for i in range(end - start):
-                same &= known[first + i] == letters[start + i]
-            if same:
+            while i < end - start and known[first + i] == letters[start + i]:
+                i += 1
+            if i == end - start:
                 break
         at = (at + 1) & mask
     return at
@@ -74,7 +77,17 @@ def _slot(letters, start, end, slots, starts, known):  # type: ignore[no-untyped
 def _enter_again(table):  # type: ignore[no-untyped-def]
     slots, starts, _, letters, n = table
     for word in range(n[0]):
-        slots[_slot(letters, starts[word], starts[word + 1], slots, starts, letters)] = word
+        mixed = _EMPTY
+        for i in range(starts[word], starts[word + 1]):
+            mixed = _mixed(mixed, letters[i])
+        slots[_slot(mixed, letters, starts[word], starts[word + 1], slots, starts, letters)] = word
+
+
+@kernel
+def mark(codes, seen):  # type: ignore[no-untyped-def]
+    """seen (code points,) bool: true for each of codes (N,)."""
+    for code in codes:
+        seen[code] = True
 
 
 @kernel
@@ -97,7 +110,7 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
         room = starts[words]
         if room + _LONGEST > len(letters):
             break
-        length = 0
+        length, mixed = 0, _EMPTY
         while at < end:
             code = codes[at]
             kind = kinds[code]
@@ -106,11 +119,12 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
                 break
             if length < _LONGEST:
                 letters[room + length] = lower[code]
+                mixed = _mixed(mixed, letters[room + length])
                 length += 1
             at += 1
             if kind == ALONE:
                 break
-        slot = _slot(letters, room, room + length, slots, starts, letters)
+        slot = _slot(mixed, letters, room, room + length, slots, starts, letters)
         if slots[slot] < 0:
             slots[slot] = words
             starts[words + 1] = room + length
