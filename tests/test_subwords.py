@@ -98,12 +98,12 @@ class Reference:
         self.parts = [[row, *(V + buckets.index(b) for b in buckets_of(word, 2, 4, 40))] for row, word in enumerate(WORDS)]
         self.paths, self.loss, self.inputs = huffman(COUNTS), 0.0, 0
 
-    def step(self, h: np.ndarray, targets: list[tuple[int, float, float]], counts: float = 1.0) -> np.ndarray:
+    def step(self, h: np.ndarray, targets: list[tuple[int, float, float]]) -> np.ndarray:
         """h moves for targets (row, sign, weight) at once."""
         rows = [row for row, _, _ in targets]
         signs, weights = (np.array([target[k] for target in targets]) for k in (1, 2))
         q = sigmoid(signs * (self.y[rows] @ h))
-        self.loss -= counts * np.log(q).sum()
+        self.loss -= np.log(q).sum()
         g = 0.03 * weights * signs * (1 - q)
         moved = h + g @ self.y[rows]
         self.y[rows] += np.outer(g, h)
@@ -131,15 +131,9 @@ class Reference:
                 np.add.at(self.table, self.parts[w], share * (h - before))
 
     def learned(self, h: np.ndarray, word: int, window: list[int]) -> np.ndarray:
-        if self.config.architecture == "cbow" or self.config.exact or self.config.objective != "negative-sampling":
-            for target in [word] if self.config.architecture == "cbow" else window:
-                h = self.step(h, self.targets(target))
-                self.inputs += 1
-            return h
-        self.inputs += len(window)
-        h = self.step(h, [(w, 1.0, float(window.count(w))) for w in dict.fromkeys(window)])
-        if 0 not in window:
-            h = self.step(h, [(0, -1.0, float(NEGATIVES * len(window)))], counts=len(window))
+        for target in [word] if self.config.architecture == "cbow" else window:
+            h = self.step(h, self.targets(target))
+            self.inputs += 1
         return h
 
 

@@ -20,10 +20,10 @@ __all__ = [
     "ask_for",
     "below",
     "draw",
-    "draw_noise",
     "draw_targets",
     "find_path",
     "keep_some",
+    "lay_out",
     "learn_all",
     "loss_of",
     "new_desk",
@@ -76,8 +76,7 @@ class Objective(NamedTuple):
 
 class Desk(NamedTuple):
     """What one thread works with. random (1,): its state; kept: the ids of a stretch that were not dropped; x_rows, y_rows:
-    where the rows of a step lie; signs, rates: of each target; product (2 x CELLS): of
-    probabilities, see `loss_of`; mean (2 rows).
+    where the rows of a step lie; signs, rates: of each target; product: of probabilities, see `loss_of`; mean (2 rows).
 
     What belongs to targets is there twice: those of the next word are chosen, and asked for from memory, one word ahead.
     """
@@ -101,7 +100,7 @@ def new_desk(seed: int, length: int, targets: int, columns: int) -> Desk:
         np.zeros(2 * targets, np.int64),
         np.zeros(2 * targets + WIDTH, np.float32),
         np.zeros(2 * targets + WIDTH, np.float32),
-        np.ones(2 * CELLS, np.float64),
+        np.ones(CELLS, np.float64),
         table(2, columns).reshape(-1),
     )
 
@@ -150,6 +149,16 @@ def keep_some(ids, keep, kept, random):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def lay_out(y_rows, signs, full, columns, half):  # type: ignore[no-untyped-def]
+    """What stays the same: the rows of all words, or the signs of a word and of noise."""
+    for t in range(len(y_rows)):
+        if full:
+            y_rows[t] = t * columns
+        else:
+            signs[t] = 1 if t % half == 0 else -1
+
+
+@kernel
 def ask_for(table, row, columns):  # type: ignore[no-untyped-def]
     """Ask the memory for a row that is soon needed."""
     for k in range(0, columns, _LINE):
@@ -157,11 +166,13 @@ def ask_for(table, row, columns):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw_noise(first, right, rate, negatives, noise, columns, y, random, y_rows, rates):  # type: ignore[no-untyped-def]
-    """Behind so many targets that are right, from place `first` on, words from the noise that are not among them; the
-    rate of what is drawn twice is twice the rate. Returns how many targets there are.
+def draw_targets(word, first, rate, negatives, noise, columns, y, random, y_rows, rates):  # type: ignore[no-untyped-def]
+    """From place `first` on the word's row, then those of other words from the noise; the rate of what is drawn twice is
+    twice the rate. Returns how many rows.
     """
-    n = first + right
+    n = first + 1
+    y_rows[first], rates[first] = word * columns, rate
+    ask_for(y, y_rows[first], columns)
     for _ in range(negatives):
         bits = draw(random)
         found = below(bits, len(noise))
@@ -175,17 +186,9 @@ def draw_noise(first, right, rate, negatives, noise, columns, y, random, y_rows,
             y_rows[n], rates[n] = row, rate
             ask_for(y, row, columns)
             n += 1
-        elif t >= first + right:
+        elif t > first:
             rates[t] += rate
     return n - first
-
-
-@kernel
-def draw_targets(word, first, rate, negatives, noise, columns, y, random, y_rows, rates):  # type: ignore[no-untyped-def]
-    """From place `first` on the word's row, then those of other words from the noise. Returns how many rows."""
-    y_rows[first], rates[first] = word * columns, rate
-    ask_for(y, y_rows[first], columns)
-    return draw_noise(first, 1, rate, negatives, noise, columns, y, random, y_rows, rates)
 
 
 @kernel

@@ -28,6 +28,7 @@ from unrolled.kernels.stretch import (
     draw_targets,
     find_path,
     keep_some,
+    lay_out,
     learn_all,
     loss_of,
     window_of,
@@ -88,16 +89,6 @@ def _share_out(kept, start, end, centre, inputs, columns, mean, bias, share):  #
 
 
 @kernel
-def _lay_out(y_rows, signs, full, columns, half):  # type: ignore[no-untyped-def]
-    """What stays the same: the rows of all words, or the signs of a word and of noise."""
-    for t in range(len(y_rows)):
-        if full:
-            y_rows[t] = t * columns
-        else:
-            signs[t] = 1 if t % half == 0 else -1
-
-
-@kernel
 def _takes(row, c, x_rows, most):  # type: ignore[no-untyped-def]
     """Whether a block of c inputs has room for this one: no row stands in a block twice."""
     for k in range(c):
@@ -118,7 +109,7 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
     cbow, divided, window, left, shared = rule
     vectors, half, x = columns // WIDTH, len(y_rows) // 2, mean if cbow else inputs
     own, most = bool(negatives) and not (shared or cbow), INPUTS if shared and not full else 1
-    _lay_out(y_rows, signs, full, columns, half)
+    lay_out(y_rows, signs, full, columns, half)
     n, words = keep_some(ids, keep, kept, random)
     loss, trained, blocks, n_targets, n_next = 0.0, 0, 0, 0, 0
     start_rate, slope = rates[0], (rates[1] - rates[0]) / max(1, n)

@@ -166,9 +166,7 @@ class Word2Vec:
         kind = self.config.objective
         if kind == "softmax":
             return -(-self.config.n_words // 2)  # a desk has room for two words' targets; here one takes all of it
-        if kind == "hierarchical-softmax":
-            return int(self.code_lengths().max())
-        return self.config.negatives + (2 * self.config.window if self.config.subwords else 1)
+        return self.config.negatives + 1 if kind == "negative-sampling" else int(self.code_lengths().max())
 
     def desk(self, seed: int) -> Desk:
         """What one thread works with."""

@@ -62,7 +62,7 @@ class ObjectiveOptions(Section):
     )
     subwords: bool = Field(
         False,
-        description="Learn vectors for parts of words too, as fastText does: words never seen get one, at half the speed.",
+        description="Learn parts of words too, as fastText does: unseen words get a vector. A quarter of the speed.",
     )
     min_ngram: int = Field(3, ge=1, le=100, description="Characters of the shortest parts; < and > mark a word's ends.")
     max_ngram: int = Field(6, ge=1, le=100, description="Characters of the longest.")
