@@ -149,7 +149,7 @@ def test_the_kernel_does_what_the_equations_say(objective: str, context: str, ar
     ids = random.integers(0, V, 300).astype(np.int32)
     ids[random.random(300) < 0.1] = -1
     reference = Reference(model)
-    found = model.train(ids, (0.03, 0.03), model.desk(1))
+    found = model.train(ids, (0.03, 0.03), model.desks([1])[0])
     reference.train(ids)
     assert found.words == (ids >= 0).sum()
     assert found.inputs == reference.inputs
@@ -180,7 +180,7 @@ def test_a_word_never_seen_is_near_the_words_of_its_stem(architecture: str, obje
     )
     parts = Parts(words, ngrams)
     model = Word2Vec(config, counts, seed=1, parts=parts)
-    desk = model.desk(1)
+    desk = model.desks([1])[0]
     for _ in range(6 if architecture == "skip-gram" else 40):  # its words move by shares
         for at in range(0, len(ids), STRETCH):
             assert np.isfinite(model.train(ids[at : at + STRETCH], (0.05, 0.05), desk).loss)

@@ -111,7 +111,7 @@ class Reference:
 def test_the_kernels_do_what_the_equations_say(objective: str, context: str, architecture: dict[str, Any]) -> None:
     model = make(objective=objective, context=context, **architecture)
     reference, ids = Reference(model), text(300)
-    found = model.train(ids, (0.03, 0.03), model.desk(1))
+    found = model.train(ids, (0.03, 0.03), model.desks([1])[0])
     reference.train(ids, 0.03)
     assert found.words == (ids >= 0).sum()
     assert found.inputs == reference.inputs
@@ -131,7 +131,7 @@ def test_any_size_and_any_number_of_targets(size: int, negatives: int) -> None:
     model = Word2Vec(Word2VecConfig(60, vector_size=size, window=4, negatives=negatives, subsample=0.0), counts, seed=1)
     ids = np.random.default_rng(0).integers(0, 60, 4000).astype(np.int32)
     ids = np.where(ids % 2, ids, (np.roll(ids, 1) + 1) % 60).astype(np.int32)  # something to learn
-    desk = model.desk(1)
+    desk = model.desks([1])[0]
     first = model.train(ids, (1e-6, 1e-6), desk)
     different = 59 * (1 - (59 / 60) ** negatives)  # what is drawn twice is one target
     assert first.loss / first.inputs == pytest.approx((1 + different) * np.log(2), rel=0.02)
@@ -158,7 +158,7 @@ def test_planted_neighbours_are_recovered(objective: str, architecture: str, con
     ids = planted(groups, 8000)
     config = Word2VecConfig(60, 20, architecture, objective, context, subsample=0.0)
     model = Word2Vec(config, np.bincount(ids[ids >= 0], minlength=60), seed=1)
-    desk = model.desk(1)
+    desk = model.desks([1])[0]
     for _ in range(5):
         for at in range(0, len(ids), STRETCH):
             model.train(ids[at : at + STRETCH], (0.05, 0.05), desk)
@@ -173,7 +173,7 @@ def test_frequent_words_are_dropped_as_the_formula_says() -> None:
     counts = np.array([80_000, 15_000, 5_000])
     model = Word2Vec(Word2VecConfig(3, 8, subsample=0.01), counts, seed=1)
     ids = np.random.default_rng(0).choice(3, 40_000, p=counts / counts.sum()).astype(np.int32)
-    desk = model.desk(1)
+    desk = model.desks([1])[0]
     assert model.train(ids, (0.01, 0.01), desk).words == 40_000
     kept = np.bincount(desk.kept[desk.kept >= 0], minlength=3)  # behind the last kept one: zeros
     frequency = counts / counts.sum()
@@ -186,11 +186,11 @@ def test_the_same_seed_gives_the_same_tables() -> None:
     found = []
     for _ in range(2):
         model = Word2Vec(Word2VecConfig(V, 30, subsample=0.001), COUNTS, seed=9)
-        model.train(text(5000), (0.05, 0.01), model.desk(4))
+        model.train(text(5000), (0.05, 0.01), model.desks([4])[0])
         found.append(model.inputs.copy())
     assert np.array_equal(*found)
     other = Word2Vec(Word2VecConfig(V, 30, subsample=0.001), COUNTS, seed=9)
-    other.train(text(5000), (0.05, 0.01), other.desk(5))
+    other.train(text(5000), (0.05, 0.01), other.desks([5])[0])
     assert not np.array_equal(other.inputs, found[0])
 
 
@@ -288,3 +288,28 @@ def test_a_subtree_whose_sides_change_is_turned_round() -> None:
     after.take_over(before.vectors, before.output_vectors, before.counts)
     x = np.ones(4)
     np.testing.assert_allclose(decisions(after, 3, x), decisions(before, 3, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["skip-gram", "cbow"])
+def test_threads_with_copies_of_the_upper_nodes_learn_what_one_learns(architecture: str) -> None:
+    groups = np.random.default_rng(1).permutation(60).reshape(10, 6)
+    ids = planted(groups, 16000)
+    config = Word2VecConfig(60, 20, architecture, "hierarchical-softmax", subsample=0.0)
+    model = Word2Vec(config, np.bincount(ids[ids >= 0], minlength=60), seed=1)
+    desks = model.desks([1, 2, 3])
+    assert [tuple(desk.own) for desk in desks] == [(60 + 59 * k, 59, 3) for k in range(3)]
+    loss = []
+    for _ in range(5):
+        for at in range(0, len(ids), 10_000):
+            desk = desks[at // 10_000 % 3]
+            found = model.train(ids[at : at + 10_000], (0.05, 0.05), desk)
+            loss.append(found.loss / found.inputs)
+            copies = model.outputs[desk.own[0] : desk.own[0] + 59]
+            assert np.array_equal(copies, model.outputs[:59])  # nothing is left in the copies alone
+    assert loss[-1] < 0.8 * loss[0]
+    units = model.vectors / np.linalg.norm(model.vectors, axis=1, keepdims=True)
+    cosines = units @ units.T - 9 * np.eye(60)
+    for group in groups:
+        for word in group:
+            assert set(np.argsort(-cosines[word])[:5]) == set(group) - {word}
+    assert model.output_vectors.shape == (59, 20)

@@ -14,11 +14,14 @@ from unrolled.kernels.window import CELLS, INPUTS, TARGETS, WIDTH, learn, prefet
 __all__ = [
     "BOUNDARY",
     "FLUSH",
+    "NEAR_ROOT",
     "Desk",
     "Objective",
     "Rule",
     "ask_for",
     "below",
+    "bring_together",
+    "copy_rows",
     "draw",
     "draw_targets",
     "find_path",
@@ -38,8 +41,10 @@ FLUSH = 24
 _TINY = 1e-300
 #: Numbers in a cache line.
 _LINE = 16
-#: Inner nodes that are passed so often that they stay in the cache.
-_NEAR_ROOT = 256
+#: Inner nodes that are passed so often that they stay in the cache; with several threads each has copies of them.
+NEAR_ROOT = 256
+#: Words after which the copies are brought together.
+_APART = 1024
 
 
 class Rule(NamedTuple):
@@ -79,6 +84,8 @@ class Desk(NamedTuple):
     where the rows of a step lie; signs, rates: of each target; product: of probabilities, see `loss_of`; mean (2 rows).
 
     What belongs to targets is there twice: those of the next word are chosen, and asked for from memory, one word ahead.
+    own (3,): first of the rows of outputs where this thread's copies of the tree's upper nodes lie, how many they are (0
+    for one thread), and how many threads; before: those rows as they were when they were last brought together.
     """
 
     random: np.ndarray
@@ -89,9 +96,11 @@ class Desk(NamedTuple):
     rates: np.ndarray
     product: np.ndarray
     mean: np.ndarray
+    own: np.ndarray
+    before: np.ndarray
 
 
-def new_desk(seed: int, length: int, targets: int, columns: int) -> Desk:
+def new_desk(seed: int, length: int, targets: int, columns: int, own: tuple[int, int, int] = (0, 0, 1)) -> Desk:
     """For stretches of at most `length` ids, at most so many targets of a word, rows of so many columns."""
     return Desk(
         np.array([seed], np.uint64),
@@ -102,6 +111,8 @@ def new_desk(seed: int, length: int, targets: int, columns: int) -> Desk:
         np.zeros(2 * targets + WIDTH, np.float32),
         np.ones(CELLS, np.float64),
         table(2, columns).reshape(-1),
+        np.array(own, np.int64),
+        table(own[1], columns).reshape(-1),
     )
 
 
@@ -192,16 +203,38 @@ def draw_targets(word, first, rate, negatives, noise, columns, y, random, y_rows
 
 
 @kernel
-def find_path(word, first, rate, paths, nodes, turns, columns, y, y_rows, signs, rates):  # type: ignore[no-untyped-def]
+def find_path(word, first, rate, paths, nodes, turns, columns, y, y_rows, signs, rates, own):  # type: ignore[no-untyped-def]
     """From place `first` on the rows of the inner nodes on the way to a word, and the turn at each. Returns how many."""
     start = paths[word]
     n = paths[word + 1] - start
     for t in range(n):
         node = np.int64(nodes[start + t])
-        y_rows[first + t], signs[first + t], rates[first + t] = node * columns, turns[start + t], rate
-        if node >= _NEAR_ROOT:
+        row = node if node >= own[1] else own[0] + node
+        y_rows[first + t], signs[first + t], rates[first + t] = row * columns, turns[start + t], rate
+        if node >= NEAR_ROOT:
             ask_for(y, node * columns, columns)
     return n
+
+
+@kernel
+def copy_rows(outputs, columns, own, before):  # type: ignore[no-untyped-def]
+    """Take this thread's copies of rows anew."""
+    for k in range(own[1] * columns):
+        outputs[own[0] * columns + k] = before[k] = outputs[k]
+
+
+@kernel
+def bring_together(i, outputs, columns, own, before):  # type: ignore[no-untyped-def]
+    """Now and then, at word i, add this thread's share of what its copies of rows have moved by to the rows, and copy them
+    anew: all threads together move them by the mean.
+
+    Else the cache lines of the root, which is learned at every word, would travel from core to core all the time.
+    """
+    if own[1] and i % _APART == 0:
+        first, share = own[0] * columns, np.float32(1.0 / own[2])
+        for k in range(own[1] * columns):
+            outputs[k] += (outputs[first + k] - before[k]) * share
+        copy_rows(outputs, columns, own, before)
 
 
 @kernel

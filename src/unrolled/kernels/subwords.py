@@ -21,6 +21,8 @@ from unrolled.kernels.stretch import (
     FLUSH,
     ask_for,
     below,
+    bring_together,
+    copy_rows,
     draw,
     draw_targets,
     find_path,
@@ -67,10 +69,11 @@ def train_parts(ids, keep, starts, parts, table, outputs, columns, rule, objecti
     starts (V + 1,), parts: the rows of word w are parts[starts[w] : starts[w + 1]]. Returns words read, pairs trained, and
     the loss summed over them, in nats.
     """
-    random, kept, x_rows, y_rows, signs, target_rates, product, mean = desk
+    random, kept, x_rows, y_rows, signs, target_rates, product, mean, own, before = desk
     negatives, noise, paths, nodes, turns, _, _ = objective
     cbow, divided, window, left, _ = rule
     vectors, half = columns // WIDTH, len(y_rows) // 2
+    copy_rows(outputs, columns, own, before)
     lay_out(y_rows, signs, False, columns, half)
     n, words = keep_some(ids, keep, kept, random)
     loss, trained, blocks = 0.0, 0, 0
@@ -102,7 +105,7 @@ def train_parts(ids, keep, starts, parts, table, outputs, columns, rule, objecti
                     )
                 else:
                     n_next = find_path(
-                        word, following, rate, paths, nodes, turns, columns, outputs, y_rows, signs, target_rates
+                        word, following, rate, paths, nodes, turns, columns, outputs, y_rows, signs, target_rates, own
                     )
             if n_targets:
                 blocks += learn_all(1, now, n_targets, mean, x_rows, outputs, y_rows, vectors, signs, target_rates, product)
@@ -110,7 +113,9 @@ def train_parts(ids, keep, starts, parts, table, outputs, columns, rule, objecti
             now, n_targets = following, n_next
         share = 1.0 / (end - start - 1) if cbow and divided else 1.0
         _hand_back(kept, first, last, centre, starts, parts, table, columns, mean, share)
+        bring_together(i, outputs, columns, own, before)
         if blocks >= FLUSH:
             loss += loss_of(product)
             blocks = 0
+    bring_together(0, outputs, columns, own, before)
     return words, trained, loss + loss_of(product)

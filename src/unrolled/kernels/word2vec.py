@@ -24,6 +24,8 @@ from unrolled.kernels.stretch import (
     BOUNDARY,
     FLUSH,
     below,
+    bring_together,
+    copy_rows,
     draw,
     draw_targets,
     find_path,
@@ -104,11 +106,12 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
     keep (V,): of 2^32, how often a word is kept; inputs, outputs: the tables, flat, rows of `columns` numbers. Returns
     words read, inputs trained, and the loss summed over them, in nats.
     """
-    random, kept, x_rows, y_rows, signs, target_rates, product, mean = desk
+    random, kept, x_rows, y_rows, signs, target_rates, product, mean, own, before = desk
     negatives, noise, paths, nodes, turns, full, bias = objective
     cbow, divided, window, left, shared = rule
     vectors, half, x = columns // WIDTH, len(y_rows) // 2, mean if cbow else inputs
-    own, most = bool(negatives) and not (shared or cbow), INPUTS if shared and not full else 1
+    each, most = bool(negatives) and not (shared or cbow), INPUTS if shared and not full else 1
+    copy_rows(outputs, columns, own, before)
     lay_out(y_rows, signs, full, columns, half)
     n, words = keep_some(ids, keep, kept, random)
     loss, trained, blocks, n_targets, n_next = 0.0, 0, 0, 0, 0
@@ -123,7 +126,7 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
                 )
             else:
                 n_next = find_path(
-                    after, following, soon, paths, nodes, turns, columns, outputs, y_rows, signs, target_rates
+                    after, following, soon, paths, nodes, turns, columns, outputs, y_rows, signs, target_rates, own
                 )
         if i < 0 or kept[i] == BOUNDARY:
             continue
@@ -138,7 +141,7 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
                 continue
             row = np.int64(kept[j]) * columns if j < end else np.int64(-1)
             if c and not _takes(row, c, x_rows, most):
-                if own:
+                if each:
                     n_targets = draw_targets(
                         word, first, rate, negatives, noise, columns, outputs, random, y_rows, target_rates
                     )
@@ -155,7 +158,9 @@ def train_stretch(ids, keep, inputs, outputs, columns, rule, objective, rates, d
                 c += 1
         if together:
             _share_out(kept, start, end, i, inputs, columns, mean, bias, 1.0 / together if divided else 1.0)
+        bring_together(i, outputs, columns, own, before)
         if blocks >= FLUSH:
             loss += loss_of(product)
             blocks = 0
+    bring_together(0, outputs, columns, own, before)
     return words, trained, loss + loss_of(product)

@@ -1,13 +1,14 @@
 """Word2vec as two tables and a step: what `kernels/word2vec.py` needs, made of a configuration and word counts.
 
 model = Word2Vec(config, counts, seed=1)
-desk = model.desk(seed=1)                              # one for each thread
+desk, = model.desks([1])                               # one for each thread, with a seed each
 found = model.train(ids, rates=(0.025, 0.02), desk=desk)
 model.vectors                                          # (V, D)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,7 +18,7 @@ from unrolled.errors import ConfigError
 from unrolled.kernels.huffman import huffman
 from unrolled.kernels.ngrams import means_of_rows
 from unrolled.kernels.noise import alias_table
-from unrolled.kernels.stretch import Desk, Objective, Rule, new_desk
+from unrolled.kernels.stretch import NEAR_ROOT, Desk, Objective, Rule, new_desk
 from unrolled.kernels.subwords import train_parts
 from unrolled.kernels.window import padded, table
 from unrolled.kernels.word2vec import train_stretch
@@ -168,9 +169,21 @@ class Word2Vec:
             return -(-self.config.n_words // 2)  # a desk has room for two words' targets; here one takes all of it
         return self.config.negatives + 1 if kind == "negative-sampling" else int(self.code_lengths().max())
 
-    def desk(self, seed: int) -> Desk:
-        """What one thread works with."""
-        return new_desk(seed, STRETCH, self._most_targets(), self.inputs.shape[1])
+    def desks(self, seeds: Sequence[int]) -> list[Desk]:
+        """What threads work with, one for each seed. With a tree, several of them get copies of its upper nodes, which lie
+        behind the other outputs.
+        """
+        threads, columns = len(seeds), self.inputs.shape[1]
+        copies = min(NEAR_ROOT, self.config.n_words - 1)
+        if self.config.objective != "hierarchical-softmax" or threads == 1:
+            copies = 0
+        n_words = self.config.n_words
+        before, self.outputs = self.outputs, table(n_words + threads * copies, columns)
+        self.outputs[:n_words] = before[:n_words]
+        return [
+            new_desk(seed, STRETCH, self._most_targets(), columns, (n_words + k * copies, copies, threads))
+            for k, seed in enumerate(seeds)
+        ]
 
     def train(self, ids: np.ndarray, rates: tuple[float, float], desk: Desk) -> Trained:
         """Train on at most STRETCH ids (N,) int32, -1 between sentences, the learning rate going from one to the other.

@@ -182,7 +182,8 @@ class WordVectorsTask:
         parts = 1
         if self.ranks.size > 1:
             parts = max(1, round(self.n_words / self.ranks.size / self.options.training.average_words))
-        desks = [self.model.desk(self.options.training.seed * 1_000_003 + self._shard(k)) for k in range(self.threads)]
+        first_seed = self.options.training.seed * 1_000_003
+        desks = self.model.desks([first_seed + self._shard(k) for k in range(self.threads)])
         try:
             for epoch in range(epochs):
                 tally = _Tally()
