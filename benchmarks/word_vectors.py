@@ -47,6 +47,10 @@ SETTINGS = {
 }
 
 
+def chosen(args: argparse.Namespace) -> list[tuple[str, tuple[dict[str, Any], dict[str, Any]]]]:
+    return [(name, both) for name, both in SETTINGS.items() if args.only in name]
+
+
 def clock(threads: int) -> Callable[[], float]:
     return time.process_time if threads == 1 else time.perf_counter
 
@@ -93,7 +97,7 @@ def our_task(path: Path, ours: dict[str, Any], threads: int, epochs: int, seed: 
 def speed(args: argparse.Namespace, path: Path) -> None:
     now = clock(args.threads)
     print("| objective | gensim, words/s | ours, words/s | ours over gensim |\n|---|---|---|---|")
-    for name, (theirs, ours) in SETTINGS.items():
+    for name, (theirs, ours) in chosen(args):
         ratios, speeds = [], []
         for _ in our_task(path, ours, 1, 1, 1).train():  # compiles, if it must
             break
@@ -119,7 +123,7 @@ def speed(args: argparse.Namespace, path: Path) -> None:
 
 def scaling(args: argparse.Namespace, path: Path) -> None:
     print("| objective | one thread, words/s | two threads, words/s | two over one |\n|---|---|---|---|")
-    for name, (_, ours) in SETTINGS.items():
+    for name, (_, ours) in chosen(args):
         speeds: dict[int, list[float]] = {1: [], 2: []}
         for seed in range(args.rounds):
             for threads in (1, 2) if seed % 2 else (2, 1):
@@ -149,7 +153,7 @@ def quality(args: argparse.Namespace, path: Path, asked: list[Any]) -> None:
     print(
         "| objective | whose | WordSim-353, Spearman x 100 | analogies, 30,000 words, % | seconds |\n|---|---|---|---|---|"
     )
-    for name, (theirs, ours) in SETTINGS.items():
+    for name, (theirs, ours) in chosen(args):
         for who in ("gensim", "ours"):
             found, seconds = [], []
             for seed in range(1, args.rounds + 1):
@@ -234,6 +238,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="objectives whose name holds this, such as CBOW")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     print(f"{timing.machine()}; threads {args.threads}; rounds or seeds {args.rounds}", flush=True)

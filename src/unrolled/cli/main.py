@@ -50,6 +50,7 @@ for command in (
     language_model.explain,
     word_vectors.neighbors,
     word_vectors.analogy,
+    word_vectors.index,
     word_vectors.export,
     compare.compare,
     info.info,

@@ -17,7 +17,7 @@ from unrolled.config import read_toml, to_toml
 from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
 
-__all__ = ["analogy", "evaluate_vectors", "export", "neighbors", "run_word_vectors", "word_vectors"]
+__all__ = ["analogy", "evaluate_vectors", "export", "index", "neighbors", "run_word_vectors", "word_vectors"]
 
 
 @guarded
@@ -130,6 +130,7 @@ def neighbors(
     model: Model,
     words: Annotated[list[str] | None, typer.Argument(help="Words; without any, the lines of standard input.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Neighbours of each.")] = 10,
+    index: Annotated[Path | None, typer.Option(help="Look them up in this index; see unrolled index.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """The words whose vectors point most nearly the same way, and the cosine.
@@ -139,7 +140,8 @@ def neighbors(
     vectors = _vectors(model)
     asked = list(words) if words else [line.strip() for line in sys.stdin if line.strip()]
     known = [word for word in asked if word in vectors]
-    found = dict(zip(known, vectors.neighbors_of(known, n), strict=True)) if known else {}
+    searched = vectors if index is None else _indexed(vectors, index)
+    found = dict(zip(known, searched.neighbors_of(known, n), strict=True)) if known else {}
     for word in asked:
         near = found.get(word)
         if as_json:
@@ -149,6 +151,36 @@ def neighbors(
         else:
             print(f"{word}\t-")
     _complain(vectors, [word for word in asked if word not in vectors], len(asked))
+
+
+def _indexed(vectors: Any, path: Path) -> Any:
+    from unrolled.tasks.neighbor_index import NeighborIndex
+
+    return NeighborIndex(vectors, path)
+
+
+def index(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make an index of neighbours for millions of words, and measure how many it finds (needs the extra ann).
+
+    Example: unrolled index runs/vec --out vectors.voy
+    """
+    from unrolled.tasks.neighbor_index import make_index
+
+    if out.exists() and not overwrite:
+        raise FolderError(f"{out}: exists already. Choose another file or add --overwrite.")
+    made = make_index(_vectors(model), out)
+    if as_json:
+        print(json.dumps(made._asdict()))
+        return
+    say(
+        f"wrote an index of {made.words:,} words to {out} in {made.seconds:.1f} s. It finds {100 * made.recall:.2f} % of "
+        f"the ten nearest words, {made.per_second:,.0f} questions/s; exactly, {made.exact_per_second:,.0f}"
+    )
 
 
 def analogy(

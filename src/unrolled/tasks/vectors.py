@@ -116,6 +116,12 @@ class Vectors:
         hint = f" Nearest in spelling: {', '.join(alike[:3])}." if alike else ""
         return f"the word {word!r} has no vector: it is not among the {len(self):,} words.{hint}"
 
+    def all_known(self, words: Sequence[str]) -> None:
+        """DataError that names the words without a vector, if there are any."""
+        problems = [self.unknown(word) for word in words if word not in self]
+        if problems:
+            raise DataError("\n".join(problems[:10]))
+
     def similarity(self, a: str, b: str) -> float:
         """The cosine between the vectors of two words."""
         x, y = self._unit(a), self._unit(b)
@@ -133,9 +139,7 @@ class Vectors:
 
     def neighbors_of(self, words: Sequence[str], n: int = 10) -> list[list[Neighbor]]:
         """`neighbors` of many words: one matrix product for hundreds of them. All are looked up before any is answered."""
-        problems = [self.unknown(word) for word in words if word not in self]
-        if problems:
-            raise DataError("\n".join(problems[:10]))
+        self.all_known(words)
         return self.nearest(np.stack([self._unit(word) for word in words]), n, [[word] for word in words])
 
     def analogy(self, a: str, b: str, c: str, n: int = 10) -> list[Neighbor]:
@@ -143,9 +147,7 @@ class Vectors:
 
         `analogy("man", "king", "woman")` asks for queen.
         """
-        problems = [self.unknown(word) for word in (a, b, c) if word not in self]
-        if problems:
-            raise DataError("\n".join(problems))
+        self.all_known([a, b, c])
         asked = self._unit(b) - self._unit(a) + self._unit(c)
         return self.nearest(asked[None], n, [[a, b, c]])[0]
 
