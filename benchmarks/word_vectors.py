@@ -1,20 +1,25 @@
-"""Word vectors against gensim: speed, quality, reading of text and of files.
+"""Word vectors against gensim and fastText: speed, quality, reading of text and of files.
 
     python benchmarks/word_vectors.py speed   --data DATA [--threads 2]     # words a second, four objectives
     python benchmarks/word_vectors.py quality --data DATA [--threads 2]     # five seeds: WordSim-353 and analogies
     python benchmarks/word_vectors.py files   --data DATA                   # vocabulary scan; GloVe text; 1 GB binary
     python benchmarks/word_vectors.py scaling --data DATA                   # ours: two threads over one
     python benchmarks/word_vectors.py sizes   --data DATA                   # skip-gram and CBOW on 1 and 11 million words
+    python benchmarks/word_vectors.py fasttext --data DATA                  # skip-gram with and without sub-words
+    python benchmarks/word_vectors.py index   --data DATA                   # neighbours among 50,000 words of GloVe
+    python benchmarks/word_vectors.py open    --data DATA                   # a model folder of 4 GB
 
-Needs gensim 4.4 beside unrolled. The text is classic-books, split at blanks, a paragraph a line; gensim reads it with
-`corpus_file`, its fastest way. 100 dimensions, window 5, 5 negatives, sub-sampling at 1e-3, words seen 5 times or more.
-The two take turns in one process; one thread is timed by CPU time, several by the wall; the vocabulary scan is timed apart.
+Needs gensim 4.4 beside unrolled; `fasttext` needs fasttext-wheel 0.9.2, `index` voyager. The text is classic-books, split
+at blanks, a paragraph a line; gensim reads it with `corpus_file`, its fastest way. 100 dimensions, window 5, 5 negatives,
+sub-sampling at 1e-3, words seen 5 times or more. The two take turns in one process; one thread is timed by CPU time,
+several by the wall; the vocabulary scan is timed apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import json
 import logging
 import resource
 import statistics
@@ -27,6 +32,7 @@ from typing import Any
 import numpy as np
 
 import timing
+import unrolled
 from unrolled.data.text import read_documents
 from unrolled.data.vector_files import read_vectors, write_vectors
 from unrolled.data.word_tests import read_word_test
@@ -137,6 +143,98 @@ def scaling(args: argparse.Namespace, path: Path) -> None:
         print(f"| {name} | {one:,.0f} | {two:,.0f} | {ratio:.2f} |", flush=True)
 
 
+def fasttext(args: argparse.Namespace, folder: Path) -> None:
+    """An epoch is what two epochs take longer than one: fastText's call reads the vocabulary too."""
+    import fasttext as peer
+    from gensim.models import FastText
+
+    path = corpus(args.data, folder, 1_000_000)
+    print("| skip-gram, negative sampling | whose | words/s | ours over it |\n|---|---|---|---|")
+    for name, ours in (("n-grams of 3 to 6", {"subwords": True}), ("whole words", {"subwords": False})):
+        longest = 6 if ours["subwords"] else 0
+
+        def theirs(epochs: int, longest: int = longest) -> float:
+            start = time.process_time()
+            peer.train_unsupervised(
+                str(path), model="skipgram", dim=100, ws=5, neg=5, t=1e-3, minCount=5, lr=0.05, epoch=epochs, minn=3,
+                maxn=longest, thread=1, verbose=0,
+            )  # fmt: skip
+            return time.process_time() - start
+
+        def gensims(longest: int = longest) -> float:
+            model = FastText(
+                vector_size=100, window=5, min_count=5, sample=1e-3, alpha=0.05, workers=1, sg=1, negative=5, max_n=longest,
+            )  # fmt: skip
+            model.build_vocab(corpus_file=str(path))
+            start = time.process_time()
+            model.train(
+                corpus_file=str(path), epochs=1, total_words=model.corpus_total_words, total_examples=model.corpus_count
+            )
+            return time.process_time() - start
+
+        def own(ours: dict[str, Any] = ours) -> float:
+            task = our_task(path, ours | {"learning_rate": 0.05}, 1, 1, 1)
+            start = time.process_time()
+            for _ in task.train():
+                pass
+            return time.process_time() - start
+
+        own()
+        spent: dict[str, list[float]] = {"fastText": [], "gensim": [], "ours": []}
+        for _ in range(args.rounds):
+            spent["fastText"].append(theirs(2) - theirs(1))
+            spent["ours"].append(own())
+            spent["gensim"].append(gensims())
+        for who, seconds in spent.items():
+            ratio = statistics.median(a / b for a, b in zip(seconds, spent["ours"], strict=True))
+            print(f"| {name} | {who} | {1e6 / statistics.median(seconds):,.0f} | {ratio:.1f} |", flush=True)
+
+
+def index(args: argparse.Namespace, folder: Path) -> None:
+    from unrolled.tasks.neighbor_index import make_index
+
+    vectors = Vectors.from_file(args.data / "word-vectors" / "glove.6B.50d.top50k.txt.gz")
+    print("| words | recall of ten | seconds to make | questions/s | exactly |\n|---|---|---|---|---|")
+    found = make_index(vectors, folder / "glove.voy")
+    speeds = f"{found.per_second:,.0f} | {found.exact_per_second:,.0f}"
+    print(f"| {found.words:,} | {found.recall:.4f} | {found.seconds:.1f} | {speeds} |")
+
+
+def open_large(args: argparse.Namespace, folder: Path) -> None:
+    """4 GB of vectors of 300 numbers, all zero, so that the disk need not hold them."""
+    rows, size = 3_500_000, 300
+    shapes = {"inputs": ("F32", [rows, size], 4), "outputs": ("F32", [1, size], 4), "counts": ("I64", [rows], 8)}
+    header, at = {}, 0
+    for name, (kind, shape, width) in shapes.items():
+        end = at + width * int(np.prod(shape))
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, end]}
+        at = end
+    small = our_task(corpus(args.data, folder, 10_000), {"vector_size": size}, 1, 1, 1).trained()
+    small.save(folder / "large")
+    (folder / "large" / "words.txt").write_text("".join(f"word{i}\n" for i in range(rows)))
+    packed = json.dumps(header).encode()
+    packed += b" " * (-len(packed) % 8)
+    with (folder / "large" / "model.safetensors").open("wb") as file:
+        file.write(len(packed).to_bytes(8, "little") + packed)
+        file.truncate(8 + len(packed) + at)
+    print("| folder, GB | seconds to open | to the first word's vector | memory of its own, GB |\n|---|---|---|---|")
+    for _ in range(args.rounds):
+        before = own_memory()
+        start = time.perf_counter()
+        vectors = unrolled.load(folder / "large")
+        opened = time.perf_counter() - start
+        assert vectors["word3000000"].shape == (size,)
+        looked_up = time.perf_counter() - start
+        print(f"| {at / 1e9:.2f} | {opened:.2f} | {looked_up:.2f} | {own_memory() - before:.2f} |", flush=True)
+        del vectors
+
+
+def own_memory() -> float:
+    """GB of memory that this process alone holds."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1e6
+
+
 def tests(data: Path) -> list[Any]:
     return [read_word_test(data / "word-vectors" / name) for name in ("wordsim353.tsv", "questions-words.txt")]
 
@@ -234,7 +332,7 @@ def files(args: argparse.Namespace, path: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "quality", "files", "scaling", "sizes"])
+    parser.add_argument("what", choices=["speed", "quality", "files", "scaling", "sizes", "fasttext", "index", "open"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -254,6 +352,12 @@ def main() -> None:
                 quality(args, path, tests(args.data))
             case "sizes":
                 sizes(args, folder, tests(args.data))
+            case "fasttext":
+                fasttext(args, folder)
+            case "open":
+                open_large(args, folder)
+            case "index":
+                index(args, folder)
             case "files":
                 files(args, path, folder)
 

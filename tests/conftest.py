@@ -45,8 +45,9 @@ def run_folder(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def vector_run(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of small word vectors."""
-    folder = tmp_path_factory.mktemp("runs") / "vec"
-    flags = {"vector_size": 20, "epochs": 3, "min_count": 2, "threads": 1}
-    unrolled.train("word-vectors", [english_file], folder, options=flags)
-    return folder
+    """A finished run of small word vectors; beside it "parts", with sub-words."""
+    folder = tmp_path_factory.mktemp("runs")
+    flags = {"vector_size": 20, "epochs": 3, "min_count": 2, "threads": 1, "buckets": 50_000}
+    for name in ("vec", "parts"):
+        unrolled.train("word-vectors", [english_file], folder / name, options=flags | {"subwords": name == "parts"})
+    return folder / "vec"

@@ -102,7 +102,8 @@ def test_commands_in_the_documentation_are_understood(
     (tmp_path / "runs").mkdir()
     for name in ("books", "big"):
         (tmp_path / "runs" / name).symlink_to(run_folder)
-    (tmp_path / "runs" / "vec").symlink_to(vector_run)
+    for name in ("vec", "parts"):
+        (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
     (tmp_path / "pairs.tsv").write_text("value\tobject\t5\nthe\tvalue\t1\n")
     (tmp_path / "analogies.txt").write_text(": plural\nobject objects value values\n")
     for name in ("corpus.txt", "held-out.txt", "lines.txt"):

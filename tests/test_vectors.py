@@ -247,6 +247,18 @@ def test_looking_up(vectors: Vectors) -> None:
         vectors.nearest(np.zeros((1, 3)))
 
 
+def test_of_many_words_the_first_few_are_looked_up_without_an_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.tasks.vectors._SUGGESTED", 20)
+    monkeypatch.setattr("unrolled.tasks.vectors._FEW", 3)
+    found = Vectors([f"w{i}" for i in range(30)], np.arange(60, dtype=np.float32).reshape(30, 2))
+    assert found["w29"].tolist() == [58, 59]
+    assert "w30" not in found
+    assert 5 not in found
+    assert "index" not in found.__dict__
+    assert found["w7"].tolist() == [14, 15]
+    assert "index" in found.__dict__
+
+
 def test_ranks_and_correlation() -> None:
     assert ranks(np.array([1, 1, 1.0])).tolist() == [2, 2, 2]
     a = np.array([1.0, 2.0, 3.0, 4.0])

@@ -31,6 +31,8 @@ __all__ = ["Neighbor", "Vectors"]
 _ROWS, _QUESTIONS = 1 << 17, 512
 #: Words among which a misspelt one is looked for.
 _SUGGESTED = 200_000
+#: Questions that are answered without an index.
+_FEW = 50
 
 
 class Neighbor(NamedTuple):
@@ -57,6 +59,7 @@ class Vectors:
         if len(words) != len(array):
             raise DataError(f"{len(words)} words, but {len(array)} vectors")
         self.words, self.array, self.counts, self.subwords = words, array, counts, subwords
+        self._questions = 0
 
     @staticmethod
     def from_file(path: str | Path) -> Vectors:
@@ -73,6 +76,16 @@ class Vectors:
     def index(self) -> dict[str, int]:
         """The row of each word."""
         return {word: row for row, word in enumerate(self.words)}
+
+    def _row(self, word: object) -> int | None:
+        """The row of a word. Of millions of words no index is made for the first few questions: that takes seconds."""
+        if "index" in self.__dict__ or len(self) < _SUGGESTED or self._questions >= _FEW:
+            return self.index.get(word)  # type: ignore[arg-type]
+        self._questions += 1
+        try:
+            return self.words.index(word)
+        except ValueError:
+            return None
 
     @property
     def matrix(self) -> Tensor:
@@ -97,11 +110,13 @@ class Vectors:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self.index or (self.subwords is not None and isinstance(word, str) and self.subwords.has(word))
+        return self._row(word) is not None or (
+            self.subwords is not None and isinstance(word, str) and self.subwords.has(word)
+        )
 
     def __getitem__(self, word: str) -> np.ndarray:
         """The vector of a word (D,). DataError, with words spelled alike, if it has none."""
-        row = self.index.get(word)
+        row = self._row(word)
         if row is not None:
             return np.asarray(self.array[row])
         if word not in self:
@@ -156,7 +171,7 @@ class Vectors:
         asked = np.asarray(asked, np.float32)
         if asked.ndim != 2 or asked.shape[1] != self.size:
             raise DataError(f"vectors of shape (Q, {self.size}) are needed, got {asked.shape}")
-        left_out = [[self.index[w] for w in some if w in self.index] for some in without] or [[]] * len(asked)
+        left_out = [[row for w in some if (row := self._row(w)) is not None] for some in without] or [[]] * len(asked)
         found: list[list[Neighbor]] = []
         for first in range(0, len(asked), _QUESTIONS):
             some = slice(first, first + _QUESTIONS)
