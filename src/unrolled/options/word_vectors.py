@@ -76,7 +76,11 @@ class ScheduleOptions(Section):
 
     epochs: int = Field(5, ge=1, le=100_000, description="Passes over the text.")
     learning_rate: float | None = Field(
-        None, gt=0, le=10, description="At the beginning, falling to a 250th; unset: .025; .05 for CBOW and with sub-words."
+        None,
+        gt=0,
+        le=10,
+        description="At the beginning, falling to a 250th; unset: .025; .05 for CBOW and with sub-words; .1 for CBOW "
+        "with negative sampling and a divided gradient.",
     )
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
     threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")

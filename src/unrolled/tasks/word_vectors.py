@@ -170,8 +170,12 @@ class WordVectorsTask:
     @property
     def rate(self) -> float:
         """The learning rate at the beginning."""
-        means = self.options.model.architecture == "cbow" or self.options.model.subwords
-        return self.options.training.learning_rate or (0.05 if means else 0.025)
+        given, model = self.options.training.learning_rate, self.options.model
+        if given is not None:
+            return given
+        if model.architecture == "skip-gram" or model.subwords:
+            return 0.05 if model.subwords else 0.025
+        return 0.1 if model.objective == "negative-sampling" and model.cbow_gradient == "divided" else 0.05
 
     def train(self, stop: Callable[[], bool] = bool) -> Iterator[Progress | Epoch]:
         """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test.
