@@ -13,7 +13,7 @@ ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FOUNDATION = {"errors", "types", "config", "folders", "options", ""}
 MAY_IMPORT: dict[str, set[str]] = {
-    "": {"run", "tasks", "cells", "layers", "errors"},  # the package itself: lazy public names
+    "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
     "errors": set(),
     "types": {"errors"},
     "config": {"errors"},

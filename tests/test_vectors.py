@@ -442,6 +442,30 @@ def test_a_long_text_is_kept_in_files_while_it_is_trained_on(
     assert not list((tmp_path / "cache").glob("word-vectors-*"))
 
 
+def test_lines_from_python_are_gone_through_once(tmp_path: Path) -> None:
+    passes = []
+
+    def sentences() -> Iterator[Any]:
+        passes.append(1)
+        for n in range(400):
+            yield "a b c" if n % 2 else ["b", "c", f"d{n % 8}"]
+
+    options = {"tokens": "whitespace", "epochs": 2, "vector_size": 8}
+    found = unrolled.train("word-vectors", [unrolled.lines(sentences(), "mine")], tmp_path / "run", options=options)
+    assert passes == [1]
+    assert dict(zip(found.words, found.counts.tolist(), strict=True)) == {
+        "b": 400,
+        "c": 400,
+        "a": 200,
+        **{f"d{n}": 50 for n in (0, 2, 4, 6)},
+    }
+    assert found.config["data"]["sources"] == ["mine"]
+    with pytest.raises(DataError, match="lines: holds no text"):
+        unrolled.lines([])
+    with pytest.raises(DataError, match="NUL"):
+        unrolled.lines(["a\0b"])
+
+
 def test_words_that_are_too_few(tmp_path: Path) -> None:
     path = tmp_path / "few.txt"
     path.write_text("only once each word here\n")

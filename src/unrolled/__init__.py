@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__all__ = ["__version__", "cells", "errors", "layers", "load", "resume", "train"]
+__all__ = ["__version__", "cells", "errors", "layers", "lines", "load", "resume", "train"]
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,7 @@ _LAZY = {
     "cells": ("unrolled.cells", ""),
     "errors": ("unrolled.errors", ""),
     "layers": ("unrolled.layers", ""),
+    "lines": ("unrolled.data.text", "lines"),
     "load": ("unrolled.tasks", "load"),
     "resume": ("unrolled.run", "resume"),
     "train": ("unrolled.run", "train"),

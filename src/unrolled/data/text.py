@@ -24,7 +24,7 @@ import numpy as np
 from unrolled.errors import DataError
 from unrolled.kernels.words import mark
 
-__all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "read_documents", "size_on_disk"]
+__all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "lines", "read_documents", "size_on_disk"]
 
 #: How many problems are collected before giving up.
 MAX_PROBLEMS = 10
@@ -196,8 +196,20 @@ def _cut(text: str) -> int:
     return 0
 
 
-def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> list[Document]:
-    """Read files, every text file below a folder, .gz files, and "-" for standard input.
+def lines(some: Iterable[str | Iterable[str]], name: str = "lines") -> Document:
+    """Lines from Python as a document: strings, or words that are joined by blanks. The iterable is gone through once.
+
+    >>> lines(["to be or not", ["to", "be"]]).text
+    'to be or not\\nto be\\n'
+    """
+    text = "".join(f"{line if isinstance(line, str) else ' '.join(line)}\n" for line in some)
+    if not text.strip():
+        raise DataError(f"{name}: holds no text.")
+    return Document(name, _without_nul(text, 0, name))
+
+
+def read_documents(sources: Iterable[str | Path | Document], encoding: str = "utf-8") -> list[Document]:
+    """Read files, every text file below a folder, .gz files, and "-" for standard input; documents pass as they are.
 
     Raises DataError naming up to ten files that are missing, empty, binary, cut off or in another encoding.
     """
@@ -205,6 +217,9 @@ def read_documents(sources: Iterable[str | Path], encoding: str = "utf-8") -> li
     problems: list[str] = []
     room = IN_MEMORY
     for source in sources:
+        if isinstance(source, Document):
+            documents.append(source)
+            continue
         try:
             paths = _expand(str(source))
         except DataError as error:

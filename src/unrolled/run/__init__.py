@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unrolled.data.text import Document
 from unrolled.errors import ConfigError, FolderError, unknown_name
 from unrolled.record import read_record
 from unrolled.run.language_model import (
@@ -24,7 +25,7 @@ __all__ = ["check_resumable", "resume", "train"]
 
 def train(
     task: str,
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Document],
     out: str | Path,
     *,
     valid: Sequence[str | Path] | None = None,
@@ -33,7 +34,7 @@ def train(
     options: dict[str, Any] | None = None,
     start: str | Path | None = None,
 ) -> Any:
-    """Train on files from Python and return the best model. `options`: any option by its name, as {"minutes": 10}.
+    """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
     valid: for a language model, texts to validate on; for word vectors, tests (pairs or analogies) made after each epoch.
     start: word vectors to learn on from, a run or model folder.

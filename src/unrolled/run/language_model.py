@@ -63,7 +63,7 @@ def language_model_options(
 
 def read_training_texts(
     choose: Callable[..., LanguageModelOptions],
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Document],
     valid: Sequence[str | Path] | None,
     out: str | Path,
     *,

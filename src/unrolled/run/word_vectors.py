@@ -75,9 +75,7 @@ def train_word_vectors(
     if speaks():
         check_run(folder, overwrite=overwrite)
     tests = [read_word_test(probe) for probe in probes]
-    files = [source for source in sources if not isinstance(source, Document)]
-    documents = [source for source in sources if isinstance(source, Document)]
-    documents += read_documents(files, options.data.encoding) if files or not documents else []
+    documents = read_documents(sources, options.data.encoding)
     with ExitStack() as stack:
         ranks = stack.enter_context(joined())
         scratch = None

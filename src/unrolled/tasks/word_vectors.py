@@ -193,7 +193,8 @@ class WordVectorsTask:
                 tally = _Tally()
                 for part in range(parts):
                     yield from self._part(_Part(epoch, part, parts), desks, tally, began)
-                    self.ranks.average([torch.from_numpy(self.model.inputs), torch.from_numpy(self.model.outputs)])
+                    outputs = self.model.outputs[: len(self.words)]  # behind them: copies, as many as threads need
+                    self.ranks.average([torch.from_numpy(self.model.inputs), torch.from_numpy(outputs)])
                     if self.ranks.size > 1 and any(self.ranks.gather(stop())):
                         return
                 event = self._epoch(epoch + 1, self._everywhere(tally), time.perf_counter() - began)
