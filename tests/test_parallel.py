@@ -29,6 +29,7 @@ from unrolled.types import LossSum
 
 FLAGS: dict[str, Any] = {
     "epochs": 1,
+    "minutes": 60,
     "hidden_size": 12,
     "embedding_size": 8,
     "n_layers": 2,
