@@ -303,6 +303,8 @@ def test_plain_vectors_as_a_fasttext_file(tmp_path: Path) -> None:
     assert found.words == vectors.words[::-1]
     for word in vectors.words:
         np.testing.assert_array_equal(found[word], vectors[word])
+    assert found.array.flags.aligned
+    assert found.neighbors("a", 2)
     assert "none" in CliRunner().invoke(app, ["info", str(tmp_path / "v.bin")]).stdout
 
 

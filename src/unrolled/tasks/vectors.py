@@ -66,7 +66,7 @@ class Vectors:
         """The vectors in a file, see `data/vector_files.py`. DataError if it is damaged or of no known format."""
         found = read_vectors(path)
         if found.ngrams is None:
-            return Vectors(found.words, found.vectors)
+            return Vectors(found.words, np.require(found.vectors, requirements="A"), found.counts)
         shortest, longest, n_buckets, table = found.ngrams
         subwords = Subwords(NGrams(shortest, longest, n_buckets), table, len(found.words))
         array = subwords.vectors_of(found.words, np.arange(len(found.words)))
