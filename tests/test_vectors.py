@@ -30,6 +30,7 @@ from unrolled.data.word_tests import Analogies, Similarities, read_word_test
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
+from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.features.words import READERS, choose, read_words, rows_of
 from unrolled.metrics.word_vectors import ranks, spearman
 from unrolled.tasks.explain_word_vectors import explain_vectors
@@ -578,6 +579,26 @@ def test_learning_on_keeps_rows_and_adds_counts(run: Path, tmp_path: Path) -> No
     )
     assert "qwertz" in again
     assert again.config["drift"]["mean_cosine"] < 1
+
+
+def test_a_language_model_begins_with_vectors_of_sub_words(vector_run: Path, english_file: Path, tmp_path: Path) -> None:
+    vectors = unrolled.load(vector_run.parent / "parts")
+    flags: dict[str, Any] = {"tokens": "words", "embedding_size": 20, "hidden_size": 16, "threads": 1, "epochs": 1}
+    flags |= {"vectors": str(vector_run.parent / "parts"), "freeze_vectors": True, "tied": False, "window": 20}
+    text = tmp_path / "text.txt"
+    text.write_text("the objectionables of a valuelessness\n" * 40 + english_file.read_text(encoding="utf-8"))
+    trained = unrolled.train("language-model", [text], tmp_path / "lm", options=flags | {"minutes": 1})
+    weight, vocabulary = trained.model.embedding.weight.detach().numpy(), trained.codec.vocabulary
+    assert {"objectionables", "valuelessness"} <= set(vocabulary.symbols) - set(vectors.index)
+    for row, symbol in enumerate(vocabulary.symbols):
+        form = vectors.form(symbol)
+        if symbol in (UNKNOWN, END) or form is None:
+            continue
+        vector = vectors[form]
+        np.testing.assert_allclose(weight[row], vector / np.linalg.norm(vector), atol=1e-5)
+    assert vectors.form(UNKNOWN) is not None  # its letters could be read as a word
+    unknown = weight[vocabulary.symbols.index(UNKNOWN)]
+    assert unknown @ vectors[UNKNOWN] < 0.99 * np.linalg.norm(unknown) * np.linalg.norm(vectors[UNKNOWN])
 
 
 @pytest.mark.parametrize("freeze", [False, True])

@@ -38,9 +38,10 @@ class NGrams:
         for first in range(0, len(words) if self.longest else 0, _WORDS):
             marked = [b"" if w == _LINE_END else f"<{w}>".encode("utf-8", "replace") for w in words[first : first + _WORDS]]
             letters, ends = np.frombuffer(b"".join(marked), np.uint8), np.cumsum([len(word) for word in marked])
-            room = np.empty(len(letters) * self.longest, np.uint32)
+            longest = min(self.longest, max(map(len, marked)))
+            room = np.empty(len(letters) * longest, np.uint32)
             here = counts[first : first + _WORDS]
-            n = hash_ngrams(letters, ends, self.shortest, self.longest, self.n_buckets, here, room)
+            n = hash_ngrams(letters, ends, self.shortest, longest, self.n_buckets, here, room)
             found.append(room[:n].copy())
         return counts, np.concatenate(found)
 

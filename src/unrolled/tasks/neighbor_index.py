@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unrolled.errors import DataError, MissingExtra
-from unrolled.folders import write_stream
+from unrolled.folders import write_bytes
 from unrolled.tasks.vectors import Neighbor, Vectors
 
 __all__ = ["Made", "NeighborIndex", "make_index"]
@@ -31,7 +31,9 @@ _DEPTH = 200
 
 
 class Made(NamedTuple):
-    """recall: the part of the ten nearest words that is found, over a sample; questions_per_second of it, exact too."""
+    """recall: the part of the ten nearest words that is found, over a sample; per_second: questions that it answers, and
+    that the exact search does.
+    """
 
     words: int
     recall: float
@@ -54,7 +56,7 @@ def make_index(vectors: Vectors, path: str | Path, *, threads: int = -1, seed: i
     for first in range(0, len(vectors), _WORDS):
         some = np.ascontiguousarray(vectors.array[first : first + _WORDS], np.float32)
         index.add_items(some, np.arange(first, first + len(some)), num_threads=threads)
-    write_stream(Path(path), (piece for piece in [index.as_bytes()]))
+    write_bytes(Path(path), index.as_bytes())
     seconds = time.perf_counter() - began
     sample = np.random.default_rng(0).choice(len(vectors), min(_SAMPLE, len(vectors)), replace=False)
     asked = [vectors.words[row] for row in sample.tolist()]
@@ -99,9 +101,8 @@ class NeighborIndex:
         k = min(n + 1, len(self.vectors))
         asked = np.stack([self.vectors[word] for word in words]).astype(np.float32)
         rows, distances = self._index.query(asked, k, query_ef=max(_DEPTH, k))
-        return [
-            [Neighbor(w, 1 - float(d)) for row, d in zip(near, far, strict=True) if (w := self.vectors.words[row]) != word][
-                :n
-            ]
-            for word, near, far in zip(words, rows.tolist(), distances.tolist(), strict=True)
-        ]
+        found = []
+        for word, near, far in zip(words, rows.tolist(), distances.tolist(), strict=True):
+            named = [Neighbor(self.vectors.words[row], 1 - distance) for row, distance in zip(near, far, strict=True)]
+            found.append([neighbor for neighbor in named if neighbor.word != word][:n])
+        return found

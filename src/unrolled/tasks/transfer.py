@@ -49,7 +49,8 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
         raise ConfigError(f"the vectors in {path} have {vectors.size} numbers: add --embedding-size {vectors.size}")
     without: list[str] = []
     for row, symbol in enumerate(vocabulary.symbols):
-        form = next((form for form in (symbol, symbol.lower()) if form in vectors), None)
+        special = symbol in (UNKNOWN, END) and symbol not in vectors.index  # nothing that sub-words could tell
+        form = None if special else vectors.form(symbol)
         if form is None:
             without.append(symbol)
             continue

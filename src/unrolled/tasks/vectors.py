@@ -218,7 +218,7 @@ class Vectors:
                 return row
         return None
 
-    def _form(self, word: str) -> str | None:
+    def form(self, word: str) -> str | None:
         """A word as written, or in lower case, that has a vector; one of its own rather than of sub-words."""
         row = self._known(word)
         if row is not None:
@@ -226,7 +226,7 @@ class Vectors:
         return next((form for form in (word, word.lower()) if form in self), None)
 
     def _test_similarities(self, questions: Similarities) -> dict[str, Any]:
-        forms = {word: self._form(word) for pair in questions.pairs for word in pair}
+        forms = {word: self.form(word) for pair in questions.pairs for word in pair}
         known = [
             (found, score)
             for pair, score in zip(questions.pairs, questions.scores, strict=True)
