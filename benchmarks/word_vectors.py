@@ -5,6 +5,7 @@
     python benchmarks/word_vectors.py files   --data DATA                   # vocabulary scan; GloVe text; 1 GB binary
     python benchmarks/word_vectors.py scaling --data DATA                   # ours: two threads over one
     python benchmarks/word_vectors.py sizes   --data DATA                   # skip-gram and CBOW on 1 and 11 million words
+    python benchmarks/word_vectors.py processes --data DATA                 # tables averaged over 2, 4 and 8 processes
     python benchmarks/word_vectors.py fasttext --data DATA                  # skip-gram with and without sub-words
     python benchmarks/word_vectors.py index   --data DATA                   # neighbours among 50,000 words of GloVe
     python benchmarks/word_vectors.py open    --data DATA                   # a model folder of 4 GB
@@ -23,6 +24,8 @@ import json
 import logging
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -298,6 +301,36 @@ def sizes(args: argparse.Namespace, folder: Path, asked: list[Any]) -> None:
             print(f"| {words or 11_076_851:,} | {architecture} | {columns} |", flush=True)
 
 
+def processes(args: argparse.Namespace, path: Path, folder: Path, asked: list[Any]) -> None:
+    """Quality of tables that are averaged, a thread a process, at the rate of one process and at ours for several."""
+    print("| processes | rate | words between averages | WordSim-353 | analogies | seconds |\n|---|---|---|---|---|---|")
+    for size, rates in ((2, ("0.025", "")), (4, ("0.025", "")), (8, ("", "0.2"))):
+        for given, words in [*((given, 2_000_000 // size) for given in rates), ("", 200_000 // size)]:
+            found, seconds = [], []
+            for seed in range(1, args.rounds + 1):
+                out, start = folder / f"{size}-{given}-{words}-{seed}", time.perf_counter()
+                command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(size), "-m", "unrolled"]
+                command += [
+                    "train",
+                    "word-vectors",
+                    str(path),
+                    "--tokens",
+                    "whitespace",
+                    "--threads",
+                    "1",
+                    "--out",
+                    str(out),
+                ]
+                command += ["--seed", str(seed), "--average-words", str(words)]
+                command += ["--learning-rate", given] if given else []
+                subprocess.run(command, check=True, capture_output=True)
+                seconds.append(time.perf_counter() - start)
+                found.append(scores(unrolled.load(out), asked))
+            columns = " | ".join(shown([row[i] for row in found]) for i in range(2))
+            rate = given or f"{0.025 * min(size, 4)} (default)"
+            print(f"| {size} | {rate} | {words:,} | {columns} | {statistics.median(seconds):.0f} |", flush=True)
+
+
 def files(args: argparse.Namespace, path: Path, folder: Path) -> None:
     from gensim.models import KeyedVectors, Word2Vec
 
@@ -344,7 +377,9 @@ def files(args: argparse.Namespace, path: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "quality", "files", "scaling", "sizes", "fasttext", "index", "open"])
+    parser.add_argument(
+        "what", choices=["speed", "quality", "files", "scaling", "sizes", "processes", "fasttext", "index", "open"]
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
@@ -365,6 +400,8 @@ def main() -> None:
                 quality(args, path, tests(args.data))
             case "sizes":
                 sizes(args, folder, tests(args.data))
+            case "processes":
+                processes(args, path, folder, tests(args.data))
             case "fasttext":
                 fasttext(args, folder)
             case "open":

@@ -80,7 +80,7 @@ class ScheduleOptions(Section):
         gt=0,
         le=10,
         description="At the beginning, falling to a 250th; unset: .025; .05 for CBOW and with sub-words; .1 for CBOW "
-        "with negative sampling and a divided gradient.",
+        "with negative sampling and a divided gradient; in n processes n times that, 4 times at most.",
     )
     seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
     threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")

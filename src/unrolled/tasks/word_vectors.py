@@ -32,6 +32,8 @@ from unrolled.training.parallel import Ranks
 
 __all__ = ["Epoch", "Progress", "WordVectorsTask"]
 
+#: Averaging tables of several processes makes every move smaller: the rate grows with them, up to this many times.
+_MOST_TIMES = 4
 #: The learning rate ends at this part of where it began.
 _LAST_RATE = 1 / 250
 #: Seconds between two reports of progress.
@@ -173,9 +175,10 @@ class WordVectorsTask:
         given, model = self.options.training.learning_rate, self.options.model
         if given is not None:
             return given
+        times = min(self.ranks.size, _MOST_TIMES)
         if model.architecture == "skip-gram" or model.subwords:
-            return 0.05 if model.subwords else 0.025
-        return 0.1 if model.objective == "negative-sampling" and model.cbow_gradient == "divided" else 0.05
+            return times * (0.05 if model.subwords else 0.025)
+        return times * (0.1 if model.objective == "negative-sampling" and model.cbow_gradient == "divided" else 0.05)
 
     def train(self, stop: Callable[[], bool] = bool) -> Iterator[Progress | Epoch]:
         """Train, yielding what happens. Closing the iterator stops; what has been learned stays, or the best by a test.
