@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import unrolled
-from unrolled.data.samples import english
+from unrolled.data.samples import english, help_pages
 
 # Compiled kernels stay here from run to run, and processes that tests start find them.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "kernels"))
@@ -51,3 +52,15 @@ def vector_run(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for name in ("vec", "parts"):
         unrolled.train("word-vectors", [english_file], folder / name, options=flags | {"subwords": name == "parts"})
     return folder / "vec"
+
+
+@pytest.fixture(scope="session")
+def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on paragraphs of help(); beside it pages.jsonl, what it was trained on."""
+    folder = tmp_path_factory.mktemp("classify")
+    data = help_pages()
+    rows = ({"body": text, "page": label[0]} for text, label in zip(data.texts, data.labels, strict=True))
+    (folder / "pages.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    flags = {"text": "body", "label": "page", "threads": 1, "epochs": 15}
+    unrolled.train("classify", [folder / "pages.jsonl"], folder / "run", options=flags)
+    return folder / "run"

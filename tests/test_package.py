@@ -96,7 +96,7 @@ def test_python_in_the_documentation_runs(
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_commands_in_the_documentation_are_understood(
-    path: Path, run_folder: Path, vector_run: Path, english_file: Path, tmp_path: Path
+    path: Path, run_folder: Path, vector_run: Path, sentiment: Path, english_file: Path, tmp_path: Path
 ) -> None:
     """Training commands are parsed (--print-config); all others run on a small model and text."""
     (tmp_path / "runs").mkdir()
@@ -104,6 +104,8 @@ def test_commands_in_the_documentation_are_understood(
         (tmp_path / "runs" / name).symlink_to(run_folder)
     for name in ("vec", "parts"):
         (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
+    (tmp_path / "runs" / "sentiment").symlink_to(sentiment)
+    (tmp_path / "reviews.csv").write_text("body,page\nSets a breakpoint.,debugging\n")
     (tmp_path / "pairs.tsv").write_text("value\tobject\t5\nthe\tvalue\t1\n")
     (tmp_path / "analogies.txt").write_text(": plural\nobject objects value values\n")
     for name in ("corpus.txt", "held-out.txt", "lines.txt"):

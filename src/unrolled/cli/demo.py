@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from unrolled.cli.classify import run_classifier
 from unrolled.cli.progress import say
 from unrolled.cli.train import run_training
 from unrolled.cli.word_vectors import run_word_vectors
@@ -17,11 +18,11 @@ __all__ = ["demo"]
 
 
 def demo(
-    task: Annotated[str, typer.Argument(help="Which demo: language-model or word-vectors.")] = "language-model",
+    task: Annotated[str, typer.Argument(help="Which demo: language-model, word-vectors or classify.")] = "language-model",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time to train for (language-model).")] = None,
 ) -> None:
-    """Train a small model on text that Python ships, and let it write, or find words that are alike. About a minute.
+    """Train a small model on text that Python ships: let it write, find words that are alike, or sort texts. A minute.
 
     Example: unrolled demo
     """
@@ -76,9 +77,37 @@ What to do next:
     )
 
 
+def _classify(folder: Path, _: float | None) -> None:
+    from unrolled.data.samples import help_pages
+    from unrolled.run.classify import classify_options
+    from unrolled.tasks import load
+
+    say("Learning which page of Python's help() a paragraph stands on: classes, debugging, statements or strings.\n")
+    run_classifier(classify_options(), help_pages(), folder)
+    asked = (
+        "The method is called when the instance is about to be destroyed.",
+        "Replacement fields are surrounded by curly braces.",
+        "Sets a breakpoint at the given line of the file.",
+        "The suite of the else clause is executed when no exception was raised.",
+    )
+    say("\nSentences that are not among them:\n")
+    for found in load(folder).predict(asked):
+        print(f"{found.label:<12}{max(found.probabilities.values()):.2f}  {found.text}")
+    say(
+        f"""
+What to do next:
+
+  unrolled predict {folder} "Return a copy of the string" --json
+  unrolled explain {folder} "Return a copy of the string" --out why.html
+  unrolled train classify YOUR-TEXTS.csv --text COLUMN --label COLUMN --out runs/mine
+"""
+    )
+
+
 _DEMOS: dict[str, Callable[[Path, float | None], None]] = {
     "language-model": _language_model,
     "word-vectors": _word_vectors,
+    "classify": _classify,
 }
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import compare, demo, info, language_model, train, word_vectors
+from unrolled.cli import compare, demo, info, language_model, train, verbs, word_vectors
 from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
@@ -33,6 +33,10 @@ unrolled evaluate runs/books held-out.txt
 unrolled train word-vectors corpus.txt --out runs/vec
 
 unrolled neighbors runs/vec king queen
+
+unrolled train classify reviews.csv --text review --label sentiment --out runs/sentiment
+
+unrolled predict runs/sentiment "not bad at all"
 """
 
 app = typer.Typer(
@@ -44,10 +48,10 @@ app = typer.Typer(
 )
 app.add_typer(train.app, name="train")
 for command in (
-    language_model.evaluate,
+    verbs.evaluate,
     language_model.sample,
-    language_model.predict,
-    language_model.explain,
+    verbs.predict,
+    verbs.explain,
     word_vectors.neighbors,
     word_vectors.analogy,
     word_vectors.index,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.classify import classify
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
@@ -24,6 +25,7 @@ __all__ = ["app", "follow", "language_model", "run_training"]
 
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 app.command("word-vectors")(word_vectors)
+app.command("classify")(classify)
 
 
 @app.callback(invoke_without_command=True)

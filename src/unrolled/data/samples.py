@@ -7,10 +7,19 @@ import importlib
 import torch
 from torch import Tensor
 
+from unrolled.data.labelled import Labelled
 from unrolled.data.text import Document
 from unrolled.errors import DataError
 
-__all__ = ["copy_task", "english"]
+__all__ = ["copy_task", "english", "help_pages"]
+
+#: Pages of help() by what they are about.
+_PAGES = {
+    "classes": ("attribute-access", "class", "customization", "specialnames", "typesmethods", "objects", "types"),
+    "debugging": ("debugger",),
+    "strings": ("formatstrings", "strings", "string-methods", "typesseq", "bltin-ellipsis-object"),
+    "statements": ("assert", "assignment", "async", "compound", "for", "function", "if", "import", "try", "while", "with"),
+}
 
 
 def english() -> Document:
@@ -20,6 +29,24 @@ def english() -> Document:
     except ImportError:
         raise DataError("This Python ships no pydoc_data.topics. Train on a text file of your own instead.") from None
     return Document("pydoc_data.topics", "\n".join(topics[key] for key in sorted(topics)))
+
+
+def help_pages() -> Labelled:
+    """The paragraphs of `help()`, each labelled with what its page is about: statements, types or expressions.
+
+    Real text with a label that can be told from its words: which kind of page of the language reference it stands on.
+    """
+    try:
+        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+    except ImportError:
+        raise DataError("This Python ships no pydoc_data.topics. Train on labelled texts of your own instead.") from None
+    found = Labelled()
+    for label, names in _PAGES.items():
+        for name in names:
+            for n, paragraph in enumerate(topics.get(name, "").split("\n\n")):
+                if len(paragraph.split()) >= 12:
+                    found.add(paragraph, (label,), 1.0, f"help({name!r}), paragraph {n + 1}")
+    return found
 
 
 def copy_task(

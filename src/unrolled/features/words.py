@@ -40,14 +40,29 @@ def _plain(character: str) -> int:
     return LETTER if character.isalnum() or unicodedata.category(character)[0] == "M" else BLANK
 
 
+def _marks_too(character: str) -> int:
+    """Words as `_plain`, and every other sign that is no blank is a word by itself."""
+    kind = _plain(character)
+    return ALONE if kind == BLANK and not character.isspace() else kind
+
+
 def _between_blanks(character: str) -> int:
     """Whatever stands between blanks."""
     return LINE if character == "\n" else BLANK if character.isspace() else LETTER
 
 
+_KINDS: dict[str, Callable[[str], int]] = {
+    "words": _plain,
+    "words-and-marks": _marks_too,
+    "whitespace": _between_blanks,
+}
+
+
 @dataclass(frozen=True)
 class Reader:
-    """What a word is. lower: whether case counts not; cut: words of Chinese text are found with a dictionary."""
+    """What a word is. kind: a name in _KINDS; lower: whether case counts not; cut: words of Chinese text are found with a
+    dictionary.
+    """
 
     kind: str
     lower: bool
@@ -56,7 +71,7 @@ class Reader:
     def tables(self, alphabet: str) -> tuple[np.ndarray, np.ndarray]:
         """For each code point of the alphabet what it is, and what it is written as."""
         kinds, written = np.zeros(_CODE_POINTS, np.uint8), np.arange(_CODE_POINTS, dtype=np.uint32)
-        kind_of = _between_blanks if self.kind == "whitespace" or self.cut else _plain
+        kind_of = _KINDS["whitespace" if self.cut else self.kind]
         for character in alphabet:
             kinds[ord(character)] = kind_of(character)
             if self.lower and len(character.lower()) == 1:
@@ -78,7 +93,8 @@ class Reader:
 #: What a word is, by the name of the option.
 READERS = {
     "words": Reader("words", True),
-    "cased-words": Reader("cased-words", False),
+    "cased-words": Reader("words", False),
+    "words-and-marks": Reader("words-and-marks", True),
     "whitespace": Reader("whitespace", False),
     "chinese-words": Reader("chinese-words", True, True),
 }

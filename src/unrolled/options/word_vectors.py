@@ -14,10 +14,10 @@ __all__ = ["FIXED", "PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataO
 class WordDataOptions(Section):
     """How the text is read."""
 
-    tokens: Literal["words", "cased-words", "whitespace", "chinese-words"] = Field(
+    tokens: Literal["words", "cased-words", "words-and-marks", "whitespace", "chinese-words"] = Field(
         "words",
         description="What a word is: letters and digits in lower case (a Han character is a word); the same as written; "
-        "whatever stands between blanks; words of a Chinese dictionary.",
+        "words and punctuation marks; whatever stands between blanks; words of a Chinese dictionary.",
     )
     min_count: int = Field(5, ge=1, le=10**9, description="Rarer words get no vector.")
     vocabulary_size: int | None = Field(None, ge=2, description="Most words that get a vector; unset: all.")

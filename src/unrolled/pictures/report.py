@@ -6,7 +6,7 @@ from typing import Any
 
 from unrolled.pictures.page import page
 
-__all__ = ["report_page", "vectors_page"]
+__all__ = ["classifier_page", "judged", "report_page", "vectors_page"]
 
 
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
@@ -70,3 +70,58 @@ def vectors_page(title: str, rows: list[dict[str, Any]], examples: list[list[str
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
+
+
+def classifier_page(
+    title: str, rows: list[dict[str, Any]], held: dict[str, Any], facts: dict[str, Any], config: str
+) -> str:
+    """The curves, how good the classifier is on the validation texts, and the options as one HTML page."""
+    counts = facts.pop("labels")
+    blocks = [
+        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in (facts | counts).items()]},
+        *judged(held, "validation texts"),
+        *(
+            {
+                "kind": "lines",
+                "title": name,
+                "x": "epoch",
+                "series": [{"name": k, "points": [[r["epoch"], r[k]] for r in rows]} for k in keys],
+            }
+            for name, keys in (("Loss (nats per text)", ("train_loss", "valid_loss")), ("Accuracy", ("valid_accuracy",)))
+        ),
+        {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
+    ]
+    return page(f"Run {title}", {"blocks": blocks})
+
+
+def judged(found: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Blocks that show what `evaluate` says of a classifier: figures, labels, confusion, reliability."""
+    keys = ("examples", "accuracy", "exact", "macro_f1", "micro_f1", "mean_distance", "log_loss", "calibration_error")
+    rows = [[key.replace("_", " "), found[key]] for key in keys if found.get(key) is not None]
+    names = list(found["classes"])
+    most = max(1, *(max(row) for row in found.get("confusion", [[1]])))
+    table = [
+        [name, ", ".join(f"{key} {'-' if v is None else round(v, 4)}" for key, v in scores.items())]
+        for name, scores in found["classes"].items()
+    ]
+    confused = {
+        "kind": "heat",
+        "title": "Confusion: rows are the given labels, columns the answers",
+        "columns": names,
+        "rows": names,
+        "values": found.get("confusion", []),
+        "range": [-most, most],
+    }
+    reliable = {
+        "kind": "lines",
+        "title": "Reliability: how often answers of a confidence are right",
+        "note": "On the diagonal, probabilities mean what they say.",
+        "x": "confidence",
+        "series": [
+            {"name": "right", "points": [[confidence, right] for _, confidence, right in found["reliability"]]},
+            {"name": "as it should be", "points": [[0, 0], [1, 1]]},
+        ],
+    }
+    facts = {"kind": "facts", "title": f"On {where}", "rows": rows}
+    labels = {"kind": "texts", "title": "Labels", "rows": table}
+    return [facts, labels] + ([confused] if "confusion" in found and len(names) <= 50 else []) + [reliable]

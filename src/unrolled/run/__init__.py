@@ -10,6 +10,7 @@ from typing import Any
 from unrolled.data.text import Document
 from unrolled.errors import ConfigError, FolderError, unknown_name
 from unrolled.record import read_record
+from unrolled.run.classify import classify_options, train_classifier
 from unrolled.run.language_model import (
     language_model_options,
     read_training_texts,
@@ -36,7 +37,8 @@ def train(
 ) -> Any:
     """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
-    valid: for a language model, texts to validate on; for word vectors, tests (pairs or analogies) made after each epoch.
+    valid: for a language model or a classifier, texts to validate on; for word vectors, tests (pairs or analogies) made
+    after each epoch.
     start: word vectors to learn on from, a run or model folder.
     """
     if task not in TASKS:
@@ -49,6 +51,9 @@ def train(
         events: Any = train_word_vectors(resolved, sources, out, probes=valid or (), start=before, overwrite=overwrite)
     elif start is not None:
         raise ConfigError("start is for word vectors; a language model's training goes on with unrolled.resume")
+    elif task == "classify":
+        resolved = classify_options(preset=preset, flags=options)
+        events = train_classifier(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
     else:
         choose = partial(language_model_options, preset=preset, flags=options)
         resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
@@ -60,7 +65,10 @@ def train(
 
 def check_resumable(out: str | Path) -> None:
     """FolderError unless the run folder holds a training that can go on."""
-    if read_record(Path(out)).get("task") == "word-vectors":
+    task = read_record(Path(out)).get("task")
+    if task == "classify":
+        raise FolderError(f"{out}: this classifier is trained in seconds and not resumed. Train anew with --overwrite.")
+    if task == "word-vectors":
         raise FolderError(
             f"{out}: word vectors are not resumed in the middle; they are trained in minutes. Train anew with --overwrite, "
             "or learn on from what was saved: unrolled train word-vectors FILES --from RUN --out NEW"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from unrolled.folders import cache_folder, check_run, new_folder, write_bytes, w
 from unrolled.options.word_vectors import FIXED, WordVectorsOptions
 from unrolled.pictures.report import vectors_page
 from unrolled.record import write_record
+from unrolled.run.cores import cores
 from unrolled.run.new import new_run
 from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
 from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
@@ -82,7 +82,7 @@ def train_word_vectors(
         if sum(document.size for document in documents) > IN_MEMORY:
             cache_folder().mkdir(parents=True, exist_ok=True)
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="word-vectors-", dir=cache_folder())))
-        threads = options.training.threads or _cores()
+        threads = options.training.threads or cores()
         task = WordVectorsTask(options, documents, threads=threads, probes=tests, start=start, scratch=scratch, ranks=ranks)
         if len(set(ranks.gather((task.n_words, len(task.words))))) > 1:
             ranks.fail(DataError("the processes of this training do not read the same text. Give all the same files."))
@@ -92,12 +92,6 @@ def train_word_vectors(
             write_record(folder, NAME, options, {"train": documents})
         yield task
         yield from _follow(task, folder)
-
-
-def _cores() -> int:
-    """Processor cores for this process: its share of those it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | Done]:

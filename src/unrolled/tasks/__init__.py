@@ -27,6 +27,7 @@ TASKS: dict[str, TaskEntry] = {
     "word-vectors": TaskEntry(
         "Learn a vector for each word from text.", "unrolled.tasks.trained_vectors", "TrainedWordVectors"
     ),
+    "classify": TaskEntry("Sort texts by labels.", "unrolled.tasks.classifier", "TrainedClassifier"),
 }
 
 

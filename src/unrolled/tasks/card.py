@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["model_card"]
+__all__ = ["classifier_card", "model_card"]
 
 
 def model_card(config: dict[str, Any], unit: str) -> str:
@@ -43,4 +43,37 @@ Licence of the model and of its data: fill in.
 ```json
 {sizes}
 ```
+"""
+
+
+def classifier_card(config: dict[str, Any]) -> str:
+    """Markdown that says what a text classifier is, what it was trained on, how good it is and how to use it."""
+    data, metrics = config.get("data") or {}, config.get("metrics") or {}
+    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    counts = data.get("labels") or {}
+    labels = "".join(f"| {name} | {counts.get(name, '?')} |\n" for name in config["labels"]["names"][:100])
+    return f"""# A text classifier made with unrolled {config["unrolled"]}
+
+Network: {config["network"]}. Trained on: {sources} ({data.get("train", "?")} texts, {data.get("valid", "?")} held out to
+choose by and to calibrate probabilities).
+
+| label | examples |
+|---|---|
+{labels}
+On the held-out texts; `unrolled evaluate` says how good it is on others:
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data: fill in.
+
+## Use
+
+    echo "some text" | unrolled predict FOLDER
+    unrolled evaluate FOLDER test.csv
+
+    import unrolled
+    classifier = unrolled.load("FOLDER")
+    print(classifier.predict(["some text"])[0])
 """

@@ -1,0 +1,196 @@
+"""`train classify`, and what `evaluate` and `predict` print of classifiers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
+from unrolled.cli.guard import guarded
+from unrolled.cli.progress import Line, say
+from unrolled.config import read_toml, to_toml
+from unrolled.options.classify import PRESETS, ClassifyOptions
+
+__all__ = ["answer", "classify", "evaluate_classifier", "run_classifier"]
+
+
+@guarded
+@with_options(ClassifyOptions, PRESETS)
+def classify(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Labelled texts: .csv, .tsv, .jsonl, .txt with __label__, or a folder with one folder a label."
+        ),
+    ],
+    out: Out,
+    valid: Annotated[
+        list[str] | None, typer.Option(help="Labelled texts to validate on, instead of a part of the training texts.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="average: the mean of word and n-gram vectors.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures on the validation texts as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Learn to sort texts by labels.
+
+    Examples:
+
+    unrolled train classify reviews.csv --text review --label sentiment --out runs/sentiment
+
+    unrolled train classify toots.jsonl --labels many --target f1 --out runs/topics
+
+    unrolled train classify reviews/ --valid held-out/ --vectors runs/vec --out runs/sentiment
+    """
+    from unrolled.run.classify import classify_options
+
+    file = read_toml(config) if config else None
+    options = classify_options(preset=preset, file=file, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    run_classifier(options, files, out, valid=valid, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run_classifier(
+    options: ClassifyOptions,
+    files: Any,
+    out: Path,
+    *,
+    valid: Sequence[str] | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run.classify import Done, train_classifier
+    from unrolled.tasks.classify import ClassifyTask, Epoch
+
+    done, epochs = None, 1
+    with Line(quiet=quiet) as line:
+        for event in train_classifier(options, files, out, valid=valid, overwrite=overwrite):
+            match event:
+                case ClassifyTask():
+                    epochs = event.epochs
+                    line.say(_facts(event))
+                case Epoch():
+                    row = event.row
+                    shown = line.say if row["epoch"] % -(-epochs // 10) == 0 else line.show
+                    shown(
+                        f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['train_loss']:.4f}  validation "
+                        f"{row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right"
+                    )
+                case Done():
+                    done = event
+        assert done is not None
+        line.say(f"{'done' if done.reason == 'budget' else 'stopped'}. On the validation texts: {_figures(done.held)}")
+        line.say(f'Report: {out / "report.html"}   Next: unrolled predict {out} "some text"')
+    if done.reason == "interrupted":
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(done.held, ensure_ascii=False))
+
+
+def _facts(task: Any) -> str:
+    """What was found in the examples."""
+    facts = task.facts
+    shown = ", ".join(f"{name} {n:,}" for name, n in sorted(facts.labels.items(), key=lambda pair: -pair[1])[:8])
+    more = f" and {len(facts.labels) - 8} more" if len(facts.labels) > 8 else ""
+    lines = [f"{facts.train:,} texts to train on, {facts.valid:,} to validate on; labels: {shown}{more}"]
+    for n, what in (
+        (facts.empty, "had no text and were left out"),
+        (facts.contradictory, "stand there more than once with different labels"),
+        (facts.overlap, "of the validation texts stand among the training texts too"),
+    ):
+        lines += [f"{n:,} {what}"] if n else []
+    return "\n".join(lines + ([task.transferred] if task.transferred else []))
+
+
+def _figures(found: dict[str, Any]) -> str:
+    first = "accuracy" if "accuracy" in found else "exact"
+    figures = [f"{first} {100 * found[first]:.2f} %"]
+    for key in ("macro_f1", "calibration_error"):
+        if found.get(key) is not None:
+            figures.append(f"{key.replace('_', ' ')} {found[key]:.4f}")
+    if "answered" in found:
+        part, accuracy = found["answered"]["part"], found["answered"]["accuracy"]
+        of_these = "" if accuracy is None else f", {100 * accuracy:.2f} % of these right"
+        figures.append(f"answers {100 * part:.1f} %{of_these}")
+    return ", ".join(figures)
+
+
+def evaluate_classifier(
+    trained: Any,
+    files: Sequence[str],
+    encoding: str,
+    *,
+    text: str | None,
+    label: str | None,
+    threshold: float | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Print accuracy, F1 by label, confusion and calibration on labelled texts."""
+    from unrolled.data.labelled import read_labelled
+    from unrolled.folders import write_text
+    from unrolled.pictures.page import page
+    from unrolled.pictures.report import judged
+
+    columns = trained.columns
+    columns = columns._replace(text=text or columns.text, label=label or columns.label, weight=None)
+    found = trained.evaluate(read_labelled(files, columns, encoding), threshold)
+    if out is not None:
+        write_text(out, page(f"On {', '.join(files)}", {"blocks": judged(found, "these texts")}))
+        say(f"wrote {out}")
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    for key, name in (("examples", "texts"), ("empty", "without text, left out"), ("seen_in_training", "seen in training")):
+        if found[key] or key == "examples":
+            print(f"{name:<24}{found[key]}")
+    for name, n in found["unknown_labels"].items():
+        print(f"{'label not in training':<24}{name} ({n} times)")
+    if "accuracy" in found:
+        low, high = found["accuracy_interval"]
+        print(f"{'accuracy':<24}{100 * found['accuracy']:.2f} %  (95 % interval {100 * low:.2f} to {100 * high:.2f})")
+    for key, unit in (("exact", 100), ("micro_f1", 1), ("macro_f1", 1), ("mean_distance", 1), ("log_loss", 1)):
+        if found.get(key) is not None:
+            print(f"{key.replace('_', ' '):<24}{unit * found[key]:.4f}{' %' if unit == 100 else ''}")
+    print(f"{'calibration error':<24}{found['calibration_error']:.4f}  (15 bins)")
+    if "answered" in found:
+        print(f"{'answered':<24}{_figures(found).rpartition('answers ')[2]}")
+    for key, value in found.get("without_seen", {}).items():
+        print(f"{'  without those seen':<24}{key.replace('_', ' ')} {value:.4f}")
+    _show_classes(found)
+
+
+def _show_classes(found: dict[str, Any]) -> None:
+    width = max(len("label"), *(len(name) for name in found["classes"])) + 2
+    print(f"\n{'label':<{width}}{'precision':>10}{'recall':>10}{'f1':>10}{'texts':>10}")
+    for name, row in found["classes"].items():
+        cells = "".join(f"{'-' if row[k] is None else format(row[k], '.4f'):>10}" for k in ("precision", "recall", "f1"))
+        print(f"{name:<{width}}{cells}{row['support']:>10}")
+    if "confusion" in found and len(found["classes"]) <= 12:
+        print(f"\n{'given, answered:':<{max(width, 18)}}" + "".join(f"{name[:10]:>11}" for name in found["classes"]))
+        for name, row in zip(found["classes"], found["confusion"], strict=True):
+            print(f"{name:<{max(width, 18)}}" + "".join(f"{n:>11}" for n in row))
+
+
+def answer(prediction: Any, problem: str | None, *, as_json: bool) -> str:
+    """The output line of one text: label and probability, tab between; a line that could not be read keeps its place."""
+    if problem is not None:
+        return json.dumps({"error": problem}) if as_json else "-\t-"
+    if as_json:
+        return json.dumps(prediction.to_json(), ensure_ascii=False)
+    if not prediction.labels:
+        return f"-\t{max(prediction.probabilities.values()):.4f}"
+    return "\t".join(f"{label}\t{prediction.probabilities[label]:.4f}" for label in prediction.labels)

@@ -1,0 +1,133 @@
+"""Labels -> what a classifier is to give out, and back: its logits -> the probabilities of the labels.
+
+    one       y is one of C labels           K = C outputs, softmax
+    many      any number of C labels         K = C outputs, a sigmoid each
+    ordered   one of C labels in an order    K = C - 1 outputs: output k says P(y > k), so P(y = k) = P(y > k-1) - P(y > k)
+
+Ordered labels as Frank and Hall 2001, "A simple approach to ordinal classification".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from unrolled.data.labelled import Labelled
+from unrolled.errors import ConfigError, DataError, nearest
+
+__all__ = ["LabelSet"]
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels by name; kind: one, many or ordered (then names are in order, lowest first)."""
+
+    names: tuple[str, ...]
+    kind: str
+
+    @staticmethod
+    def learned(examples: Labelled, kind: str, order: str | None = None) -> LabelSet:
+        """The labels of training examples. DataError for one label only, or a label with one example."""
+        counts = Counter(label for labels in examples.labels for label in labels)
+        if len(counts) < 2 - (kind == "many"):
+            only = (
+                f"all {len(examples)} examples have the label {next(iter(counts))!r}"
+                if counts
+                else "no example has a label"
+            )
+            raise DataError(f"{only}: there is nothing to tell apart. Give examples of two labels or more.")
+        if kind != "many":
+            _no_single(examples, counts)
+        return LabelSet(_in_order(counts, order) if kind == "ordered" else tuple(sorted(counts)), kind)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def n_outputs(self) -> int:
+        """K."""
+        return len(self) - (self.kind == "ordered")
+
+    @property
+    def independent(self) -> bool:
+        """Whether each output is a probability of its own."""
+        return self.kind != "one"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def targets(self, labels: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, np.ndarray]:
+        """The outputs that are to be 1 (M,) int32, and where those of each text begin (n + 1,)."""
+        place = self._place
+        if self.kind == "ordered":
+            rows = [range(place[label[0]]) for label in labels]
+        else:
+            rows = [[place[name] for name in label] for label in labels]  # type: ignore[misc]
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        return np.fromiter((i for row in rows for i in row), np.int32, starts[-1]), starts
+
+    def given(self, labels: Sequence[tuple[str, ...]]) -> tuple[np.ndarray, Counter[str]]:
+        """The right answers: places (n,), -1 for a label that is not known, or a table (n, C) for kind many; and how often
+        each label that is not known occurs.
+        """
+        unknown = Counter(name for label in labels for name in label if name not in self._place)
+        if self.kind == "many":
+            table = np.zeros((len(labels), len(self)), np.int64)
+            for row, label in zip(table, labels, strict=True):
+                row[[self._place[name] for name in label if name in self._place]] = 1
+            return table, unknown
+        return np.array([self._place.get(label[0], -1) for label in labels], np.int64), unknown
+
+    def probabilities(self, z: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+        """Logits (n, K) -> P (n, C), in float64."""
+        z = z.astype(np.float64) / temperature
+        if self.kind == "one":
+            e = np.exp(z - z.max(1, keepdims=True))
+            return e / e.sum(1, keepdims=True)
+        p = 1 / (1 + np.exp(-np.clip(z, -700, 700)))
+        if self.kind == "many":
+            return p
+        above = np.minimum.accumulate(p, axis=1)
+        ends = np.ones((len(p), 1)), np.zeros((len(p), 1))
+        return -np.diff(np.concatenate([ends[0], above, ends[1]], axis=1), axis=1)
+
+    @property
+    def _place(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+
+def _no_single(examples: Labelled, counts: Counter[str]) -> None:
+    single = {label for label, n in counts.items() if n == 1}
+    if single:
+        places = [
+            f"{place}: the only example with the label {label[0]!r}"
+            for label, place in zip(examples.labels, examples.places, strict=True)
+            if label[0] in single
+        ]
+        more = f"\n... and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+        raise DataError(
+            "\n".join(places[:_SHOWN]) + f"{more}\nOne example cannot be learned from and tested too: give more, correct "
+            "the label, or leave it out."
+        )
+
+
+def _in_order(counts: Counter[str], order: str | None) -> tuple[str, ...]:
+    if order is not None:
+        names = tuple(name.strip() for name in order.split(",") if name.strip())
+        strange = next((name for name in counts if name not in names), None)
+        if strange is not None:
+            raise ConfigError(f"--order does not name the label {strange!r} of the examples.{nearest(strange, names)}")
+        return tuple(name for name in names if name in counts)
+    try:
+        return tuple(sorted(counts, key=float))
+    except ValueError:
+        shown = ", ".join(sorted(counts)[:_SHOWN])
+        raise ConfigError(
+            f"--labels ordered needs an order, and the labels are not numbers ({shown}). Say --order LOWEST,...,HIGHEST"
+        ) from None

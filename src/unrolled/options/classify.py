@@ -1,0 +1,118 @@
+"""What a user may say about a text classifier, and the presets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unrolled.config import Section
+
+__all__ = [
+    "PRESETS",
+    "AverageOptions",
+    "ClassTrainingOptions",
+    "ClassifyOptions",
+    "DecisionOptions",
+    "LabelledDataOptions",
+    "TransferredOptions",
+]
+
+
+class LabelledDataOptions(Section):
+    """Where text and label stand, and how text is read."""
+
+    text: str = Field("text", description="Column (or JSON field) of the text.")
+    label: str = Field("label", description="Column (or JSON field) of the label.")
+    weight: str | None = Field(None, description="Column (or JSON field) that says how much an example counts.")
+    labels: Literal["one", "many", "ordered"] = Field(
+        "one", description="An example has one label; any number of them; or one of several in an order (see --order)."
+    )
+    separator: str = Field(",", min_length=1, description="What stands between labels, with --labels many.")
+    order: str | None = Field(
+        None, description="With --labels ordered: the labels, lowest first, commas between them; unset: by number."
+    )
+    encoding: str = Field("utf-8", description="Encoding of the files.")
+    valid_fraction: float = Field(
+        0.1, gt=0, lt=0.9, description="Part of each class held out for validation where --valid is not given."
+    )
+    tokens: Literal["words-and-marks", "words", "cased-words", "whitespace", "chinese-words"] = Field(
+        "words-and-marks",
+        description="What a word is: words in lower case and punctuation marks (a Han character is a word); words alone; "
+        "as written; whatever stands between blanks; words of a Chinese dictionary.",
+    )
+    strip_tags: bool = Field(False, description="Leave out what looks like a tag of HTML.")
+    min_count: int = Field(2, ge=1, le=10**9, description="Words and n-grams that occur less often are not known.")
+    vocabulary_size: int | None = Field(None, ge=2, description="Most words known; unset: all.")
+
+
+class AverageOptions(Section):
+    """The averaged classifier."""
+
+    ngrams: int = Field(2, ge=1, le=5, description="Words of the longest n-gram; 1: single words alone.")
+    vector_size: int = Field(16, ge=1, le=4096, description="Numbers in a word's vector.")
+    weighting: Literal["mean", "idf"] = Field(
+        "mean", description="How much a word counts: all the same, or rare ones more (inverse document frequency)."
+    )
+    rest: float = Field(
+        0.1,
+        ge=0,
+        le=1000,
+        description="Words that say nothing, added to each text so that short ones are not answered with certainty: this "
+        "part of the words and n-grams of a training text, in the mean. 0: the plain mean.",
+    )
+    dropout: float = Field(0.5, ge=0, lt=1, description="Part of a text's words and n-grams left out at each reading.")
+
+
+class ClassTrainingOptions(Section):
+    """Length and order of the training."""
+
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="Passes over the texts; unset: as many as read 100,000 texts, from 10 to 100.",
+    )
+    learning_rate: float = Field(1.0, gt=0, le=100, description="At the beginning, falling to zero.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: examples of rare classes count more, so that all classes count the same."
+    )
+    seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
+    threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")
+    deterministic: bool = Field(
+        False, description="The same model for the same seed and threads: threads take turns, as slow as one."
+    )
+
+
+class DecisionOptions(Section):
+    """What becomes of probabilities; chosen on the validation texts."""
+
+    target: Literal["none", "precision", "f1"] = Field(
+        "none",
+        description="precision: answer only where at least --reach of the answers are right, else abstain; f1: with "
+        "--labels many, the threshold of each label at which its F1 is highest.",
+    )
+    reach: float = Field(0.95, gt=0, lt=1, description="The precision that --target precision is to reach.")
+
+
+class TransferredOptions(Section):
+    """What was learned elsewhere."""
+
+    vectors: str | None = Field(
+        None, description="Word vectors to begin with: a run of train word-vectors, or a file of any format."
+    )
+    freeze_vectors: bool = Field(False, description="Do not train the vectors.")
+
+
+class ClassifyOptions(Section):
+    """All options of the task, by section."""
+
+    data: LabelledDataOptions = LabelledDataOptions()
+    model: AverageOptions = AverageOptions()
+    transfer: TransferredOptions = TransferredOptions()
+    training: ClassTrainingOptions = ClassTrainingOptions()
+    decision: DecisionOptions = DecisionOptions()
+
+
+#: Flat settings by name; chosen on validation data, see docs/results.md.
+PRESETS: dict[str, dict[str, Any]] = {"average": {}}
