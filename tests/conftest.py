@@ -61,6 +61,6 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = help_pages()
     rows = ({"body": text, "page": label[0]} for text, label in zip(data.texts, data.labels, strict=True))
     (folder / "pages.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    flags = {"text": "body", "label": "page", "threads": 1, "epochs": 15}
+    flags = {"text": "body", "label": "page", "threads": 1, "average_epochs": 15}
     unrolled.train("classify", [folder / "pages.jsonl"], folder / "run", options=flags)
     return folder / "run"

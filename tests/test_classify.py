@@ -26,7 +26,7 @@ from unrolled.metrics import classification as metrics
 from unrolled.models.average import AverageClassifier, AverageConfig
 from unrolled.options.classify import ClassifyOptions
 from unrolled.tasks.classifier import TrainedClassifier, fingerprints
-from unrolled.tasks.classify import ClassifyTask, hold_out
+from unrolled.tasks.classify import AverageTraining, Split, hold_out
 
 
 def examples(*pairs: tuple[str, str], weights: list[float] | None = None) -> Labelled:
@@ -51,8 +51,13 @@ def options(**flags: Any) -> ClassifyOptions:
     return resolve(ClassifyOptions, flags={"threads": 1} | flags)
 
 
+def training(data: Labelled, valid: Labelled | None = None, *, threads: int = 1, **flags: Any) -> AverageTraining:
+    chosen = options(**flags)
+    return AverageTraining(chosen, Split(chosen, data, valid), threads=threads)
+
+
 def trained(data: Labelled, **flags: Any) -> TrainedClassifier:
-    task = ClassifyTask(options(**flags), data)
+    task = training(data, **flags)
     for _ in task.train():
         pass
     return task.trained()
@@ -268,7 +273,7 @@ def test_dropout_leaves_out_the_part_it_should_and_frozen_vectors_stay() -> None
     [{}, {"weighting": "idf"}, {"ngrams": 3}, {"ngrams": 1, "rest": 0}, {"labels": "ordered", "order": "bad,odd,good"}],
 )
 def test_planted_words_are_found_and_contributions_sum_to_the_score(flags: dict[str, Any]) -> None:
-    found = trained(planted(600), epochs=20, learning_rate=2.0, **flags)
+    found = trained(planted(600), average_epochs=20, average_rate=2.0, **flags)
     fresh = planted(150, seed=5)
     assert found.evaluate(fresh)["accuracy"] > 0.95
     explained = found.explain(fresh.texts[0])
@@ -286,7 +291,7 @@ def test_many_labels_get_thresholds_of_their_own() -> None:
         labels = tuple(name for name in ("red", "round", "rare") if rng.random() < (0.1 if name == "rare" else 0.5))
         words = [f"{name}{rng.integers(3)}" for name in labels] + [f"w{k}" for k in rng.integers(30, size=8)]
         data.add(" ".join(rng.permutation(words)), labels, 1.0, str(i))
-    found = trained(data, labels="many", target="f1", epochs=20, learning_rate=2.0, ngrams=1)
+    found = trained(data, labels="many", target="f1", average_epochs=20, average_rate=2.0, ngrams=1)
     assert len(found.decision.thresholds) == 3
     result = found.evaluate(data)
     assert result["micro_f1"] > 0.97
@@ -299,15 +304,15 @@ def test_many_labels_get_thresholds_of_their_own() -> None:
 
 def test_the_same_seed_gives_the_same_model_and_weights_matter() -> None:
     data = planted(90)
-    first, second = (trained(data, epochs=2).probabilities(data.texts) for _ in range(2))
+    first, second = (trained(data, average_epochs=2).probabilities(data.texts) for _ in range(2))
     assert (first == second).all()
     deterministic = [
-        [e.row["train_loss"] for e in ClassifyTask(options(deterministic=True, epochs=2), data, threads=2).train()]
+        [e.row["train_loss"] for e in training(data, threads=2, deterministic=True, average_epochs=2).train()]
         for _ in range(2)
     ]
     assert deterministic[0] == deterministic[1]
     data.weights = [0.0 if label == ("odd",) else 1.0 for label in data.labels]
-    assert trained(data, epochs=20, learning_rate=2.0).probabilities(data.texts)[:, 2].max() < 0.25
+    assert trained(data, average_epochs=20, average_rate=2.0).probabilities(data.texts)[:, 2].max() < 0.25
     data.weights = [0.0] * len(data)
     with pytest.raises(DataError, match="weights of all training examples are zero"):
         trained(data)
@@ -316,7 +321,7 @@ def test_the_same_seed_gives_the_same_model_and_weights_matter() -> None:
 def test_balanced_classes_count_the_same() -> None:
     data = examples(*[(f"w{i % 7} u", "a") for i in range(180)], *[(f"w{i % 7} u", "b") for i in range(20)])
     plain, balanced = (
-        trained(data, class_weights=how, epochs=30, dropout=0.0, min_count=1) for how in ("none", "balanced")
+        trained(data, class_weights=how, average_epochs=30, dropout=0.0, min_count=1) for how in ("none", "balanced")
     )
     assert plain.network.logits(["u"])[0, 1] < plain.network.logits(["u"])[0, 0] - 1
     difference = balanced.network.logits(["u"])[0]
@@ -364,8 +369,8 @@ def test_the_split_keeps_shares_and_equal_texts_together() -> None:
 def test_what_was_seen_or_contradicts_is_counted() -> None:
     data = planted(90)
     data.add(data.texts[0], ("bad",), 1.0, "twice")
-    task = ClassifyTask(options(epochs=1), data)
-    assert task.facts.contradictory == 1
+    task = training(data, average_epochs=1)
+    assert task.split.facts.contradictory == 1
     list(task.train())
     fresh = planted(30, seed=9)
     fresh.add(f"  {data.texts[5]}", data.labels[5], 1.0, "seen")
@@ -375,7 +380,7 @@ def test_what_was_seen_or_contradicts_is_counted() -> None:
     assert "accuracy" in found["without_seen"]
     assert sum(map(sum, found["confusion"])) == 31
     with pytest.raises(DataError, match=r"unknown: the label 'new' does not occur in training"):
-        ClassifyTask(options(), data, fresh)
+        training(data, fresh)
 
 
 def test_a_precision_is_reached_by_abstaining() -> None:
@@ -384,7 +389,7 @@ def test_a_precision_is_reached_by_abstaining() -> None:
         label = ("a", "b")[i % 2]
         clue = [label] * 3 if rng.random() < 0.5 else []
         data.add(" ".join([*clue, *(f"w{k}" for k in rng.integers(20, size=8))]), (label,), 1.0, str(i))
-    found = trained(data, target="precision", reach=0.95, epochs=20, learning_rate=2.0, ngrams=1)
+    found = trained(data, target="precision", reach=0.95, average_epochs=20, average_rate=2.0, ngrams=1)
     result = found.evaluate(data)
     assert 0.4 < result["answered"]["part"] < 0.65
     assert result["answered"]["accuracy"] > 0.93
@@ -541,16 +546,16 @@ def test_damaged_folders_are_refused(sentiment: Path, tmp_path: Path, damage: st
 def test_given_vectors_are_where_it_begins_and_may_be_frozen(sentiment: Path, vector_run: Path) -> None:
     vectors = unrolled.load(vector_run)
     data = help_pages()
-    task = ClassifyTask(options(vectors=str(vector_run), freeze_vectors=True, epochs=2, ngrams=1), data)
-    assert task.transferred.startswith("given vectors for ")
+    task = training(data, vectors=str(vector_run), freeze_vectors=True, average_epochs=2, ngrams=1)
+    assert str(task.transferred).startswith("given vectors for ")
     list(task.train())
-    features = task.network.features
+    features = task.reading.features
     row = next(r for r, word in enumerate(features.words) if word in vectors)
     given = vectors[features.words[row]]
     expected = given / np.linalg.norm(given)
     np.testing.assert_allclose(task.network.model.vectors.numpy()[row, : vectors.size], expected, rtol=1e-5)
     with pytest.raises(ConfigError, match="is a model, but not of word vectors"):
-        ClassifyTask(options(vectors=str(sentiment)), data)
+        training(data, vectors=str(sentiment))
 
 
 def test_chinese_needs_no_option() -> None:
@@ -559,7 +564,7 @@ def test_chinese_needs_no_option() -> None:
         label = ("好评", "差评")[i % 2]
         middle = "".join(rng.choice(list("的一是在不了有和人这"), size=12))
         data.add(f"{middle}{'干净舒服' if i % 2 == 0 else '又脏又吵'}{middle}", (label,), 1.0, str(i))
-    found = trained(data, epochs=10)
+    found = trained(data, average_epochs=10)
     assert [p.label for p in found.predict(["房间很干净，舒服", "又脏"])] == ["好评", "差评"]
 
 
@@ -567,6 +572,6 @@ def test_tags_are_left_out_if_asked_to() -> None:
     data = examples(
         *[(f"<br />good w{i % 5}", "a") for i in range(30)], *[(f"bad<BR> 3 < 5 w{i % 5}", "b") for i in range(30)]
     )
-    task = ClassifyTask(options(strip_tags=True, epochs=1), data)
-    assert "br" not in task.network.features.words
-    assert "<" in task.network.features.words
+    words = training(data, strip_tags=True).reading.features.words
+    assert "br" not in words
+    assert "<" in words

@@ -11,7 +11,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Line, say
+from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
@@ -31,7 +31,10 @@ def classify(
     valid: Annotated[
         list[str] | None, typer.Option(help="Labelled texts to validate on, instead of a part of the training texts.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="average: the mean of word and n-gram vectors.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="average: the mean of word and n-gram vectors; rnn: a recurrent network, the average beside it."),
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -73,36 +76,63 @@ def run_classifier(
 ) -> None:
     """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
     from unrolled.run.classify import Done, train_classifier
-    from unrolled.tasks.classify import ClassifyTask, Epoch
+    from unrolled.tasks.classify import AverageTraining, Epoch, Split
+    from unrolled.tasks.recurrent_classify import RecurrentTask
+    from unrolled.training.loop import Evaluated, Step
 
     done, epochs = None, 1
-    with Line(quiet=quiet) as line:
+    with Progress(quiet=quiet, previews=False) as progress:
         for event in train_classifier(options, files, out, valid=valid, overwrite=overwrite):
             match event:
-                case ClassifyTask():
+                case Split():
+                    progress.say(_facts(event.facts))
+                case AverageTraining():
                     epochs = event.epochs
-                    line.say(_facts(event))
+                    if event.transferred is not None:
+                        progress.say(str(event.transferred))
+                    if options.model.network != "average":
+                        progress.say("first the average, to compare with:")
                 case Epoch():
-                    row = event.row
-                    shown = line.say if row["epoch"] % -(-epochs // 10) == 0 else line.show
-                    shown(
-                        f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['train_loss']:.4f}  validation "
-                        f"{row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right"
-                    )
+                    shown = progress.say if event.row["epoch"] % -(-epochs // 10) == 0 else progress.show
+                    shown(_epoch(event.row))
+                case RecurrentTask():
+                    progress.say(f"then the recurrent network, up to {options.training.minutes:g} minutes:")
+                case Step():
+                    progress.step(event, what="texts")
+                case Evaluated():
+                    progress.evaluated(event)
                 case Done():
                     done = event
         assert done is not None
-        line.say(f"{'done' if done.reason == 'budget' else 'stopped'}. On the validation texts: {_figures(done.held)}")
-        line.say(f'Report: {out / "report.html"}   Next: unrolled predict {out} "some text"')
+        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(done.reason, done.reason)
+        progress.say(f"{why}. On the validation texts: {_figures(done.held)}")
+        if done.beside is not None:
+            progress.say(_beside(done.beside))
+        progress.say(f'Report: {out / "report.html"}   Next: unrolled predict {out} "some text"')
     if done.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:
-        print(json.dumps(done.held, ensure_ascii=False))
+        print(json.dumps(done.held | ({} if done.beside is None else {"beside": done.beside}), ensure_ascii=False))
 
 
-def _facts(task: Any) -> str:
+def _epoch(row: dict[str, Any]) -> str:
+    return (
+        f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['train_loss']:.4f}  validation "
+        f"{row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right"
+    )
+
+
+def _beside(found: dict[str, Any]) -> str:
+    low, high = (100 * x for x in found["interval"])
+    return (
+        f"the average: {100 * found['average']:.2f} % in {found['average_seconds']:.0f} s; this network: "
+        f"{100 * found['network']:.2f} % in {found['seconds']:.0f} s: {100 * found['gain']:+.2f} (95 of 100 resamples lie "
+        f"between {low:+.2f} and {high:+.2f})"
+    )
+
+
+def _facts(facts: Any) -> str:
     """What was found in the examples."""
-    facts = task.facts
     shown = ", ".join(f"{name} {n:,}" for name, n in sorted(facts.labels.items(), key=lambda pair: -pair[1])[:8])
     more = f" and {len(facts.labels) - 8} more" if len(facts.labels) > 8 else ""
     lines = [f"{facts.train:,} texts to train on, {facts.valid:,} to validate on; labels: {shown}{more}"]
@@ -112,7 +142,7 @@ def _facts(task: Any) -> str:
         (facts.overlap, "of the validation texts stand among the training texts too"),
     ):
         lines += [f"{n:,} {what}"] if n else []
-    return "\n".join(lines + ([task.transferred] if task.transferred else []))
+    return "\n".join(lines)
 
 
 def _figures(found: dict[str, Any]) -> str:

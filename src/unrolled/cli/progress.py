@@ -61,12 +61,12 @@ class Progress(Line):
         super().__init__(quiet=quiet)
         self._previews = previews
 
-    def step(self, step: Any) -> None:
-        """Show an update, if it is time to."""
+    def step(self, step: Any, what: str = "tokens") -> None:
+        """Show an update, if it is time to. what: the units of the loss."""
         if self.due:
             self.show(
                 f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
-                f"{step.tokens_per_second:,.0f} tokens/s  {_remaining(step)}"
+                f"{step.tokens_per_second:,.0f} {what}/s  {_remaining(step)}"
             )
 
     def evaluated(self, event: Any) -> None:
@@ -83,6 +83,8 @@ def validation(row: dict[str, Any]) -> str:
     """The figures of a validation, or nothing where no text was held out."""
     if "valid_loss" not in row:
         return ""
+    if "valid_accuracy" in row:
+        return f"  validation {row['valid_loss']:.4f} nats/text, {100 * row['valid_accuracy']:.2f} % right"
     perplexity = row["valid_perplexity"]
     shown = "beyond all numbers" if perplexity is None else f"{perplexity:.2f}"
     return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {shown}"

@@ -7,14 +7,16 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unrolled.config import Section
+from unrolled.options.training import TrainingOptions
 
 __all__ = [
     "PRESETS",
     "AverageOptions",
-    "ClassTrainingOptions",
     "ClassifyOptions",
     "DecisionOptions",
     "LabelledDataOptions",
+    "ModelOptions",
+    "RecurrentOptions",
     "TransferredOptions",
 ]
 
@@ -42,8 +44,19 @@ class LabelledDataOptions(Section):
         "as written; whatever stands between blanks; words of a Chinese dictionary.",
     )
     strip_tags: bool = Field(False, description="Leave out what looks like a tag of HTML.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: examples of rare labels count more, so that all labels count the same."
+    )
     min_count: int = Field(2, ge=1, le=10**9, description="Words and n-grams that occur less often are not known.")
     vocabulary_size: int | None = Field(None, ge=2, description="Most words known; unset: all.")
+
+
+class ModelOptions(Section):
+    """Which network."""
+
+    network: Literal["average", "rnn"] = Field(
+        "average", description="average: the mean of word vectors; rnn: recurrent, with the average beside it to compare."
+    )
 
 
 class AverageOptions(Section):
@@ -62,26 +75,28 @@ class AverageOptions(Section):
         "part of the words and n-grams of a training text, in the mean. 0: the plain mean.",
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Part of a text's words and n-grams left out at each reading.")
+    average_epochs: int | None = Field(
+        None, ge=1, le=100_000, description="Passes over the texts; unset: as many as read 100,000 texts, from 10 to 100."
+    )
+    average_rate: float = Field(1.0, gt=0, le=100, description="Learning rate at the beginning, falling to zero.")
 
 
-class ClassTrainingOptions(Section):
-    """Length and order of the training."""
+class RecurrentOptions(Section):
+    """The recurrent classifier."""
 
-    epochs: int | None = Field(
-        None,
-        ge=1,
-        le=100_000,
-        description="Passes over the texts; unset: as many as read 100,000 texts, from 10 to 100.",
+    cell: str = Field("lstm", description="The recurrent cell: lstm, gru, gru-before, mingru, rnn, rnn-relu.")
+    embedding_size: int = Field(100, ge=1, le=65_536, description="Size of a word's vector; that of --vectors if given.")
+    hidden_size: int = Field(128, ge=1, le=65_536, description="Units of a layer and direction.")
+    n_layers: int = Field(1, ge=1, le=100, description="Layers stacked on each other.")
+    bidirectional: bool = Field(True, description="Read from both ends.")
+    pooling: Literal["last", "mean", "max", "attention", "concat"] = Field(
+        "max", description="What of a text's states is decided by: the last, mean, largest, weighed; concat: first three."
     )
-    learning_rate: float = Field(1.0, gt=0, le=100, description="At the beginning, falling to zero.")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: examples of rare classes count more, so that all classes count the same."
-    )
-    seed: int = Field(1, ge=0, lt=2**63, description="Seed of all random numbers.")
-    threads: int = Field(0, ge=0, le=256, description="Threads that train at once on the same tables; 0: all cores.")
-    deterministic: bool = Field(
-        False, description="The same model for the same seed and threads: threads take turns, as slow as one."
-    )
+    dropout_input: float = Field(0.3, ge=0, lt=1, description="Locked dropout on embedded words.")
+    dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
+    dropout_output: float = Field(0.5, ge=0, lt=1, description="Dropout on what is decided by.")
+    dropout_word: float = Field(0.1, ge=0, lt=1, description="Dropout of whole words of the vocabulary.")
+    dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
 
 
 class DecisionOptions(Section):
@@ -108,11 +123,25 @@ class ClassifyOptions(Section):
     """All options of the task, by section."""
 
     data: LabelledDataOptions = LabelledDataOptions()
-    model: AverageOptions = AverageOptions()
+    model: ModelOptions = ModelOptions()
+    average: AverageOptions = AverageOptions()
+    recurrent: RecurrentOptions = RecurrentOptions()
     transfer: TransferredOptions = TransferredOptions()
-    training: ClassTrainingOptions = ClassTrainingOptions()
+    training: TrainingOptions = TrainingOptions()
     decision: DecisionOptions = DecisionOptions()
 
 
 #: Flat settings by name; chosen on validation data, see docs/results.md.
-PRESETS: dict[str, dict[str, Any]] = {"average": {}}
+PRESETS: dict[str, dict[str, Any]] = {
+    "average": {"network": "average"},
+    "rnn": {
+        "network": "rnn",
+        "batch_size": 32,
+        "window": 256,
+        "epochs": 10,
+        "minutes": 20,
+        "learning_rate": 2e-3,
+        "evaluations": 20,
+        "patience": 8,
+    },
+}

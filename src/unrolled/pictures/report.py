@@ -73,25 +73,48 @@ def vectors_page(title: str, rows: list[dict[str, Any]], examples: list[list[str
 
 
 def classifier_page(
-    title: str, rows: list[dict[str, Any]], held: dict[str, Any], facts: dict[str, Any], config: str
+    title: str,
+    rows: list[dict[str, Any]],
+    held: dict[str, Any],
+    facts: dict[str, Any],
+    config: str,
+    beside: dict[str, Any] | None = None,
 ) -> str:
-    """The curves, how good the classifier is on the validation texts, and the options as one HTML page."""
-    counts = facts.pop("labels")
+    """The curves, how good the classifier is on the validation texts, and the options as one HTML page. beside: the average
+    that a recurrent network is compared with.
+    """
+    counts = facts["labels"]
+    found = {key: value for key, value in facts.items() if key != "labels"} | counts
+    x = "step" if "step" in rows[-1] else "epoch"
     blocks = [
-        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in (facts | counts).items()]},
+        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
+        *([] if beside is None else [_beside(beside)]),
         *judged(held, "validation texts"),
         *(
             {
                 "kind": "lines",
                 "title": name,
-                "x": "epoch",
-                "series": [{"name": k, "points": [[r["epoch"], r[k]] for r in rows]} for k in keys],
+                "x": x,
+                "series": [{"name": k, "points": [[r[x], r[k]] for r in rows if r.get(k) is not None]} for k in keys],
             }
             for name, keys in (("Loss (nats per text)", ("train_loss", "valid_loss")), ("Accuracy", ("valid_accuracy",)))
         ),
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
+
+
+def _beside(found: dict[str, Any]) -> dict[str, Any]:
+    low, high = found["interval"]
+    rows = [
+        ["average, share right", found["average"]],
+        ["average, seconds", round(found["average_seconds"], 1)],
+        ["this network, share right", found["network"]],
+        ["this network, seconds", round(found["seconds"], 1)],
+        ["gain", found["gain"]],
+        ["95 of 100 resamples", f"{low:.4f} to {high:.4f}"],
+    ]
+    return {"kind": "facts", "title": "Beside the plain average, same texts, same split", "rows": rows}
 
 
 def judged(found: dict[str, Any], where: str) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
@@ -17,20 +19,23 @@ from unrolled.record import write_record
 from unrolled.run.cores import cores
 from unrolled.run.new import new_run
 from unrolled.tasks.classifier import NAME, TrainedClassifier
-from unrolled.tasks.classify import ClassifyTask, Epoch
+from unrolled.tasks.classify import AverageTraining, Epoch, Split, compared
+from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.training.interrupt import interruptible
+from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
 __all__ = ["Done", "classify_options", "columns_of", "train_classifier"]
 
 
 class Done(NamedTuple):
-    """The training has ended and the classifier is saved. reason: budget or interrupted; held: how good it is on the
-    validation texts.
+    """The training has ended and the classifier is saved. reason: budget, patience or interrupted; held: how good it is on
+    the validation texts; beside: the average that was trained beside a recurrent network, and how they differ.
     """
 
     reason: str
     held: dict[str, Any]
+    beside: dict[str, Any] | None = None
 
 
 def classify_options(
@@ -46,6 +51,8 @@ def classify_options(
         raise unknown_name("preset", preset, PRESETS)
     options = resolve(ClassifyOptions, preset=PRESETS[preset or "average"], file=file, flags=given)
     data, decision = options.data, options.decision
+    if options.recurrent.cell not in CELLS:
+        raise unknown_name("cell", options.recurrent.cell, CELLS)
     if data.order is not None and data.labels != "ordered":
         raise ConfigError("--order is for --labels ordered")
     if decision.target == "f1" and data.labels != "many":
@@ -66,38 +73,74 @@ def train_classifier(
     *,
     valid: Sequence[str | Path] | None = None,
     overwrite: bool = False,
-) -> Iterator[ClassifyTask | Epoch | Done]:
-    """Train on labelled texts into the run folder `out`, yielding what happens: the task first, with its texts read."""
+) -> Iterator[Split | AverageTraining | Epoch | RecurrentTask | Event | Done]:
+    """Train on labelled texts into the run folder `out`, yielding what happens: the examples first, read and split, then
+    each network before its training begins. The average comes first, also where a recurrent network is asked for.
+    """
     folder = Path(out)
     check_run(folder, overwrite=overwrite)
     columns, encoding = columns_of(options), options.data.encoding
     examples = sources if isinstance(sources, Labelled) else read_labelled(sources, columns, encoding)
     held = read_labelled(valid, columns, encoding) if valid else None
-    task = ClassifyTask(options, examples, held, threads=options.training.threads or cores())
-    names = ["examples"] if isinstance(sources, Labelled) else [str(source) for source in sources]
+    split = Split(options, examples, held)
+    split.sources = ["examples"] if isinstance(sources, Labelled) else [str(source) for source in sources]
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train classify --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {})
-        yield task
-        reason = "budget"
-        with interruptible() as stop:
-            for event in task.train():
-                write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in task.rows))
-                yield event
-                if stop.is_set() and event.row["epoch"] < task.epochs:
-                    reason = "interrupted"
-                    break
-        trained = task.trained()
-        held_out = trained.evaluate(task.valid_examples)
-        _save(trained, task, names, folder)
-        page = classifier_page(folder.name, task.rows, held_out, task.facts._asdict(), to_toml(options))
-        write_text(folder / "report.html", page)
-        yield Done(reason, held_out)
+        yield split
+        average = AverageTraining(options, split, threads=options.training.threads or cores())
+        yield average
+        yield from _train_average(average, folder, alone=options.model.network == "average")
+        if options.model.network != "average":
+            yield from _train_recurrent(options, split, average, folder)
 
 
-def _save(trained: TrainedClassifier, task: ClassifyTask, sources: list[str], folder: Path) -> None:
-    data = {"sources": sources, **task.facts._asdict()}
-    options = task.options.model_dump(exclude_none=True)
+def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> Iterator[Epoch | Done]:
+    """Train the average; where it is all that is asked for, save it and say how good it is."""
+    reason = "budget"
+    with interruptible() as stop:
+        for event in training.train():
+            if alone:
+                write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in training.rows))
+            yield event
+            if stop.is_set() and event.row["epoch"] < training.epochs:
+                reason = "interrupted"
+                break
+    if reason == "interrupted" and not alone:
+        raise KeyboardInterrupt
+    if not alone:
+        return
+    trained, split = training.trained(), training.split
     with new_folder(folder / "best") as temporary:
-        trained.save(temporary, {"data": data, "options": options})
+        trained.save(temporary, split.described())
+    held = trained.evaluate(split.valid)
+    _write_pages(folder, split, held, training.rows)
+    yield Done(reason, held)
+
+
+def _train_recurrent(
+    options: ClassifyOptions, split: Split, average: AverageTraining, folder: Path
+) -> Iterator[RecurrentTask | Event | Done]:
+    """Train the recurrent network, and compare it with the average on the same validation texts."""
+    task = RecurrentTask(options, split)
+    yield task
+    reason, began = "budget", time.perf_counter()
+    for event in fit(task, options.training, folder):
+        if isinstance(event, Finished):
+            reason = event.reason
+        yield event
+    trained = TrainedClassifier.load(folder)
+    held = trained.evaluate(split.valid)
+    beside = compared(average.trained(), trained, split)
+    beside |= {"average_seconds": average.rows[-1]["seconds"], "seconds": time.perf_counter() - began}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    _write_pages(folder, split, held, rows, beside)
+    yield Done(reason, held, beside)
+
+
+def _write_pages(
+    folder: Path, split: Split, held: dict[str, Any], rows: list[dict[str, Any]], beside: dict[str, Any] | None = None
+) -> None:
+    page = classifier_page(folder.name, rows, held, split.facts._asdict(), to_toml(split.options), beside)
+    write_text(folder / "report.html", page)
     write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())

@@ -31,6 +31,7 @@ from unrolled.metrics.classification import (
 )
 from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.card import classifier_card
+from unrolled.tasks.recurrent_network import RecurrentNetwork
 
 __all__ = ["NAME", "NETWORKS", "Decision", "Network", "Prediction", "TrainedClassifier", "fingerprints"]
 
@@ -54,7 +55,7 @@ class Network(Protocol):
 
 
 #: The kinds of networks by name; each has a static method `load(folder, config)`.
-NETWORKS: dict[str, Any] = {"average": AverageNetwork}
+NETWORKS: dict[str, Any] = {"average": AverageNetwork, "rnn": RecurrentNetwork}
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,17 @@ class TrainedClassifier:
         again = np.isin(fingerprints(examples.texts), self.seen)
         found: dict[str, Any] = {"examples": len(examples), "empty": examples.empty, "seen_in_training": int(again.sum())}
         found["unknown_labels"] = dict(unknown.most_common())
-        judge = self._judge_many if self.labels.kind == "many" else self._judge
-        found |= judge(given, p, threshold)
+        found |= self.judged(given, p, threshold)
         if again.any() and not again.all():
-            without = judge(given[~again], p[~again], threshold)
+            without = self.judged(given[~again], p[~again], threshold)
             keys = ("accuracy", "exact", "macro_f1", "micro_f1", "log_loss", "calibration_error")
             found["without_seen"] = {key: without[key] for key in keys if key in without}
         return found
+
+    def judged(self, given: np.ndarray, p: np.ndarray, threshold: float | None = None) -> dict[str, Any]:
+        """How good probabilities p (n, C) are for right answers as `LabelSet.given` has them."""
+        judge = self._judge_many if self.labels.kind == "many" else self._judge
+        return judge(given, p, threshold)
 
     def _judge(self, given: np.ndarray, p: np.ndarray, threshold: float | None) -> dict[str, Any]:
         """One label an example. Labels that are not known are wrong answers; they have no probability and no F1."""

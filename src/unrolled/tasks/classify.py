@@ -1,9 +1,9 @@
 """The training of a text classifier: labelled texts -> split, features -> model -> probabilities that mean something.
 
-task = ClassifyTask(options, examples, threads=2)
-for epoch in task.train():
+training = AverageTraining(options, Split(options, examples), threads=2)
+for epoch in training.train():
     ...
-task.trained().save("sentiment")
+training.trained().save("sentiment")
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, DataError
-from unrolled.features.bags import TextFeatures, inverse_frequency
+from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
 from unrolled.features.labels import LabelSet
+from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
     confidence_for_precision,
     log_loss,
@@ -30,14 +31,16 @@ from unrolled.metrics.classification import (
     threshold_for_precision,
 )
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
-from unrolled.options.classify import ClassifyOptions
+from unrolled.options.classify import ClassifyOptions, TransferredOptions
 from unrolled.tasks import load
-from unrolled.tasks.averages import AverageNetwork, without_tags
-from unrolled.tasks.classifier import Decision, TrainedClassifier, fingerprints
+from unrolled.tasks.averages import AverageNetwork
+from unrolled.tasks.classifier import Decision, Network, TrainedClassifier, fingerprints
+from unrolled.tasks.reading import Reading, without_tags
+from unrolled.tasks.transfer import Transferred, fill_rows
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
 
-__all__ = ["ClassifyTask", "Epoch", "Facts", "hold_out"]
+__all__ = ["AverageTraining", "Epoch", "Facts", "Split", "calibrated", "compared", "given_vectors", "hold_out", "validated"]
 
 #: Texts learned from in one call of a kernel.
 _STRETCH = 500
@@ -64,81 +67,95 @@ class Epoch(NamedTuple):
     row: dict[str, Any]
 
 
-class ClassifyTask:
-    """Examples read, split and numbered: iterate over `train()`, then take `trained()`."""
+class Split:
+    """Labelled examples, those to learn from and those to choose by; the same for every network that is trained on them.
 
-    def __init__(
-        self, options: ClassifyOptions, examples: Labelled, valid: Labelled | None = None, *, threads: int = 1
-    ) -> None:
+    weights (n,) float32: how much each training example counts, 1 in the mean; seen: fingerprints of all texts.
+    """
+
+    def __init__(self, options: ClassifyOptions, examples: Labelled, valid: Labelled | None = None) -> None:
         data = options.data
-        separator = data.separator if data.labels == "many" else None
-        #: Where things stand in the files.
-        self.columns = Columns(data.text, data.label, data.weight, separator)
-        self.options, self.threads = options, threads
+        self.options = options
         self.labels = LabelSet.learned(examples, data.labels, data.order)
         keys = fingerprints(examples.texts)
         if valid is None:
             train, held = hold_out(examples, keys, data.valid_fraction, options.training.seed)
         else:
             train, held = np.arange(len(examples)), np.zeros(0, np.int64)
-        self.train_examples = examples.part(train)
-        self.valid_examples = examples.part(held) if valid is None else _known(valid, self.labels)
-        #: Fingerprints of all texts that the model has been chosen by.
+        self.train = examples.part(train)
+        self.valid = examples.part(held) if valid is None else _known(valid, self.labels)
         self.seen = np.concatenate([keys, fingerprints(valid.texts) if valid else keys[:0]])
-        overlap = int(np.isin(fingerprints(self.valid_examples.texts), keys[train]).sum())
+        overlap = int(np.isin(fingerprints(self.valid.texts), keys[train]).sum())
         counts = Counter(label for labels in examples.labels for label in labels)
-        self.facts = Facts(
-            len(train), len(self.valid_examples), examples.empty, _contradictory(keys, examples), overlap, dict(counts)
-        )
-        texts = self.train_examples.texts
-        features, self.bags = TextFeatures.learned(
+        contradictory = _contradictory(keys, examples)
+        self.facts = Facts(len(train), len(self.valid), examples.empty, contradictory, overlap, dict(counts))
+        self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
+        separator = data.separator if data.labels == "many" else None
+        #: The names of the files, and where things stood in them.
+        self.sources = ["examples"]
+        self.columns = Columns(data.text, data.label, data.weight, separator)
+
+    def described(self) -> dict[str, Any]:
+        """What config.json says of data and options."""
+        data = {"sources": self.sources, **self.facts._asdict()}
+        return {"data": data, "options": self.options.model_dump(exclude_none=True)}
+
+    def read(self, longest: int) -> tuple[Reading, Bags]:
+        """What is known of the training texts, words and n-grams of up to `longest` words, and the texts as such."""
+        data, texts = self.options.data, self.train.texts
+        features, bags = TextFeatures.learned(
             without_tags(texts) if data.strip_tags else texts,
             data.tokens,
             min_count=data.min_count,
             most=data.vocabulary_size,
-            longest=options.model.ngrams,
+            longest=longest,
         )
-        self.transferred = ""
-        self.network = AverageNetwork(self._model(features), features, strip_tags=data.strip_tags)
-        self.valid_bags = features.encode(self.network.prepared(self.valid_examples.texts))
+        return Reading(features, data.strip_tags), bags
+
+
+class AverageTraining:
+    """The training of the averaged classifier: iterate over `train()`, then take `trained()`."""
+
+    def __init__(self, options: ClassifyOptions, split: Split, *, threads: int = 1) -> None:
+        self.options, self.split, self.threads = options, split, threads
+        self.reading, self.bags = split.read(options.average.ngrams)
+        self.transferred: Transferred | None = None
+        self.network = AverageNetwork(self._model(), self.reading)
+        self.valid_bags = self.reading.encode(split.valid.texts)
         self.rows: list[dict[str, Any]] = []
 
-    def _model(self, features: TextFeatures) -> AverageClassifier:
+    def _model(self) -> AverageClassifier:
         """A fresh model, its words' vectors given where there are some."""
-        options, given = self.options.model, self.options.transfer
-        vectors = _vectors(given.vectors, given.freeze_vectors)
-        size = options.vector_size if vectors is None else vectors.size
+        options, features, labels = self.options.average, self.reading.features, self.split.labels
+        vectors = given_vectors(self.options.transfer)
         torch.manual_seed(self.options.training.seed)
-        rest = options.rest * len(self.bags.features) / len(self.bags.n_words)
-        model = AverageClassifier(
-            AverageConfig(len(features), self.labels.n_outputs, size, rest, self.labels.independent),
-            weighted=options.weighting == "idf",
+        config = AverageConfig(
+            len(features),
+            labels.n_outputs,
+            options.vector_size if vectors is None else vectors.size,
+            options.rest * len(self.bags.features) / len(self.bags.n_words),
+            labels.independent,
         )
+        model = AverageClassifier(config, weighted=options.weighting == "idf")
         if options.weighting == "idf":
             model.importance.copy_(torch.from_numpy(inverse_frequency(self.bags, len(features))))
         if vectors is not None:
-            found = 0
-            for row, word in enumerate(features.words):
-                form = vectors.form(word)
-                if form is not None:
-                    vector = torch.tensor(vectors[form], dtype=torch.float32)
-                    model.vectors[row, :size] = vector / vector.norm().clamp(min=1e-12)
-                    found += 1
-            self.transferred = f"given vectors for {found:,} of {len(features.words):,} words, the others begin at random"
+            self.transferred = fill_rows(model.vectors[:, : vectors.size], features.words, vectors)
         return model
 
     @property
     def epochs(self) -> int:
         """Passes over the training texts."""
-        return self.options.training.epochs or min(_MOST, max(_LEAST, _READ // len(self.train_examples)))
+        return self.options.average.average_epochs or min(_MOST, max(_LEAST, _READ // len(self.split.train)))
 
     def train(self) -> Iterator[Epoch]:
         """Train, yielding what each epoch came to. Closing the iterator stops; what has been learned stays."""
         began, training = time.perf_counter(), self.options.training
-        targets = (*self.labels.targets(self.train_examples.labels), self._weights())
+        rate = self.options.average.average_rate
+        targets = (*self.split.labels.targets(self.split.train.labels), self.split.weights)
         for epoch in range(self.epochs):
             random = np.random.default_rng([training.seed, epoch])
-            order = random.permutation(len(self.train_examples))
+            order = random.permutation(len(self.split.train))
             states = random.integers(1 << 63, size=(self.threads, 1)).astype(np.uint64)
             shards = np.array_split(order, self.threads)
             jobs = [self._steps(epoch, shard, state, targets) for shard, state in zip(shards, states, strict=True)]
@@ -147,19 +164,17 @@ class ClassifyTask:
                 for sums in steps:
                     loss, weight = loss + sums.loss, weight + sums.weight
                     if not math.isfinite(loss):
-                        raise ConfigError(
-                            f"the loss became {loss}. Take a --learning-rate below {training.learning_rate:g}."
-                        )
+                        raise ConfigError(f"the loss became {loss}. Take a --average-rate below {rate:g}.")
             row = {"epoch": epoch + 1, "train_loss": loss / weight} | self._validated()
             self.rows.append(row | {"seconds": time.perf_counter() - began})
             yield Epoch(self.rows[-1])
 
     def _steps(self, epoch: int, shard: np.ndarray, state: np.ndarray, targets: Any) -> Iterator[Sums]:
         """Train on the texts of one thread in this epoch."""
-        training = self.options.training
+        options = self.options.average
 
         def rate(part: float) -> float:
-            return training.learning_rate * (1 - (epoch + part) / self.epochs)
+            return options.average_rate * (1 - (epoch + part) / self.epochs)
 
         for at in range(0, len(shard), _STRETCH):
             end = min(at + _STRETCH, len(shard))
@@ -168,56 +183,85 @@ class ClassifyTask:
                 targets,
                 shard[at:end],
                 rates=(rate(at / len(shard)), rate(end / len(shard))),
-                dropout=self.options.model.dropout,
+                dropout=options.dropout,
                 frozen=self.options.transfer.freeze_vectors,
                 random=state,
             )
 
-    def _weights(self) -> np.ndarray:
-        """How much each training text counts (n,) float32, 1 in the mean."""
-        weights = np.array(self.train_examples.weights, np.float32)
-        if self.options.training.class_weights == "balanced":
-            names = self.train_examples.labels
-            counts = Counter(label for labels in names for label in labels)
-            share = [max((1 / counts[label] for label in labels), default=1 / len(names)) for labels in names]
-            weights *= np.array(share, np.float32)
-        if not weights.sum() > 0:
-            raise DataError("the weights of all training examples are zero: there is nothing to learn from.")
-        return weights / weights.mean()
-
     def _validated(self) -> dict[str, float]:
-        p = self.labels.probabilities(self.network.model.logits(self.valid_bags))
-        given, _ = self.labels.given(self.valid_examples.labels)
-        right = (p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1)
-        return {"valid_loss": log_loss(given, p), "valid_accuracy": float(right.mean())}
+        return validated(self.split, self.network.model.logits(self.valid_bags))
 
     def trained(self) -> TrainedClassifier:
-        """The classifier, its probabilities calibrated and its thresholds chosen on the validation texts."""
-        z = self.network.model.logits(self.valid_bags)
-        given, _ = self.labels.given(self.valid_examples.labels)
-        temperature = temperature_for(lambda t: log_loss(given, self.labels.probabilities(z, t)))
-        p = self.labels.probabilities(z, temperature)
-        decision = Decision(temperature, self._thresholds(given, p))
-        found = TrainedClassifier(self.network, self.labels, decision, seen=self.seen, columns=self.columns)
-        held = found.evaluate(self.valid_examples)
-        found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
-        found.metrics |= {"temperature": temperature}
-        return found
+        """The classifier, calibrated on the validation texts."""
+        return calibrated(self.network, self.split, self.options, self.network.model.logits(self.valid_bags))
 
-    def _thresholds(self, given: np.ndarray, p: np.ndarray) -> tuple[float, ...]:
-        """What --target asks for; a precision that cannot be reached means that nothing is answered."""
-        decision, many = self.options.decision, given.ndim == 2
-        if decision.target == "none":
-            return ()
-        if decision.target == "f1":
-            if not many:
-                raise ConfigError("--target f1 is for --labels many; with one label an answer there is the likeliest label")
-            return tuple(threshold_for_f1(truth, column) for truth, column in zip(given.T, p.T, strict=True))
-        if many:
-            found = [threshold_for_precision(t, column, decision.reach) for t, column in zip(given.T, p.T, strict=True)]
-        else:
-            found = [confidence_for_precision(p.argmax(1) == given, p.max(1), decision.reach)]
-        return tuple(2.0 if threshold is None else threshold for threshold in found)
+
+def validated(split: Split, z: np.ndarray) -> dict[str, float]:
+    """Loss in nats a text, and accuracy, of logits (n, K) of the validation texts."""
+    p = split.labels.probabilities(z)
+    given, _ = split.labels.given(split.valid.labels)
+    right = (p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1)
+    return {"valid_loss": log_loss(given, p), "valid_accuracy": float(right.mean())}
+
+
+def calibrated(network: Network, split: Split, options: ClassifyOptions, z: np.ndarray) -> TrainedClassifier:
+    """The classifier: probabilities calibrated, thresholds chosen on the validation texts, whose logits are z (n, K)."""
+    labels = split.labels
+    given, _ = labels.given(split.valid.labels)
+    temperature = temperature_for(lambda t: log_loss(given, labels.probabilities(z, t)))
+    p = labels.probabilities(z, temperature)
+    thresholds = _thresholds(options, given, p)
+    found = TrainedClassifier(network, labels, Decision(temperature, thresholds), seen=split.seen, columns=split.columns)
+    held = found.judged(given, p)
+    found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
+    found.metrics |= {"temperature": temperature}
+    return found
+
+
+def compared(average: TrainedClassifier, other: TrainedClassifier, split: Split) -> dict[str, Any]:
+    """The share of right answers of both on the validation texts, and of their difference the interval in which 95 of 100
+    resamples lie.
+    """
+    given, _ = split.labels.given(split.valid.labels)
+    right = []
+    for trained in (average, other):
+        p = trained.probabilities(split.valid.texts)
+        right.append((p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1))
+    costs = np.array(right, np.float64)
+    found = intervals(costs, np.ones_like(costs))
+    gain = found[0][1]
+    return {
+        "average": found[0][0].value,
+        "network": found[1][1].value,
+        "gain": gain.value,
+        "interval": [gain.low, gain.high],
+    }
+
+
+def _thresholds(options: ClassifyOptions, given: np.ndarray, p: np.ndarray) -> tuple[float, ...]:
+    """What --target asks for; a precision that cannot be reached means that nothing is answered."""
+    decision, many = options.decision, given.ndim == 2
+    if decision.target == "none":
+        return ()
+    if decision.target == "f1":
+        return tuple(threshold_for_f1(truth, column) for truth, column in zip(given.T, p.T, strict=True))
+    if many:
+        found = [threshold_for_precision(t, column, decision.reach) for t, column in zip(given.T, p.T, strict=True)]
+    else:
+        found = [confidence_for_precision(p.argmax(1) == given, p.max(1), decision.reach)]
+    return tuple(2.0 if threshold is None else threshold for threshold in found)
+
+
+def _weights(examples: Labelled, *, balanced: bool) -> np.ndarray:
+    """How much each example counts (n,) float32, 1 in the mean."""
+    weights, names = np.array(examples.weights, np.float32), examples.labels
+    if balanced:
+        counts = Counter(label for labels in names for label in labels)
+        share = [max((1 / counts[label] for label in labels), default=1 / len(names)) for labels in names]
+        weights *= np.array(share, np.float32)
+    if not weights.sum() > 0:
+        raise DataError("the weights of all training examples are zero: there is nothing to learn from.")
+    return weights / weights.mean()
 
 
 def hold_out(examples: Labelled, keys: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -261,13 +305,13 @@ def _contradictory(keys: np.ndarray, examples: Labelled) -> int:
     return sum(len(different) > 1 for different in labels.values())
 
 
-def _vectors(path: str | None, frozen: bool) -> Vectors | None:
-    """Word vectors to begin with."""
-    if path is None:
-        if frozen:
+def given_vectors(given: TransferredOptions) -> Vectors | None:
+    """Word vectors to begin with. ConfigError if there are none to be frozen, or the file holds something else."""
+    if given.vectors is None:
+        if given.freeze_vectors:
             raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
         return None
-    found = load(path)
+    found = load(given.vectors)
     if not isinstance(found, Vectors):
-        raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
+        raise ConfigError(f"--vectors {given.vectors}: is a model, but not of word vectors")
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from unrolled.errors import ConfigError
 from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
@@ -14,7 +16,7 @@ from unrolled.options.language_model import TransferOptions
 from unrolled.tasks import load
 from unrolled.tasks.vectors import Vectors
 
-__all__ = ["Transferred", "begin_with_vectors"]
+__all__ = ["Transferred", "begin_with_vectors", "fill_rows"]
 
 
 class Transferred(NamedTuple):
@@ -47,15 +49,25 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
         raise ConfigError("--vectors needs an embedding to go to: not with --input one-hot")
     if embedding.size != vectors.size:
         raise ConfigError(f"the vectors in {path} have {vectors.size} numbers: add --embedding-size {vectors.size}")
+    found = fill_rows(embedding.weight, vocabulary.symbols, vectors, special=(UNKNOWN, END))
+    embedding.weight.requires_grad_(not given.freeze_vectors)
+    return found
+
+
+@torch.no_grad()
+def fill_rows(table: Tensor, symbols: Sequence[str], vectors: Vectors, special: Sequence[str] = ()) -> Transferred:
+    """Fill the rows of table (V, D) whose symbols have a vector, as written or in lower case, brought to length 1.
+
+    special: symbols that are no words, so that nothing is known of them but from a vector of their own.
+    """
     without: list[str] = []
-    for row, symbol in enumerate(vocabulary.symbols):
-        special = symbol in (UNKNOWN, END) and symbol not in vectors.index  # nothing that sub-words could tell
-        form = None if special else vectors.form(symbol)
+    for row, symbol in enumerate(symbols):
+        no_word = symbol in special and symbol not in vectors.index  # nothing that sub-words could tell
+        form = None if no_word else vectors.form(symbol)
         if form is None:
             without.append(symbol)
             continue
         vector = torch.tensor(vectors[form], dtype=torch.float32)
-        embedding.weight[row] = vector / vector.norm().clamp(min=1e-12)
-    embedding.weight.requires_grad_(not given.freeze_vectors)
-    shown = [symbol for symbol in without if symbol not in (UNKNOWN, END)][:5]
-    return Transferred(len(vocabulary) - len(without), len(vocabulary), shown)
+        table[row] = vector / vector.norm().clamp(min=1e-12)
+    shown = [symbol for symbol in without if symbol not in special][:5]
+    return Transferred(len(symbols) - len(without), len(symbols), shown)

@@ -1,0 +1,149 @@
+"""The recurrent classifier of the notes (many-to-one): read the words one after another, pool, decide.
+
+    e<t> = E[x<t>]                          zero for a word that is not known
+    a<t> = recurrent layers(e<t>, a<t-1>)   deep, perhaps from both ends
+    h    = pool(a<1> ... a<T>)              over the text's true length
+    z    = W h + b,   P = softmax(z)        or 1 / (1 + exp(-z)) for labels that are independent
+
+Pooling: `last` is the state after the last word (of each direction: its own last), `mean`, `max`, `attention` (weights
+softmax(v a<t>) over t); `concat` is last, max and mean beside each other (Howard and Ruder 2018, arXiv:1801.06146).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unrolled.cells import CELLS
+from unrolled.errors import ConfigError, unknown_name
+from unrolled.layers.dropout import Dropout, locked
+from unrolled.layers.embedding import Embedding, Lookup
+from unrolled.layers.layout import Layout
+from unrolled.layers.recurrent import Recurrent
+from unrolled.types import LossSum, State
+
+__all__ = ["POOLINGS", "Classifier", "ClassifierConfig"]
+
+POOLINGS = ("last", "mean", "max", "attention", "concat")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Sizes and dropout probabilities; V words, K outputs."""
+
+    n_symbols: int
+    n_outputs: int
+    independent: bool = False
+    cell: str = "lstm"
+    embedding_size: int = 100
+    hidden_size: int = 128
+    n_layers: int = 1
+    bidirectional: bool = True
+    pooling: str = "max"
+    dropout_input: float = 0.0
+    dropout_between: float = 0.0
+    dropout_output: float = 0.0
+    dropout_word: float = 0.0
+    dropout_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise unknown_name("cell", self.cell, CELLS)
+        if self.pooling not in POOLINGS:
+            raise unknown_name("pooling", self.pooling, POOLINGS)
+        if self.n_outputs < 1:
+            raise ConfigError(f"n_outputs must be at least 1, got {self.n_outputs}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Batch(Protocol):
+    """What the model reads: see `features.texts.TextRows`."""
+
+    @property
+    def ids(self) -> Tensor: ...
+    @property
+    def lengths(self) -> Tensor: ...
+    @property
+    def targets(self) -> Tensor: ...
+    @property
+    def weights(self) -> Tensor: ...
+    def to(self, device: torch.device) -> _Batch: ...
+
+
+class Classifier(nn.Module):
+    """Embedding, deep recurrent layer, pooling, output layer."""
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Embedding(config.n_symbols, config.embedding_size, word_dropout=config.dropout_word)
+        self.recurrent = Recurrent(
+            CELLS[config.cell](config.hidden_size),
+            config.embedding_size,
+            n_layers=config.n_layers,
+            bidirectional=config.bidirectional,
+            dropout=Dropout(config.dropout_between, config.dropout_weight, lock=True),
+        )
+        size = self.recurrent.output_size
+        self.attention = nn.Linear(size, 1) if config.pooling == "attention" else None
+        self.output = nn.Linear(3 * size if config.pooling == "concat" else size, config.n_outputs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches may come from elsewhere."""
+        return self.output.weight.device
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """ids (B, T) of texts of lengths (B,), each at least 1 -> logits (B, K)."""
+        x: Tensor | Lookup
+        if self.training and self.config.dropout_input:
+            x = locked(self.embedding(ids.t()), self.config.dropout_input, True)
+        else:
+            x = Lookup.of(self.embedding, ids.t())
+        return self.read(x, lengths)
+
+    def read(self, x: Tensor | Lookup, lengths: Tensor) -> Tensor:
+        """Embedded words (T, B, D), or their Lookup -> logits (B, K)."""
+        a, _ = self.recurrent.run(x, None, Layout.of(lengths, x))
+        h = self._pooled(a, lengths)
+        return self.output(functional.dropout(h, self.config.dropout_output, self.training))
+
+    def _pooled(self, a: Tensor, lengths: Tensor) -> Tensor:
+        """Activations (T, B, H) -> (B, H), or (B, 3 H)."""
+        pooling = self.config.pooling
+        if pooling == "last":
+            return self._last(a, lengths)
+        inside = (torch.arange(len(a), device=a.device).unsqueeze(1) < lengths).unsqueeze(2)
+        if pooling == "attention":
+            assert self.attention is not None
+            weights = self.attention(a).masked_fill(~inside, -torch.inf).softmax(0)
+            return (weights * a).sum(0)
+        mean = (a * inside).sum(0) / lengths.unsqueeze(1)
+        if pooling == "mean":
+            return mean
+        largest = a.masked_fill(~inside, -torch.inf).amax(0)
+        return largest if pooling == "max" else torch.cat((self._last(a, lengths), largest, mean), 1)
+
+    def _last(self, a: Tensor, lengths: Tensor) -> Tensor:
+        """What each direction has after its own last word: forward the text's last, backward the first."""
+        forward = a[lengths - 1, torch.arange(len(lengths), device=a.device)]
+        if not self.config.bidirectional:
+            return forward
+        half = a.shape[2] // 2
+        return torch.cat((forward[:, :half], a[0, :, half:]), 1)
+
+    def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
+        """Cross-entropy summed over the texts, each times its weight; there is no state to carry."""
+        batch = batch.to(self.device)
+        z = self(batch.ids, batch.lengths)
+        if self.config.independent:
+            losses = functional.binary_cross_entropy_with_logits(z, batch.targets, reduction="none").sum(1)
+        else:
+            losses = -(batch.targets * z.log_softmax(1)).sum(1)
+        return LossSum((losses * batch.weights).sum(), len(z))

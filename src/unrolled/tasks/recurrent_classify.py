@@ -1,0 +1,84 @@
+"""The recurrent classifier as a task of the training loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from unrolled.features.texts import TextRows, TextsBatch
+from unrolled.models.classifier import Classifier, ClassifierConfig
+from unrolled.options.classify import ClassifyOptions
+from unrolled.tasks.classify import Split, calibrated, given_vectors, validated
+from unrolled.tasks.recurrent_network import RecurrentNetwork
+from unrolled.tasks.transfer import Transferred, fill_rows
+
+__all__ = ["RecurrentTask"]
+
+
+class RecurrentTask:
+    """Implements `types.Task` for recurrent classifiers."""
+
+    def __init__(self, options: ClassifyOptions, split: Split) -> None:
+        self.options, self.split = options, split
+        self.reading, bags = split.read(longest=1)
+        flat, starts = split.labels.targets(split.train.labels)
+        targets = np.zeros((len(split.train), split.labels.n_outputs), np.float32)
+        targets[np.repeat(np.arange(len(targets)), np.diff(starts)), flat] = 1
+        training = options.training
+        self.rows = TextRows(
+            bags.features,
+            bags.starts,
+            targets,
+            split.weights,
+            tokens=training.batch_size * training.window,
+            unknown=len(self.reading.features),
+            seed=training.seed,
+        )
+        self.transferred: Transferred | None = None
+        self._held = np.zeros((len(split.valid), split.labels.n_outputs), np.float32)
+
+    def build(self) -> Classifier:
+        """A fresh model of the configured size, its embedding given where there are vectors."""
+        words, labels = self.reading.features.words, self.split.labels
+        vectors = given_vectors(self.options.transfer)
+        sizes = self.options.recurrent.model_dump()
+        if vectors is not None:
+            sizes["embedding_size"] = vectors.size
+        model = Classifier(ClassifierConfig(len(words), labels.n_outputs, labels.independent, **sizes))
+        if vectors is not None:
+            self.transferred = fill_rows(model.embedding.weight, words, vectors)
+        model.embedding.weight.requires_grad_(not self.options.transfer.freeze_vectors)
+        return model
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass."""
+        return len(self.rows)
+
+    def batch(self, epoch: int, k: int) -> TextsBatch:
+        """Batch k of an epoch."""
+        return self.rows.batch(epoch, k)
+
+    def _network(self, model: nn.Module) -> RecurrentNetwork:
+        assert isinstance(model, Classifier)
+        return RecurrentNetwork(model, self.reading)
+
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        """Loss and accuracy on the validation texts, whose logits are kept for `save`."""
+        self._held = self._network(model).logits(self.split.valid.texts)
+        return dict(validated(self.split, self._held))
+
+    def preview(self, model: nn.Module) -> str:
+        """The answer to the first validation text."""
+        text = self.split.valid.texts[0]
+        p = self.split.labels.probabilities(self._network(model).logits([text]))[0]
+        return f"{self.split.labels.names[int(p.argmax())]} {p.max():.2f}: {text[:60]}"
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write the model folder; calibrated on the validation texts as they were read last."""
+        found = calibrated(self._network(model), self.split, self.options, self._held)
+        found.metrics |= {key: value for key, value in metrics.items() if value is not None}
+        found.save(folder, self.split.described())

@@ -1,0 +1,86 @@
+"""The recurrent classifier with what it needs to read text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from unrolled.errors import FolderError
+from unrolled.features.texts import padded_rows
+from unrolled.models.classifier import Classifier, ClassifierConfig
+from unrolled.tasks.reading import Reading
+from unrolled.training.weights import load_weights, save_weights
+
+__all__ = ["RecurrentNetwork"]
+
+#: Ids read at once when texts are answered; changes no result.
+_TOKENS = 16_384
+#: Steps of the integral of the gradients.
+_STEPS = 64
+
+
+class RecurrentNetwork:
+    """Implements `Network`."""
+
+    def __init__(self, model: Classifier, reading: Reading) -> None:
+        self.model, self.reading = model, reading
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """z (n, K), texts of similar length together."""
+        self.model.eval()
+        bags, config = self.reading.encode(texts), self.model.config
+        rows = np.split(bags.features, bags.starts[1:-1]) if len(texts) else []
+        z = np.zeros((len(rows), config.n_outputs), np.float32)
+        order = np.argsort([len(row) for row in rows], kind="stable")
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while end < len(order) and len(rows[order[end]]) * (end + 1 - start) <= _TOKENS:
+                end += 1
+            ids, lengths = padded_rows([rows[i] for i in order[start:end]], config.n_symbols)
+            z[order[start:end]] = self.model(ids.to(self.model.device), lengths.to(self.model.device)).cpu().numpy()
+            start = end
+        return z
+
+    def explain(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365): from words that say nothing, zero vectors, to
+        the words of the text. What is there without any is the logit of the zero vectors; the rest is shared out.
+        """
+        words = self.reading.split(text)
+        known = [i for i, (_, row) in enumerate(words) if row >= 0]
+        self.model.eval()
+        n_outputs, n_symbols = self.model.config.n_outputs, self.model.config.n_symbols
+        ids = torch.tensor([words[i][1] for i in known] or [n_symbols])
+        parts = np.zeros((len(words), n_outputs))
+        embedded = self.model.embedding(ids).detach()  # (T, D)
+        lengths = torch.full((_STEPS,), len(ids))
+        for k in range(n_outputs):
+            at = ((torch.arange(_STEPS) + 0.5) / _STEPS).view(1, -1, 1)
+            x = (embedded.unsqueeze(1) * at).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.model.read(x, lengths)[:, k].sum(), x)
+            added = (gradient.mean(1) * embedded).sum(1).numpy()
+            parts[known, k] = added[: len(known)]
+        with torch.no_grad():
+            nothing = self.model.read(torch.zeros_like(embedded).unsqueeze(1), lengths[:1])[0].numpy()
+        return [word for word, _ in words], parts, nothing
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Weights and vocabulary."""
+        save_weights(self.model, folder / "model.safetensors")
+        return {"model": self.model.config.to_json(), "reading": self.reading.save(folder)}
+
+    @staticmethod
+    def load(folder: Path, config: dict[str, Any]) -> RecurrentNetwork:
+        """From what `save` wrote. FolderError if it is damaged."""
+        reading, sizes = Reading.load(folder, config["reading"]), ClassifierConfig(**config["model"])
+        if len(reading.features) != sizes.n_symbols:
+            n = len(reading.features)
+            raise FolderError(f"{folder}: the vocabulary has {n} words, config.json asks for {sizes.n_symbols}.")
+        model = Classifier(sizes)
+        load_weights(model, folder / "model.safetensors")
+        return RecurrentNetwork(model.eval(), reading)
