@@ -285,6 +285,12 @@ def test_planted_words_are_found_and_contributions_sum_to_the_score(flags: dict[
     assert explained["prefixes"][-1] == pytest.approx([explained["probabilities"][n] for n in found.labels.names])
 
 
+def test_one_text_as_long_as_a_book_does_not_spoil_the_others() -> None:
+    data = planted(600)
+    data.add("good0 " * 300_000, ("good",), 1.0, "a book")
+    assert trained(data, average_epochs=10).evaluate(planted(150, seed=5))["accuracy"] > 0.9
+
+
 def test_many_labels_get_thresholds_of_their_own() -> None:
     rng, data = np.random.default_rng(0), Labelled()
     for i in range(600):

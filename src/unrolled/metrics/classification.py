@@ -62,9 +62,9 @@ def log_loss(given: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of -log P of what is right, in nats; over columns that are independent if `given` is a table."""
     p = np.clip(probabilities, _LEAST, 1)
     if given.ndim == 1:
-        return float(-np.log(p[np.arange(len(p)), given]).mean())
+        return abs(float(np.log(p[np.arange(len(p)), given]).mean()))
     q = np.clip(1 - probabilities, _LEAST, 1)
-    return float(-np.where(given > 0, np.log(p), np.log(q)).sum(1).mean())
+    return abs(float(np.where(given > 0, np.log(p), np.log(q)).sum(1).mean()))
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray, n_bins: int = 15) -> list[Bin]:

@@ -72,7 +72,7 @@ class AverageOptions(Section):
         ge=0,
         le=1000,
         description="Words that say nothing, added to each text so that short ones are not answered with certainty: this "
-        "part of the words and n-grams of a training text, in the mean. 0: the plain mean.",
+        "part of the words and n-grams of a middling training text (the median). 0: the plain mean.",
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="Part of a text's words and n-grams left out at each reading.")
     average_epochs: int | None = Field(

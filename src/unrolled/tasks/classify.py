@@ -133,7 +133,7 @@ class AverageTraining:
             len(features),
             labels.n_outputs,
             options.vector_size if vectors is None else vectors.size,
-            options.rest * len(self.bags.features) / len(self.bags.n_words),
+            options.rest * float(np.median(np.diff(self.bags.starts))),
             labels.independent,
         )
         model = AverageClassifier(config, weighted=options.weighting == "idf")
