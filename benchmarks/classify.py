@@ -1,12 +1,14 @@
 """Text classifiers on IMDB and ChnSentiCorp, against fastText.
 
     python benchmarks/classify.py imdb --data DATA          # averages: accuracy on the test texts, CPU time, calibration
-    python benchmarks/classify.py chinese --data DATA       # ChnSentiCorp, seeded 90/10 splits
+    python benchmarks/classify.py chinese --data DATA       # ChnSentiCorp, seeded 90/10 splits, average and recurrent
+    python benchmarks/classify.py rnn --data DATA           # recurrent, vectors of the training texts; test texts once
+    python benchmarks/classify.py small --data DATA         # 1,000 reviews: recurrent, vectors given against random ones
     python benchmarks/classify.py predict --data DATA       # texts answered a second, together and one by one
 
 Needs fasttext-wheel 0.9.2 beside unrolled. Both read the same tokens (words in lower case, and punctuation marks), in turn
-in one process, on one thread; time is CPU time. fastText: -wordNgrams 2 -dim 10 -epoch 10 -lr 0.3 -minCount 2, lines
-shuffled. Its time is that of train_supervised, which reads a file of tokens; ours is from the texts as they are to the
+in one process, averages on one thread; time is CPU time. fastText: -wordNgrams 2 -dim 10 -epoch 10 -lr 0.3 -minCount 2, its
+lines shuffled. Its time is that of train_supervised, which reads a file of tokens; ours is from the texts as they are to the
 trained and calibrated model, a tenth of the texts held out for that.
 """
 
@@ -24,12 +26,15 @@ from typing import Any
 import numpy as np
 
 import timing
+import unrolled
 from unrolled.config import resolve
 from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.features.bags import TextFeatures
 from unrolled.options.classify import ClassifyOptions
+from unrolled.run.classify import classify_options, train_classifier
 from unrolled.tasks.classifier import TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Split
+from unrolled.tasks.reading import without_tags
 
 FLAGS = {"threads": 1}
 
@@ -108,16 +113,63 @@ def run_imdb(data: Path, rounds: int, folder: Path) -> None:
     print(f"CPU time, ours over fastText's: {ratio:.2f}; calibration error {shown([100 * e for e in errors])} x 0.01")
 
 
-def run_chinese(data: Path, rounds: int) -> None:
+def recurrent(examples: Labelled, folder: Path, vectors: Path | None, **flags: Any) -> tuple[TrainedClassifier, Any]:
+    """The trained recurrent classifier, and what was said at its end: itself and the average on the validation texts."""
+    given = {} if vectors is None else {"vectors": str(vectors)}
+    options = classify_options(preset="rnn", flags=given | flags)
+    *_, done = train_classifier(options, examples, folder)
+    return TrainedClassifier.load(folder), done
+
+
+def vectors_of(examples: Labelled, folder: Path, reader: str = "words-and-marks") -> Path:
+    """Word vectors learned from the texts alone, 10 epochs."""
+    texts = unrolled.lines(without_tags([text.replace("\n", " ") for text in examples.texts]), "training texts")
+    unrolled.train("word-vectors", [texts], folder, options={"tokens": reader, "epochs": 10})
+    return folder
+
+
+def run_rnn(data: Path, folder: Path, minutes: float) -> None:
+    train, test = imdb(data, "train"), imdb(data, "test")
+    seen = set(train.texts)
+    start = time.perf_counter()
+    vectors = vectors_of(train, folder / "vectors")
+    print(f"vectors: {time.perf_counter() - start:.0f} s", flush=True)
+    classifier, done = recurrent(train, folder / "run", vectors, strip_tags=True, minutes=minutes)
+    print(f"all: {time.perf_counter() - start:.0f} s; validation: {done.beside}", flush=True)
+    found = classifier.evaluate(test)
+    new = classifier.evaluate(test.part(i for i, text in enumerate(test.texts) if text not in seen))
+    print(f"test: {found['accuracy']:.4f}, without those seen in training {new['accuracy']:.4f}")
+    print(f"calibration error {found['calibration_error']:.4f}")
+
+
+def run_small(data: Path, rounds: int, folder: Path) -> None:
+    train, test = imdb(data, "train"), imdb(data, "test")
+    vectors = vectors_of(train, folder / "vectors")
+    asked = test.part(range(0, len(test), 10))
+    found: dict[str, list[float]] = {"random": [], "given": []}
+    for seed in range(1, rounds + 1):
+        some = train.part(np.random.default_rng(seed).permutation(len(train))[:1000])
+        for name, given in (("random", None), ("given", vectors)):
+            flags = {"strip_tags": True, "seed": seed, "minutes": 3, "epochs": 30}
+            classifier, _ = recurrent(some, folder / f"{name}-{seed}", given, **flags)
+            found[name].append(100 * classifier.evaluate(asked)["accuracy"])
+        print({name: shown(values) for name, values in found.items()}, flush=True)
+
+
+def run_chinese(data: Path, rounds: int, folder: Path, minutes: float) -> None:
     path = data / "text-classification" / "chnsenticorp" / "ChnSentiCorp_htl_all.csv"
     examples = read_labelled([path], Columns("review", "label"))
-    found = []
+    averages, networks = [], []
     for seed in range(1, rounds + 1):
         order = np.random.default_rng(seed).permutation(len(examples))
         cut = len(examples) // 10
-        classifier, _ = ours(examples.part(order[cut:]), seed=seed)
-        found.append(100 * classifier.evaluate(examples.part(order[:cut]))["accuracy"])
-    print(f"ChnSentiCorp, {rounds} splits, averages: {shown(found)} %")
+        train, test = examples.part(order[cut:]), examples.part(order[:cut])
+        averages.append(100 * ours(train, seed=seed)[0].evaluate(test)["accuracy"])
+        vectors = vectors_of(train, folder / f"vectors-{seed}")
+        classifier, _ = recurrent(train, folder / f"run-{seed}", vectors, seed=seed, minutes=minutes)
+        networks.append(100 * classifier.evaluate(test)["accuracy"])
+        print(f"seed {seed}: average {averages[-1]:.2f}, recurrent {networks[-1]:.2f}", flush=True)
+    print(f"ChnSentiCorp, {rounds} splits: average {shown(averages)} %, recurrent {shown(networks)} %")
 
 
 def run_predict(data: Path, rounds: int, folder: Path) -> None:
@@ -141,17 +193,22 @@ def run_predict(data: Path, rounds: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["imdb", "chinese", "predict"])
+    parser.add_argument("what", choices=["imdb", "rnn", "small", "chinese", "predict"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=20, help="time for a recurrent network")
     args = parser.parse_args()
-    print(f"{timing.machine()}; one thread; rounds or seeds {args.rounds}", flush=True)
+    print(f"{timing.machine()}; averages on one thread, recurrent on all; rounds or seeds {args.rounds}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         match args.what:
             case "imdb":
                 run_imdb(args.data, args.rounds, Path(name))
             case "chinese":
-                run_chinese(args.data, args.rounds)
+                run_chinese(args.data, args.rounds, Path(name), args.minutes)
+            case "rnn":
+                run_rnn(args.data, Path(name), args.minutes)
+            case "small":
+                run_small(args.data, args.rounds, Path(name))
             case "predict":
                 run_predict(args.data, args.rounds, Path(name))
 
