@@ -7,9 +7,9 @@
     python benchmarks/classify.py predict --data DATA       # texts answered a second, together and one by one
 
 Needs fasttext-wheel 0.9.2 beside unrolled. Both read the same tokens (words in lower case, and punctuation marks), in turn
-in one process, averages on one thread; time is CPU time. fastText: -wordNgrams 2 -dim 10 -epoch 10 -lr 0.3 -minCount 2, its
-lines shuffled. Its time is that of train_supervised, which reads a file of tokens; ours is from the texts as they are to the
-trained and calibrated model, a tenth of the texts held out for that.
+in one process, averages on one thread; time is CPU time. fastText: -wordNgrams 2 -dim 10 -epoch 10 -lr 0.3 -minCount 2,
+lines shuffled; its time is that of train_supervised, which reads a file of tokens; ours is from the texts as they are to
+the trained and calibrated model, a tenth of the texts held out for that.
 """
 
 from __future__ import annotations
