@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unrolled.errors import DataError
-from unrolled.features.batching import Columns, Sentences, _bounds, read_windows
+from unrolled.features.batching import Columns, Sentences, bounds_of, read_windows
 from unrolled.features.spelling import Spelling
 from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
 from unrolled.features.vocabulary import Vocabulary
@@ -211,7 +211,7 @@ def ended(lines: list[np.ndarray]) -> np.ndarray:
     ("lengths", "tokens"), [([3] * 7, 9), ([1, 1, 2, 2, 3, 50, 60], 9), ([4], 1), ([1, 2, 2, 3, 9], 10**9)]
 )
 def test_groups_are_as_large_as_they_may_be(lengths: list[int], tokens: int) -> None:
-    bounds = _bounds(np.array(lengths), tokens).tolist()
+    bounds = bounds_of(np.array(lengths), tokens).tolist()
     assert bounds[0] == 0
     assert bounds[-1] == len(lengths)
     for start, stop in itertools.pairwise(bounds):

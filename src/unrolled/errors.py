@@ -13,7 +13,7 @@ ShapeError (also a ValueError)     a tensor whose axes do not fit
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "ConfigError",
@@ -24,6 +24,7 @@ __all__ = [
     "RankError",
     "ShapeError",
     "UnrolledError",
+    "first_of",
     "nearest",
     "unknown_name",
 ]
@@ -72,6 +73,12 @@ class MissingExtra(UnrolledError):
 
 class ShapeError(UnrolledError, ValueError):
     """A tensor whose axes do not fit; the message names the axis, the expected and the given size."""
+
+
+def first_of(problems: Sequence[str], most: int = 10) -> str:
+    """The first problems, a line each, and how many more there are."""
+    more = f"\n... and {len(problems) - most} more" if len(problems) > most else ""
+    return "\n".join(problems[:most]) + more
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:

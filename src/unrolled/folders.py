@@ -24,6 +24,7 @@ __all__ = [
     "FORMAT",
     "FORMAT_VERSION",
     "cache_folder",
+    "check_new",
     "check_run",
     "latest",
     "model_folder",
@@ -120,6 +121,12 @@ def latest(path: Path) -> Path:
     if old.exists() and not path.exists():
         old.rename(path)
     return path
+
+
+def check_new(path: Path | None, *, overwrite: bool, what: str = "--out") -> None:
+    """Raise FolderError if there is a file already where one is to be written, unless under `overwrite`."""
+    if path is not None and path.exists() and not overwrite:
+        raise FolderError(f"{path}: exists already. Choose another {what} or add --overwrite.")
 
 
 def check_run(path: Path, *, overwrite: bool) -> None:

@@ -152,10 +152,12 @@ def _figures(found: dict[str, Any]) -> str:
         if found.get(key) is not None:
             figures.append(f"{key.replace('_', ' ')} {found[key]:.4f}")
     if "answered" in found:
-        part, accuracy = found["answered"]["part"], found["answered"]["accuracy"]
-        of_these = "" if accuracy is None else f", {100 * accuracy:.2f} % of these right"
-        figures.append(f"answers {100 * part:.1f} %{of_these}")
+        figures.append(f"answers {_answered(**found['answered'])}")
     return ", ".join(figures)
+
+
+def _answered(part: float, accuracy: float | None) -> str:
+    return f"{100 * part:.1f} %" + ("" if accuracy is None else f", {100 * accuracy:.2f} % of these right")
 
 
 def evaluate_classifier(
@@ -197,7 +199,7 @@ def evaluate_classifier(
             print(f"{key.replace('_', ' '):<24}{unit * found[key]:.4f}{' %' if unit == 100 else ''}")
     print(f"{'calibration error':<24}{found['calibration_error']:.4f}  (15 bins)")
     if "answered" in found:
-        print(f"{'answered':<24}{_figures(found).rpartition('answers ')[2]}")
+        print(f"{'answered':<24}{_answered(**found['answered'])}")
     for key, value in found.get("without_seen", {}).items():
         print(f"{'  without those seen':<24}{key.replace('_', ' ')} {value:.4f}")
     _show_classes(found)

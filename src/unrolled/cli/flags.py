@@ -12,11 +12,24 @@ from pydantic_core import PydanticUndefined
 
 from unrolled.config import Leaf, Section, leaves
 
-__all__ = ["AsJson", "ConfigFile", "Files", "Model", "Out", "Overwrite", "PrintConfig", "Quiet", "Settings", "with_options"]
+__all__ = [
+    "AsJson",
+    "ConfigFile",
+    "Files",
+    "Folder",
+    "Model",
+    "Out",
+    "Overwrite",
+    "PrintConfig",
+    "Quiet",
+    "Settings",
+    "with_options",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="TOML file with options, such as a run's config.toml.")]
 Files = Annotated[list[str], typer.Argument(help="Text files, .gz files, folders, or - for standard input.")]
+Folder = Annotated[str, typer.Argument(help="A run or model folder.")]
 Model = Annotated[str, typer.Argument(help="A run or model folder, or a file of word vectors.")]
 Out = Annotated[Path, typer.Option(help="Folder of the run; must not exist or be empty.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")]

@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.flags import AsJson
+from unrolled.cli.flags import AsJson, Folder
 from unrolled.errors import ConfigError
 
 __all__ = ["answer", "as_language_model", "sample", "show_perplexity"]
-
-Folder = Annotated[str, typer.Argument(help="A run or model folder.")]
 
 
 def sample(

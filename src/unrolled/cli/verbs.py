@@ -11,14 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli import classify, language_model
-from unrolled.cli.flags import AsJson, Model
+from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
 from unrolled.cli.word_vectors import evaluate_vectors
-from unrolled.errors import ConfigError, FolderError, PartialFailure
+from unrolled.errors import ConfigError, PartialFailure
+from unrolled.folders import check_new
 
 __all__ = ["evaluate", "explain", "predict"]
 
-Folder = Annotated[str, typer.Argument(help="A run or model folder.")]
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Classifiers: answer only from this probability on; unset: as chosen at training."),
@@ -73,8 +73,9 @@ def evaluate(
     trained = load(model)
     if isinstance(trained, TrainedClassifier):
         _refuse("a classifier", {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary})
+        check_new(out, overwrite=overwrite)
         classify.evaluate_classifier(
-            trained, files, encoding, text=text, label=label, threshold=threshold, out=_new(out, overwrite), as_json=as_json
+            trained, files, encoding, text=text, label=label, threshold=threshold, out=out, as_json=as_json
         )
         return
     what = "word vectors" if isinstance(trained, Vectors) else "a language model"
@@ -148,7 +149,7 @@ def explain(
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
 
-    out = _new(out, overwrite)
+    check_new(out, overwrite=overwrite)
     title, found = _explained(model, text, words)
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
@@ -164,13 +165,6 @@ def explain(
     else:
         write_text(out, page(title, found))
     say(f"wrote {out}")
-
-
-def _new(out: Path | None, overwrite: bool) -> Path | None:
-    """The file to write; FolderError if it exists."""
-    if out is not None and out.exists() and not overwrite:
-        raise FolderError(f"{out}: exists already. Choose another --out or add --overwrite.")
-    return out
 
 
 def _refuse(what: str, flags: dict[str, Any]) -> None:

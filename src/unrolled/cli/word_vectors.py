@@ -14,7 +14,8 @@ from unrolled.cli.flags import AsJson, ConfigFile, Files, Model, Out, Overwrite,
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
 from unrolled.config import read_toml, to_toml
-from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
+from unrolled.errors import ConfigError, DataError, PartialFailure, unknown_name
+from unrolled.folders import check_new
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
 
 __all__ = ["analogy", "evaluate_vectors", "export", "index", "neighbors", "run_word_vectors", "word_vectors"]
@@ -171,8 +172,7 @@ def index(
     """
     from unrolled.tasks.neighbor_index import make_index
 
-    if out.exists() and not overwrite:
-        raise FolderError(f"{out}: exists already. Choose another file or add --overwrite.")
+    check_new(out, overwrite=overwrite, what="file")
     made = make_index(_vectors(model), out)
     if as_json:
         print(json.dumps(made._asdict()))
@@ -215,8 +215,7 @@ def export(
 
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
-    if out.exists() and not overwrite:
-        raise FolderError(f"{out}: exists already. Choose another file or add --overwrite.")
+    check_new(out, overwrite=overwrite, what="file")
     vectors = _vectors(model)
     vectors.export(out, kind)
     say(f"wrote {len(vectors):,} vectors of {vectors.size} numbers to {out}, {FORMATS[kind]}")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.data.text import MAX_PROBLEMS, Document, read_documents
-from unrolled.errors import DataError, nearest
+from unrolled.data.text import Document, read_documents
+from unrolled.errors import DataError, first_of, nearest
 
 __all__ = ["Columns", "Labelled", "read_labelled"]
 
@@ -83,8 +83,7 @@ def read_labelled(sources: Sequence[str | Path], columns: Columns | None = None,
         except DataError as error:
             problems.append(str(error))
     if problems:
-        more = f"\n... and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-        raise DataError("\n".join(problems[:MAX_PROBLEMS]) + more)
+        raise DataError(first_of(problems))
     if not found.texts:
         raise DataError(f"{', '.join(map(str, sources)) or 'no file'}: holds no labelled text.")
     return found

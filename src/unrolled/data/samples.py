@@ -24,29 +24,27 @@ _PAGES = {
 
 def english() -> Document:
     """The manual pages inside Python's own `help()`: about half a million characters, differing between versions."""
-    try:
-        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    except ImportError:
-        raise DataError("This Python ships no pydoc_data.topics. Train on a text file of your own instead.") from None
+    topics = _help_topics("a text file")
     return Document("pydoc_data.topics", "\n".join(topics[key] for key in sorted(topics)))
 
 
 def help_pages() -> Labelled:
-    """The paragraphs of `help()`, each labelled with what its page is about: statements, types or expressions.
-
-    Real text with a label that can be told from its words: which kind of page of the language reference it stands on.
-    """
-    try:
-        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
-    except ImportError:
-        raise DataError("This Python ships no pydoc_data.topics. Train on labelled texts of your own instead.") from None
-    found = Labelled()
+    """The paragraphs of `help()`, each labelled with what its page is about: classes, debugging, strings or statements."""
+    topics, found = _help_topics("labelled texts"), Labelled()
     for label, names in _PAGES.items():
         for name in names:
             for n, paragraph in enumerate(topics.get(name, "").split("\n\n")):
                 if len(paragraph.split()) >= 12:
                     found.add(paragraph, (label,), 1.0, f"help({name!r}), paragraph {n + 1}")
     return found
+
+
+def _help_topics(instead: str) -> dict[str, str]:
+    """The pages of help() by name. DataError, naming what to train on instead, where a Python ships none."""
+    try:
+        return importlib.import_module("pydoc_data.topics").topics
+    except ImportError:
+        raise DataError(f"This Python ships no pydoc_data.topics. Train on {instead} of your own instead.") from None
 
 
 def copy_task(

@@ -21,13 +21,11 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from unrolled.errors import DataError
+from unrolled.errors import DataError, first_of
 from unrolled.kernels.words import mark
 
 __all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "lines", "read_documents", "size_on_disk"]
 
-#: How many problems are collected before giving up.
-MAX_PROBLEMS = 10
 #: Characters of a chunk.
 CHUNK = 1 << 20
 #: Characters that the documents of one call hold in memory; the text of further files stays where it is.
@@ -232,8 +230,7 @@ def read_documents(sources: Iterable[str | Path | Document], encoding: str = "ut
             except DataError as error:
                 problems.append(str(error))
     if problems:
-        more = f"\n... and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-        raise DataError("\n".join(problems[:MAX_PROBLEMS]) + more)
+        raise DataError(first_of(problems))
     if not documents:
         raise DataError("No text was given. Name one or more text files, a folder, or - for standard input.")
     return documents

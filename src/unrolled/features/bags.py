@@ -47,6 +47,10 @@ class _Rows(NamedTuple):
         inside = numbers[: ends[-1] + 1] if n else numbers[:0]
         return _Rows(inside[inside != -1], starts)
 
+    def looked_up(self, rows: np.ndarray) -> _Rows:
+        """Each value replaced by its row, those LEFT_OUT left out."""
+        return _Rows(rows[self.values], self.starts).known()
+
     def known(self) -> _Rows:
         """The same without what is LEFT_OUT."""
         kept = self.values != LEFT_OUT
@@ -94,8 +98,7 @@ class TextFeatures:
             raise DataError(
                 f"no word of the training texts occurs {min_count} times. Take a smaller --min-count, or give more text."
             )
-        rows = _Rows.of(read.numbers, len(texts))
-        rows = _Rows(rows_of(kept, len(read))[rows.values], rows.starts).known()
+        rows = _Rows.of(read.numbers, len(texts)).looked_up(rows_of(kept, len(read)))
         keys, key_starts = _keys(rows, longest)
         different, which, counts = np.unique(keys, return_inverse=True, return_counts=True)
         often = counts >= max(2, min_count)
@@ -108,8 +111,7 @@ class TextFeatures:
         read = read_words([as_lines(texts)], READERS[self.tokens], Spool())
         spelled = read.spelled(range(len(read)))
         rows = np.fromiter((self._row.get(word, LEFT_OUT) for word in spelled), np.int32, len(spelled))
-        found = _Rows.of(read.numbers, len(texts))
-        known = _Rows(rows[found.values], found.starts).known()
+        known = _Rows.of(read.numbers, len(texts)).looked_up(rows)
         keys, key_starts = _keys(known, self.longest)
         return _joined(known, _Rows(self._known(keys), key_starts).known())
 
@@ -118,8 +120,7 @@ class TextFeatures:
         reader = READERS[self.tokens]
         read = read_words([as_lines([text])], replace(reader, lower=False), Spool())
         words = read.spelled(read.numbers[read.numbers >= 0])
-        kinds, lower = reader.tables("".join(set(text)))
-        del kinds
+        _, lower = reader.tables("".join(set(text)))
         known = ("".join(chr(lower[ord(letter)]) for letter in word) for word in words)
         return [(word, self._row.get(key, LEFT_OUT)) for word, key in zip(words, known, strict=True)]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unrolled.errors import DataError
 
-__all__ = ["Columns", "Sentences", "TextBatch", "read_windows"]
+__all__ = ["Columns", "Sentences", "TextBatch", "bounds_of", "read_windows"]
 
 
 #: Chance of a column to start anew at a window of the training.
@@ -115,7 +115,7 @@ class Sentences:
         self._lengths = np.minimum(longest, np.repeat(stops, pieces) - self._starts)
         self._first = which == 0
         self._order = np.argsort(self._lengths, kind="stable")
-        self._bounds = _bounds(self._lengths[self._order], tokens)
+        self._bounds = bounds_of(self._lengths[self._order], tokens)
         self._shuffled: tuple[int, np.ndarray] = (-1, np.zeros(0))
 
     def __len__(self) -> int:
@@ -141,7 +141,7 @@ def _positions(ids: np.ndarray, wanted: int, block: int = 1 << 24) -> np.ndarray
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
-def _bounds(lengths: np.ndarray, tokens: int) -> np.ndarray:
+def bounds_of(lengths: np.ndarray, tokens: int) -> np.ndarray:
     """Cut ascending lengths into groups of n with n * longest <= tokens, or n = 1: where each group begins, and the end."""
     bounds = [0]
     while bounds[-1] < len(lengths):

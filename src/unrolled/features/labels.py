@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from unrolled.data.labelled import Labelled
-from unrolled.errors import ConfigError, DataError, nearest
+from unrolled.errors import ConfigError, DataError, first_of, nearest
 
 __all__ = ["LabelSet"]
 
@@ -97,7 +98,7 @@ class LabelSet:
         ends = np.ones((len(p), 1)), np.zeros((len(p), 1))
         return -np.diff(np.concatenate([ends[0], above, ends[1]], axis=1), axis=1)
 
-    @property
+    @cached_property
     def _place(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
 
@@ -110,10 +111,9 @@ def _no_single(examples: Labelled, counts: Counter[str]) -> None:
             for label, place in zip(examples.labels, examples.places, strict=True)
             if label[0] in single
         ]
-        more = f"\n... and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
         raise DataError(
-            "\n".join(places[:_SHOWN]) + f"{more}\nOne example cannot be learned from and tested too: give more, correct "
-            "the label, or leave it out."
+            f"{first_of(places)}\nOne example cannot be learned from and tested too: give more, correct the label, or "
+            "leave it out."
         )
 
 

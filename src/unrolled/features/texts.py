@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.features.batching import bounds_of
+
 __all__ = ["TextRows", "TextsBatch", "padded_rows"]
 
 #: By how much lengths are blurred before they are sorted, so that each epoch groups other texts.
@@ -64,18 +66,8 @@ class TextRows:
         self.ids, self.starts, self.targets, self.weights = ids, starts, targets, weights
         self.unknown, self.seed = unknown, seed
         self.lengths = np.maximum(1, np.diff(starts))
-        self._bounds = self._cut(tokens)
+        self._bounds = bounds_of(np.sort(self.lengths), tokens)  # the same in all epochs
         self._grouped: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
-
-    def _cut(self, tokens: int) -> np.ndarray:
-        """Where each batch begins in the texts sorted by length; the same in all epochs."""
-        ordered, bounds, longest = np.sort(self.lengths), [0], 0
-        for i, length in enumerate(ordered.tolist()):
-            longest = max(longest, length)
-            if i > bounds[-1] and longest * (i + 1 - bounds[-1]) > tokens:
-                bounds.append(i)
-                longest = length
-        return np.array([*bounds, len(ordered)])
 
     def __len__(self) -> int:
         """Batches in an epoch."""

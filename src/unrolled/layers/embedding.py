@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unrolled.layers.dropout import word_dropout
+from unrolled.layers.dropout import locked, word_dropout
 
-__all__ = ["Embedding", "Lookup", "OneHot"]
+__all__ = ["Embedding", "Lookup", "OneHot", "embedded"]
 
 
 class Lookup(NamedTuple):
@@ -95,3 +95,10 @@ class Embedding(nn.Module):
         if self.training and self.word_dropout:
             factor = factor * functional.embedding(inside, word_dropout(self.weight, self.word_dropout, True))
         return functional.embedding(inside, self.weight) * factor
+
+
+def embedded(embedding: Embedding | OneHot, ids: Tensor, dropout: float) -> Tensor | Lookup:
+    """What a recurrent layer reads for ids (T, B): their Lookup; in training with locked dropout, vectors (T, B, D)."""
+    if embedding.training and dropout:
+        return locked(embedding(ids), dropout, True)
+    return Lookup.of(embedding, ids)

@@ -20,8 +20,8 @@ from torch.nn import functional
 
 from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, unknown_name
-from unrolled.layers.dropout import Dropout, locked
-from unrolled.layers.embedding import Embedding, Lookup
+from unrolled.layers.dropout import Dropout
+from unrolled.layers.embedding import Embedding, Lookup, embedded
 from unrolled.layers.layout import Layout
 from unrolled.layers.recurrent import Recurrent
 from unrolled.types import LossSum, State
@@ -101,12 +101,7 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """ids (B, T) of texts of lengths (B,), each at least 1 -> logits (B, K)."""
-        x: Tensor | Lookup
-        if self.training and self.config.dropout_input:
-            x = locked(self.embedding(ids.t()), self.config.dropout_input, True)
-        else:
-            x = Lookup.of(self.embedding, ids.t())
-        return self.read(x, lengths)
+        return self.read(embedded(self.embedding, ids.t(), self.config.dropout_input), lengths)
 
     def read(self, x: Tensor | Lookup, lengths: Tensor) -> Tensor:
         """Embedded words (T, B, D), or their Lookup -> logits (B, K)."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.dropout import Dropout, locked
-from unrolled.layers.embedding import Embedding, Lookup, OneHot
+from unrolled.layers.embedding import Embedding, OneHot, embedded
 from unrolled.layers.layout import Layout
 from unrolled.layers.output import OUTPUTS, FullOutput
 from unrolled.layers.recurrent import Recurrent
@@ -115,13 +115,8 @@ class LanguageModel(nn.Module):
         return locked(a, self.config.dropout_output, self.training), final
 
     def _run(self, inputs: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State]:
-        ids = inputs.t()
-        if self.training and self.config.dropout_input:
-            x: Tensor | Lookup = locked(self.embedding(ids), self.config.dropout_input, True)
-        else:
-            x = Lookup.of(self.embedding, ids)
-        layout = Layout.of(lengths, x)
-        return self.recurrent.run(x, state, layout)
+        x = embedded(self.embedding, inputs.t(), self.config.dropout_input)
+        return self.recurrent.run(x, state, Layout.of(lengths, x))
 
     def logits(self, a: Tensor) -> Tensor:
         """Activations (..., H) -> logits (..., V)."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
-from unrolled.data.labelled import Columns, Labelled, read_labelled
+from unrolled.data.labelled import Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, new_folder, write_bytes, write_text
 from unrolled.options.classify import PRESETS, ClassifyOptions
@@ -19,13 +19,13 @@ from unrolled.record import write_record
 from unrolled.run.cores import cores
 from unrolled.run.new import new_run
 from unrolled.tasks.classifier import NAME, TrainedClassifier
-from unrolled.tasks.classify import AverageTraining, Epoch, Split, compared
+from unrolled.tasks.classify import AverageTraining, Epoch, Split, columns_of, compared
 from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
-__all__ = ["Done", "classify_options", "columns_of", "train_classifier"]
+__all__ = ["Done", "classify_options", "train_classifier"]
 
 
 class Done(NamedTuple):
@@ -60,12 +60,6 @@ def classify_options(
     return options
 
 
-def columns_of(options: ClassifyOptions) -> Columns:
-    """Where text, label and weight stand in the files."""
-    data = options.data
-    return Columns(data.text, data.label, data.weight, data.separator if data.labels == "many" else None)
-
-
 def train_classifier(
     options: ClassifyOptions,
     sources: Sequence[str | Path] | Labelled,
@@ -79,7 +73,7 @@ def train_classifier(
     """
     folder = Path(out)
     check_run(folder, overwrite=overwrite)
-    columns, encoding = columns_of(options), options.data.encoding
+    columns, encoding = columns_of(options.data), options.data.encoding
     examples = sources if isinstance(sources, Labelled) else read_labelled(sources, columns, encoding)
     held = read_labelled(valid, columns, encoding) if valid else None
     split = Split(options, examples, held)

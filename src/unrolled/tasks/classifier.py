@@ -19,7 +19,7 @@ from unrolled import __version__
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.labels import LabelSet
-from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_json, write_text
+from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_bytes, write_json, write_text
 from unrolled.metrics.classification import (
     calibration_error,
     confusion,
@@ -126,7 +126,7 @@ class TrainedClassifier:
         config |= {"columns": self.columns._asdict()}
         config |= {"decision": {"temperature": self.decision.temperature, "thresholds": list(self.decision.thresholds)}}
         config |= self.network.save(folder) | (extra or {})
-        self.seen.tofile(folder / "seen.bin")
+        write_bytes(folder / "seen.bin", self.seen.tobytes())
         write_json(folder / "metrics.json", self.metrics)
         write_text(folder / "README.md", classifier_card(config))
         write_json(folder / "config.json", config)
@@ -150,9 +150,7 @@ class TrainedClassifier:
         while group := list(islice(remaining, batch_size)):
             p = self.probabilities(group)
             for text, row, answer in zip(group, p, self.decide(p, threshold), strict=True):
-                found = tuple(self.labels.names[i] for i in answer)
-                if self.labels.kind == "many":
-                    found = tuple(sorted(found, key=lambda name, r=row: -r[self.labels.names.index(name)]))
+                found = tuple(self.labels.names[i] for i in sorted(answer, key=lambda i, p=row: -p[i]))
                 named = dict(zip(self.labels.names, row.tolist(), strict=True))
                 yield Prediction(text, found[0] if found else None, found, named)
 

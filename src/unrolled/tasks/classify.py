@@ -31,16 +31,26 @@ from unrolled.metrics.classification import (
     threshold_for_precision,
 )
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
-from unrolled.options.classify import ClassifyOptions, TransferredOptions
-from unrolled.tasks import load
+from unrolled.options.classify import ClassifyOptions, LabelledDataOptions, TransferredOptions
 from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.classifier import Decision, Network, TrainedClassifier, fingerprints
 from unrolled.tasks.reading import Reading, without_tags
-from unrolled.tasks.transfer import Transferred, fill_rows
+from unrolled.tasks.transfer import Transferred, fill_rows, vectors_at
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.hogwild import at_once
 
-__all__ = ["AverageTraining", "Epoch", "Facts", "Split", "calibrated", "compared", "given_vectors", "hold_out", "validated"]
+__all__ = [
+    "AverageTraining",
+    "Epoch",
+    "Facts",
+    "Split",
+    "calibrated",
+    "columns_of",
+    "compared",
+    "given_vectors",
+    "hold_out",
+    "validated",
+]
 
 #: Texts learned from in one call of a kernel.
 _STRETCH = 500
@@ -80,20 +90,19 @@ class Split:
         keys = fingerprints(examples.texts)
         if valid is None:
             train, held = hold_out(examples, keys, data.valid_fraction, options.training.seed)
+            self.train, self.valid = examples.part(train), examples.part(held)
+            train_keys, valid_keys = keys[train], keys[held]
         else:
-            train, held = np.arange(len(examples)), np.zeros(0, np.int64)
-        self.train = examples.part(train)
-        self.valid = examples.part(held) if valid is None else _known(valid, self.labels)
-        self.seen = np.concatenate([keys, fingerprints(valid.texts) if valid else keys[:0]])
-        overlap = int(np.isin(fingerprints(self.valid.texts), keys[train]).sum())
+            self.train, self.valid = examples, _known(valid, self.labels)
+            train_keys, valid_keys = keys, fingerprints(valid.texts)
+        self.seen = np.concatenate([train_keys, valid_keys])
+        overlap = int(np.isin(valid_keys, train_keys).sum())
         counts = Counter(label for labels in examples.labels for label in labels)
         contradictory = _contradictory(keys, examples)
-        self.facts = Facts(len(train), len(self.valid), examples.empty, contradictory, overlap, dict(counts))
+        self.facts = Facts(len(self.train), len(self.valid), examples.empty, contradictory, overlap, dict(counts))
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
-        separator = data.separator if data.labels == "many" else None
         #: The names of the files, and where things stood in them.
-        self.sources = ["examples"]
-        self.columns = Columns(data.text, data.label, data.weight, separator)
+        self.sources, self.columns = ["examples"], columns_of(data)
 
     def described(self) -> dict[str, Any]:
         """What config.json says of data and options."""
@@ -200,8 +209,12 @@ def validated(split: Split, z: np.ndarray) -> dict[str, float]:
     """Loss in nats a text, and accuracy, of logits (n, K) of the validation texts."""
     p = split.labels.probabilities(z)
     given, _ = split.labels.given(split.valid.labels)
-    right = (p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1)
-    return {"valid_loss": log_loss(given, p), "valid_accuracy": float(right.mean())}
+    return {"valid_loss": log_loss(given, p), "valid_accuracy": float(_right(given, p).mean())}
+
+
+def _right(given: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """Whether each answer (n,) is right, all labels of it, for right answers as `LabelSet.given` has them."""
+    return (p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1)
 
 
 def calibrated(network: Network, split: Split, options: ClassifyOptions, z: np.ndarray) -> TrainedClassifier:
@@ -223,10 +236,7 @@ def compared(average: TrainedClassifier, other: TrainedClassifier, split: Split)
     resamples lie.
     """
     given, _ = split.labels.given(split.valid.labels)
-    right = []
-    for trained in (average, other):
-        p = trained.probabilities(split.valid.texts)
-        right.append((p.argmax(1) == given) if given.ndim == 1 else ((p >= 0.5) == given).all(1))
+    right = [_right(given, trained.probabilities(split.valid.texts)) for trained in (average, other)]
     costs = np.array(right, np.float64)
     found = intervals(costs, np.ones_like(costs))
     gain = found[0][1]
@@ -262,6 +272,11 @@ def _weights(examples: Labelled, *, balanced: bool) -> np.ndarray:
     if not weights.sum() > 0:
         raise DataError("the weights of all training examples are zero: there is nothing to learn from.")
     return weights / weights.mean()
+
+
+def columns_of(data: LabelledDataOptions) -> Columns:
+    """Where text, label and weight stand in the files."""
+    return Columns(data.text, data.label, data.weight, data.separator if data.labels == "many" else None)
 
 
 def hold_out(examples: Labelled, keys: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +326,4 @@ def given_vectors(given: TransferredOptions) -> Vectors | None:
         if given.freeze_vectors:
             raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
         return None
-    found = load(given.vectors)
-    if not isinstance(found, Vectors):
-        raise ConfigError(f"--vectors {given.vectors}: is a model, but not of word vectors")
-    return found
+    return vectors_at(given.vectors)

@@ -27,12 +27,10 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     names = _outputs(trained)
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
     turns = _turns(trained, text, tokens[:_TOKENS])
-    bound = float(np.abs(parts[:_TOKENS]).max(initial=1e-6))
+    drawn = parts[:_TOKENS]
     if labels.kind == "one":
-        parts_shown = parts - parts.mean(1, keepdims=True)  # a softmax sees differences only
-        bound = float(np.abs(parts_shown[:_TOKENS]).max(initial=1e-6))
-    else:
-        parts_shown = parts
+        drawn = drawn - drawn.mean(1, keepdims=True)  # a softmax sees differences only
+    bound = float(np.abs(drawn).max(initial=1e-6))
     blocks = [
         {
             "kind": "facts",
@@ -48,7 +46,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
             + (" The mean over labels is taken off: it changes no probability." if labels.kind == "one" else ""),
             "columns": tokens[:_TOKENS],
             "rows": [names[k] for k in shown],
-            "values": [[round(float(v), 5) for v in parts_shown[:_TOKENS, k]] for k in shown],
+            "values": [[round(float(v), 5) for v in drawn[:, k]] for k in shown],
             "range": [-bound, bound],
         },
         {

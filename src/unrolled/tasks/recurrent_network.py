@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from unrolled.errors import FolderError
+from unrolled.features.batching import bounds_of
 from unrolled.features.texts import padded_rows
 from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.tasks.reading import Reading
@@ -36,15 +38,11 @@ class RecurrentNetwork:
         bags, config = self.reading.encode(texts), self.model.config
         rows = np.split(bags.features, bags.starts[1:-1]) if len(texts) else []
         z = np.zeros((len(rows), config.n_outputs), np.float32)
-        order = np.argsort([len(row) for row in rows], kind="stable")
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and len(rows[order[end]]) * (end + 1 - start) <= _TOKENS:
-                end += 1
+        sizes = np.array([max(1, len(row)) for row in rows], np.int64)
+        order = np.argsort(sizes, kind="stable")
+        for start, end in pairwise(bounds_of(sizes[order], _TOKENS)):
             ids, lengths = padded_rows([rows[i] for i in order[start:end]], config.n_symbols)
             z[order[start:end]] = self.model(ids.to(self.model.device), lengths.to(self.model.device)).cpu().numpy()
-            start = end
         return z
 
     def explain(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:

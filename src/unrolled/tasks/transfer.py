@@ -16,7 +16,7 @@ from unrolled.options.language_model import TransferOptions
 from unrolled.tasks import load
 from unrolled.tasks.vectors import Vectors
 
-__all__ = ["Transferred", "begin_with_vectors", "fill_rows"]
+__all__ = ["Transferred", "begin_with_vectors", "fill_rows", "vectors_at"]
 
 
 class Transferred(NamedTuple):
@@ -31,6 +31,14 @@ class Transferred(NamedTuple):
         return f"given vectors for {self.found:,} of {self.symbols:,} symbols, the others begin at random{missing}"
 
 
+def vectors_at(path: str) -> Vectors:
+    """The word vectors that --vectors names. ConfigError if it is something else."""
+    found = load(path)
+    if not isinstance(found, Vectors):
+        raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
+    return found
+
+
 @torch.no_grad()
 def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: TransferOptions) -> Transferred | None:
     """Fill the embedding's rows of the symbols that have a vector, as written or in lower case, brought to length 1.
@@ -42,9 +50,7 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
         raise ConfigError("--freeze-vectors needs --vectors, and --no-tied: a tied embedding is the output matrix too")
     if path is None:
         return None
-    vectors = load(path)
-    if not isinstance(vectors, Vectors):
-        raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
+    vectors = vectors_at(path)
     if isinstance(embedding, OneHot):
         raise ConfigError("--vectors needs an embedding to go to: not with --input one-hot")
     if embedding.size != vectors.size:
