@@ -20,7 +20,7 @@ import timing
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
 from unrolled.training.optimisation import clip_and_scale, make_optimiser
-from unrolled.types import map_state
+from unrolled.types import Stage, map_state
 
 SYMBOLS = {"char": 97, "word": 10_000}
 KEYS = ("embedding_size", "hidden_size", "n_layers", "dropout_input", "dropout_between", "dropout_output", "dropout_word")
@@ -71,7 +71,7 @@ def contenders(preset: str) -> dict[str, Callable[[], None]]:
     plain, ours = Plain(config), LanguageModel(config)
     plain_state, our_state = [None], [None]
     plain_optimiser = torch.optim.AdamW(plain.parameters(), lr=3e-3, betas=(0.9, 0.99))
-    our_optimiser = make_optimiser(ours, options)
+    our_optimiser = make_optimiser([Stage(list(ours.parameters()))], options)
 
     def plain_step() -> None:
         plain_optimiser.zero_grad()

@@ -24,7 +24,7 @@ from unrolled.options.training import TrainingOptions
 from unrolled.training.loop import Evaluated, Finished, Step, fit
 from unrolled.training.optimisation import clip_and_scale, no_longer_improves, schedule
 from unrolled.training.weights import load_weights, save_weights
-from unrolled.types import LossSum, State
+from unrolled.types import LossSum, Stage, State
 
 
 class Line(nn.Module):
@@ -52,6 +52,9 @@ class LineTask:
 
     def build(self) -> Line:
         return self.model
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        return [Stage(list(model.parameters()))]
 
     def batch(self, epoch: int, k: int) -> Tensor:
         self.asked.append((epoch, k))

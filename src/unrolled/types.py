@@ -23,6 +23,7 @@ __all__ = [
     "LSTMState",
     "LossSum",
     "Padded",
+    "Stage",
     "State",
     "Stepper",
     "Task",
@@ -147,11 +148,26 @@ class LossSum(NamedTuple):
     penalty: Tensor | None = None
 
 
+class Stage(NamedTuple):
+    """Parameters that learn alike. share: of the learning rate; begins: the part of the training before which they rest.
+
+    Discriminative rates and gradual unfreezing: Howard and Ruder 2018, arXiv:1801.06146, sections 3.2 and 3.3.
+    """
+
+    parameters: list[nn.Parameter]
+    share: float = 1.0
+    begins: float = 0.0
+
+
 class Task(Protocol):
     """All that the training loop may know of a task."""
 
     def build(self) -> nn.Module:
         """A fresh model of the configured size. It has a method `loss(batch, state) -> LossSum`."""
+        ...
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """The parameters to train, in groups that learn alike."""
         ...
 
     @property

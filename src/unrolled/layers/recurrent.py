@@ -77,6 +77,14 @@ class Stack(nn.Module, ABC):
         w = Weights(**given)
         return w._replace(weight_hh=weight_drop(w.weight_hh, self.dropouts.weight, self.training))
 
+    def parts(self) -> list[list[nn.Parameter]]:
+        """The parameters of each layer, both directions together; the lowest also has those that belong to none."""
+        parts: list[list[nn.Parameter]] = [[] for _ in range(self.n_layers)]
+        for name, parameter in self.named_parameters():
+            layer = name.rpartition("_l")[2].removesuffix("_reverse")
+            parts[int(layer) if layer.isdigit() else 0].append(parameter)
+        return parts
+
     def initial_state(self, batch_size: int) -> State:
         """The zero state: (B, L, P), or LSTMState of (B, L, P) and (B, L, H); L layers times directions."""
         one = self.cell.initial_state(batch_size, getattr(self, self._names[0]["weight_ih"]))

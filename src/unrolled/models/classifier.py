@@ -43,6 +43,7 @@ class ClassifierConfig:
     hidden_size: int = 128
     n_layers: int = 1
     bidirectional: bool = True
+    learned_state: bool = False
     pooling: str = "max"
     dropout_input: float = 0.0
     dropout_between: float = 0.0
@@ -89,6 +90,7 @@ class Classifier(nn.Module):
             n_layers=config.n_layers,
             bidirectional=config.bidirectional,
             dropout=Dropout(config.dropout_between, config.dropout_weight, lock=True),
+            learned_state=config.learned_state,
         )
         size = self.recurrent.output_size
         self.attention = nn.Linear(size, 1) if config.pooling == "attention" else None
@@ -98,6 +100,12 @@ class Classifier(nn.Module):
     def device(self) -> torch.device:
         """Where the model is; batches may come from elsewhere."""
         return self.output.weight.device
+
+    def parts(self) -> list[list[nn.Parameter]]:
+        """The parameters from the top down: what decides, each recurrent layer, the embedding."""
+        transferred = {id(p) for module in (self.recurrent, self.embedding) for p in module.parameters()}
+        top = [p for p in self.parameters() if id(p) not in transferred]
+        return [top, *reversed(self.recurrent.parts()), list(self.embedding.parameters())]
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """ids (B, T) of texts of lengths (B,), each at least 1 -> logits (B, K)."""

@@ -55,7 +55,8 @@ class ModelOptions(Section):
     """Which network."""
 
     network: Literal["average", "rnn"] = Field(
-        "average", description="average: the mean of word vectors; rnn: recurrent, with the average beside it to compare."
+        "average",
+        description="average: the mean of word vectors; rnn: recurrent, perhaps upon --encoder, the average beside it.",
     )
 
 
@@ -117,6 +118,21 @@ class TransferredOptions(Section):
         None, description="Word vectors to begin with: a run of train word-vectors, or a file of any format."
     )
     freeze_vectors: bool = Field(False, description="Do not train the vectors.")
+    encoder: str | None = Field(
+        None,
+        description="A run of train language-model whose embedding and layers the recurrent network begins with; its "
+        "sizes and tokens are then those of the encoder.",
+    )
+    gradual_unfreezing: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="What was transferred rests at first and is set free layer by layer, from the top, until this part of "
+        "the training is done.",
+    )
+    layer_rate_decay: float = Field(
+        1.0, ge=1, le=1000, description="How many times slower each layer transferred learns than the one above it."
+    )
 
 
 class ClassifyOptions(Section):
@@ -142,6 +158,19 @@ PRESETS: dict[str, dict[str, Any]] = {
         "minutes": 20,
         "learning_rate": 2e-3,
         "evaluations": 20,
+        "patience": 8,
+    },
+    "transfer": {
+        "network": "rnn",
+        "pooling": "concat",
+        "gradual_unfreezing": 0.3,
+        "layer_rate_decay": 2.6,
+        "batch_size": 32,
+        "window": 256,
+        "epochs": 4,
+        "minutes": 40,
+        "learning_rate": 2e-3,
+        "evaluations": 12,
         "patience": 8,
     },
 }

@@ -50,9 +50,15 @@ def classify_options(
     if preset is not None and preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
     options = resolve(ClassifyOptions, preset=PRESETS[preset or "average"], file=file, flags=given)
-    data, decision = options.data, options.decision
+    data, decision, transfer = options.data, options.decision, options.transfer
     if options.recurrent.cell not in CELLS:
         raise unknown_name("cell", options.recurrent.cell, CELLS)
+    if preset == "transfer" and transfer.encoder is None:
+        raise ConfigError("--preset transfer needs --encoder RUN: a run of `unrolled train language-model`")
+    if transfer.encoder is not None and options.model.network != "rnn":
+        raise ConfigError("--encoder is for recurrent networks: add --preset transfer")
+    if transfer.encoder is not None and transfer.vectors is not None:
+        raise ConfigError("--encoder brings its own vectors: leave --vectors out")
     if data.order is not None and data.labels != "ordered":
         raise ConfigError("--order is for --labels ordered")
     if decision.target == "f1" and data.labels != "many":

@@ -33,7 +33,7 @@ from unrolled.tasks.corpus import read_corpus
 from unrolled.tasks.text_codec import TextCodec, Written
 from unrolled.tasks.transfer import Transferred, begin_with_vectors
 from unrolled.training.weights import load_weights, save_weights
-from unrolled.types import State, Stepper, map_state
+from unrolled.types import Stage, State, Stepper, map_state
 
 __all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel", "hold_out"]
 
@@ -328,6 +328,10 @@ class LanguageModelTask:
         model = LanguageModel(sizes)
         self.transferred = begin_with_vectors(model, self.codec.vocabulary, self.options.transfer)
         return model
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """All parameters learn alike."""
+        return [Stage(list(model.parameters()))]
 
     @property
     def batches_per_epoch(self) -> int:

@@ -1,13 +1,18 @@
-"""How a classifier reads a text: which words it knows, and where that is kept in a model folder."""
+"""How a classifier reads a text: which words it knows, and where that is kept in a model folder.
+
+`Reading` has a vocabulary of its own; `EncoderReading` is that of a language model.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
@@ -15,8 +20,9 @@ from unrolled.errors import FolderError
 from unrolled.features.bags import Bags, TextFeatures
 from unrolled.features.words import READERS
 from unrolled.folders import read_json, write_bytes, write_json
+from unrolled.tasks.text_codec import TextCodec
 
-__all__ = ["Reading", "without_tags"]
+__all__ = ["EncoderReading", "Reading", "load_reading", "without_tags"]
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>")
 
@@ -32,6 +38,14 @@ class Reading:
 
     features: TextFeatures
     strip_tags: bool = False
+
+    #: Ids that stand before each text.
+    lead = ()
+
+    @property
+    def n_symbols(self) -> int:
+        """Words and n-grams known."""
+        return len(self.features)
 
     def encode(self, texts: Sequence[str]) -> Bags:
         """Words, then n-grams, of each text; what is not known is left out."""
@@ -59,3 +73,58 @@ class Reading:
         if config["tokens"] not in READERS:
             raise FolderError(f"{folder}: reads {config['tokens']!r}, which this version does not know.")
         return Reading(TextFeatures(config["tokens"], words, config["ngrams"], keys), config["strip_tags"])
+
+
+@dataclass(frozen=True)
+class EncoderReading:
+    """What a language model makes of a text: its tokens, after the sign that a text begins."""
+
+    codec: TextCodec
+    strip_tags: bool = False
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Ids that stand before each text."""
+        return (self.codec.vocabulary.begin,)
+
+    @property
+    def n_symbols(self) -> int:
+        """V."""
+        return len(self.codec.vocabulary)
+
+    def encode(self, texts: Sequence[str]) -> Bags:
+        """The ids of each text."""
+        read = without_tags(texts) if self.strip_tags else texts
+        rows = [np.array([*self.lead, *self._ids(self._symbols(text))], np.int32) for text in read]
+        sizes = np.array([len(row) for row in rows], np.int64)
+        features = np.concatenate(rows) if rows else np.zeros(0, np.int32)
+        return Bags(features, np.concatenate([[0], np.cumsum(sizes)]), sizes)
+
+    def split(self, text: str) -> list[tuple[str, int]]:
+        """What each token stands for in the text, and its id."""
+        (read,) = without_tags([text]) if self.strip_tags else [text]
+        symbols = self._symbols(read)
+        return list(zip(self.codec.pieces(symbols), self._ids(symbols).tolist(), strict=True))
+
+    def _symbols(self, text: str) -> list[str]:
+        return list(chain.from_iterable(self.codec.texts(text)))
+
+    def _ids(self, symbols: list[str]) -> np.ndarray:
+        """A symbol that is not known is read in lower case, if it is known so."""
+        known = self.codec.vocabulary
+        return known.encode(symbol if symbol in known else symbol.lower() for symbol in symbols)
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write tokenizer and vocabulary; returns what belongs into config.json."""
+        self.codec.save(folder)
+        return {"encoder": True, "strip_tags": self.strip_tags}
+
+    @staticmethod
+    def load(folder: Path, config: dict[str, Any]) -> EncoderReading:
+        """From what `save` wrote. FolderError if it is damaged."""
+        return EncoderReading(TextCodec.load(folder), config["strip_tags"])
+
+
+def load_reading(folder: Path, config: dict[str, Any]) -> Reading | EncoderReading:
+    """What stands in a model folder, by what config.json says of it."""
+    return (EncoderReading if config.get("encoder") else Reading).load(folder, config)

@@ -12,8 +12,10 @@ from unrolled.features.texts import TextRows, TextsBatch
 from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.options.classify import ClassifyOptions
 from unrolled.tasks.classify import Split, calibrated, given_vectors, validated
+from unrolled.tasks.reading import EncoderReading, Reading
 from unrolled.tasks.recurrent_network import RecurrentNetwork
-from unrolled.tasks.transfer import Transferred, fill_rows
+from unrolled.tasks.transfer import Transferred, encoder_at, encoder_sizes, fill_rows
+from unrolled.types import Stage
 
 __all__ = ["RecurrentTask"]
 
@@ -23,7 +25,13 @@ class RecurrentTask:
 
     def __init__(self, options: ClassifyOptions, split: Split) -> None:
         self.options, self.split = options, split
-        self.reading, bags = split.read(longest=1)
+        self.encoder = encoder_at(options.transfer.encoder) if options.transfer.encoder else None
+        self.reading: Reading | EncoderReading
+        if self.encoder:
+            self.reading = EncoderReading(self.encoder.codec, options.data.strip_tags)
+            bags = self.reading.encode(split.train.texts)
+        else:
+            self.reading, bags = split.read(longest=1)
         flat, starts = split.labels.targets(split.train.labels)
         targets = np.zeros((len(split.train), split.labels.n_outputs), np.float32)
         targets[np.repeat(np.arange(len(targets)), np.diff(starts)), flat] = 1
@@ -34,24 +42,43 @@ class RecurrentTask:
             targets,
             split.weights,
             tokens=training.batch_size * training.window,
-            unknown=len(self.reading.features),
+            unknown=self.reading.n_symbols,
             seed=training.seed,
         )
         self.transferred: Transferred | None = None
+        valid = self.reading.encode(split.valid.texts)
+        self._valid = np.split(valid.features, valid.starts[1:-1])
         self._held = np.zeros((len(split.valid), split.labels.n_outputs), np.float32)
 
     def build(self) -> Classifier:
-        """A fresh model of the configured size, its embedding given where there are vectors."""
-        words, labels = self.reading.features.words, self.split.labels
+        """A fresh model of the configured size, its embedding given where there are vectors, or upon the encoder."""
+        labels, sizes = self.split.labels, self.options.recurrent.model_dump()
+        if self.encoder is not None:
+            sizes |= encoder_sizes(self.encoder)
         vectors = given_vectors(self.options.transfer)
-        sizes = self.options.recurrent.model_dump()
         if vectors is not None:
             sizes["embedding_size"] = vectors.size
-        model = Classifier(ClassifierConfig(len(words), labels.n_outputs, labels.independent, **sizes))
-        if vectors is not None:
-            self.transferred = fill_rows(model.embedding.weight, words, vectors)
+        model = Classifier(ClassifierConfig(self.reading.n_symbols, labels.n_outputs, labels.independent, **sizes))
+        if self.encoder is not None:
+            model.embedding.load_state_dict(self.encoder.model.embedding.state_dict())
+            model.recurrent.load_state_dict(self.encoder.model.recurrent.state_dict())
+        if vectors is not None and isinstance(self.reading, Reading):
+            self.transferred = fill_rows(model.embedding.weight, self.reading.features.words, vectors)
         model.embedding.weight.requires_grad_(not self.options.transfer.freeze_vectors)
         return model
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """What decides first, then what was transferred, from the top down."""
+        assert isinstance(model, Classifier)
+        parts, transfer = model.parts(), self.options.transfer
+        if self.encoder is None:
+            own = [p for part in parts[:-1] for p in part]
+            parts = [own, parts[-1]] if transfer.vectors else [own + parts[-1]]
+        last = max(1, len(parts) - 1)
+        return [
+            Stage(part, transfer.layer_rate_decay**-i, transfer.gradual_unfreezing * i / last)
+            for i, part in enumerate(parts)
+        ]
 
     @property
     def batches_per_epoch(self) -> int:
@@ -68,7 +95,7 @@ class RecurrentTask:
 
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
         """Loss and accuracy on the validation texts, whose logits are kept for `save`."""
-        self._held = self._network(model).logits(self.split.valid.texts)
+        self._held = self._network(model).read(self._valid)
         return dict(validated(self.split, self._held))
 
     def preview(self, model: nn.Module) -> str:

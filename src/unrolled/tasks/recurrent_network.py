@@ -14,7 +14,7 @@ from unrolled.errors import FolderError
 from unrolled.features.batching import bounds_of
 from unrolled.features.texts import padded_rows
 from unrolled.models.classifier import Classifier, ClassifierConfig
-from unrolled.tasks.reading import Reading
+from unrolled.tasks.reading import EncoderReading, Reading, load_reading
 from unrolled.training.weights import load_weights, save_weights
 
 __all__ = ["RecurrentNetwork"]
@@ -28,15 +28,19 @@ _STEPS = 64
 class RecurrentNetwork:
     """Implements `Network`."""
 
-    def __init__(self, model: Classifier, reading: Reading) -> None:
+    def __init__(self, model: Classifier, reading: Reading | EncoderReading) -> None:
         self.model, self.reading = model, reading
 
-    @torch.no_grad()
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """z (n, K), texts of similar length together."""
+        """z (n, K)."""
+        bags = self.reading.encode(texts)
+        return self.read(np.split(bags.features, bags.starts[1:-1]) if len(texts) else [])
+
+    @torch.no_grad()
+    def read(self, rows: Sequence[np.ndarray]) -> np.ndarray:
+        """z (n, K) of texts as ids, those of similar length together."""
         self.model.eval()
-        bags, config = self.reading.encode(texts), self.model.config
-        rows = np.split(bags.features, bags.starts[1:-1]) if len(texts) else []
+        config = self.model.config
         z = np.zeros((len(rows), config.n_outputs), np.float32)
         sizes = np.array([max(1, len(row)) for row in rows], np.int64)
         order = np.argsort(sizes, kind="stable")
@@ -49,11 +53,11 @@ class RecurrentNetwork:
         """Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365): from words that say nothing, zero vectors, to
         the words of the text. What is there without any is the logit of the zero vectors; the rest is shared out.
         """
-        words = self.reading.split(text)
+        words, lead = self.reading.split(text), self.reading.lead
         known = [i for i, (_, row) in enumerate(words) if row >= 0]
         self.model.eval()
         n_outputs, n_symbols = self.model.config.n_outputs, self.model.config.n_symbols
-        ids = torch.tensor([words[i][1] for i in known] or [n_symbols])
+        ids = torch.tensor([*lead, *(words[i][1] for i in known)] or [n_symbols])
         parts = np.zeros((len(words), n_outputs))
         embedded = self.model.embedding(ids).detach()  # (T, D)
         lengths = torch.full((_STEPS,), len(ids))
@@ -62,7 +66,7 @@ class RecurrentNetwork:
             x = (embedded.unsqueeze(1) * at).requires_grad_(True)
             (gradient,) = torch.autograd.grad(self.model.read(x, lengths)[:, k].sum(), x)
             added = (gradient.mean(1) * embedded).sum(1).numpy()
-            parts[known, k] = added[: len(known)]
+            parts[known, k] = added[len(lead) :][: len(known)]
         with torch.no_grad():
             nothing = self.model.read(torch.zeros_like(embedded).unsqueeze(1), lengths[:1])[0].numpy()
         return [word for word, _ in words], parts, nothing
@@ -75,9 +79,8 @@ class RecurrentNetwork:
     @staticmethod
     def load(folder: Path, config: dict[str, Any]) -> RecurrentNetwork:
         """From what `save` wrote. FolderError if it is damaged."""
-        reading, sizes = Reading.load(folder, config["reading"]), ClassifierConfig(**config["model"])
-        if len(reading.features) != sizes.n_symbols:
-            n = len(reading.features)
+        reading, sizes = load_reading(folder, config["reading"]), ClassifierConfig(**config["model"])
+        if (n := reading.n_symbols) != sizes.n_symbols:
             raise FolderError(f"{folder}: the vocabulary has {n} words, config.json asks for {sizes.n_symbols}.")
         model = Classifier(sizes)
         load_weights(model, folder / "model.safetensors")

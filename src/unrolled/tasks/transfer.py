@@ -1,9 +1,11 @@
-"""Word vectors as the embedding another task begins with: frozen, or tuned along with the rest (transfer of embeddings)."""
+"""What another task begins with: word vectors as its embedding, frozen or tuned along with the rest (transfer of
+embeddings), or the embedding and layers of a language model (its encoder).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from unrolled.options.language_model import TransferOptions
 from unrolled.tasks import load
 from unrolled.tasks.vectors import Vectors
 
-__all__ = ["Transferred", "begin_with_vectors", "fill_rows", "vectors_at"]
+__all__ = ["Transferred", "begin_with_vectors", "encoder_at", "encoder_sizes", "fill_rows", "vectors_at"]
 
 
 class Transferred(NamedTuple):
@@ -37,6 +39,24 @@ def vectors_at(path: str) -> Vectors:
     if not isinstance(found, Vectors):
         raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
     return found
+
+
+def encoder_at(path: str) -> Any:
+    """The language model that --encoder names. ConfigError if it is something else, or has no embedding."""
+    found = load(path)
+    model = getattr(found, "model", None)
+    if not isinstance(model, LanguageModel):
+        raise ConfigError(f"--encoder {path}: is no language model. Make one with: unrolled train language-model")
+    if isinstance(model.embedding, OneHot):
+        raise ConfigError(f"--encoder {path}: has no embedding, it was trained with --input one-hot")
+    return found
+
+
+def encoder_sizes(encoder: Any) -> dict[str, Any]:
+    """What a network upon this language model has of it, as options of the network."""
+    of = encoder.model.config
+    same = ("cell", "embedding_size", "hidden_size", "n_layers", "learned_state")
+    return {name: getattr(of, name) for name in same} | {"bidirectional": False}
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -29,8 +28,16 @@ from unrolled.errors import ConfigError, UnrolledError
 from unrolled.folders import latest, new_folder
 from unrolled.options.training import TrainingOptions
 from unrolled.training.checkpoint import read_checkpoint, write_checkpoint
+from unrolled.training.device import device_of
 from unrolled.training.interrupt import interruptible
-from unrolled.training.optimisation import Average, clip_and_scale, make_optimiser, no_longer_improves, schedule
+from unrolled.training.optimisation import (
+    Average,
+    clip_and_scale,
+    make_optimiser,
+    no_longer_improves,
+    schedule,
+    set_rates,
+)
 from unrolled.training.parallel import Ranks
 from unrolled.types import State, Task, map_state
 
@@ -161,14 +168,14 @@ def fit(
     torch.set_num_threads(options.threads or torch.get_num_threads())
     torch.use_deterministic_algorithms(options.deterministic)
     torch.manual_seed(options.seed)
-    model = task.build().to(_device(options))
+    model = task.build().to(device_of(options))
     run = _Run(
         task=task,
         options=options,
         folder=folder,
         ranks=ranks or Ranks(),
         model=model,
-        optimiser=make_optimiser(model, options),
+        optimiser=make_optimiser(task.stages(model), options),
     )
     if resume:
         _restore(run)
@@ -201,22 +208,6 @@ def _ended(run: _Run) -> str:
     if run.since_best >= run.options.patience:
         return "patience"
     return "budget" if run.total and run.step >= run.total else ""
-
-
-def _device(options: TrainingOptions) -> torch.device:
-    """The device of the options, of several GPUs this process's own. ConfigError if it, or its bfloat16, is not there."""
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("torch finds no CUDA device here. Use -s device=cpu")
-    device = (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if options.device == "cuda" else torch.device("cpu")
-    )
-    if options.precision == "bfloat16":
-        try:  # where a processor has none, torch's LSTM fails, and its products are slow
-            with torch.autocast(device.type, torch.bfloat16):
-                nn.LSTM(2, 2, device=device)(torch.zeros(1, 1, 2, device=device))
-        except RuntimeError:
-            raise ConfigError("this processor has no bfloat16 arithmetic. Use -s precision=float32") from None
-    return device
 
 
 def _save(run: _Run) -> None:
@@ -272,8 +263,7 @@ def _update(run: _Run) -> Step:
     if not math.isfinite(loss) or not math.isfinite(norm):
         _diverged(run, loss / n_tokens, norm)
     run.rate = run.options.learning_rate * run.rate_factor * schedule(run.options, run.step, run.total)
-    for group in run.optimiser.param_groups:
-        group["lr"] = run.rate
+    set_rates(run.optimiser, run.rate, run.step / run.total if run.total else 0.0)
     run.optimiser.step()
     if run.average:
         run.average.add()

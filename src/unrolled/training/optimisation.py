@@ -7,15 +7,25 @@ improving: NT-ASGD of Merity et al. 2018, arXiv:1708.02182, algorithm 1, with an
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.options.training import TrainingOptions
+from unrolled.types import Stage
 
-__all__ = ["OPTIMISERS", "SCHEDULES", "Average", "clip_and_scale", "make_optimiser", "no_longer_improves", "schedule"]
+__all__ = [
+    "OPTIMISERS",
+    "SCHEDULES",
+    "Average",
+    "clip_and_scale",
+    "make_optimiser",
+    "no_longer_improves",
+    "schedule",
+    "set_rates",
+]
 
 
 def _adamw(groups: list[dict[str, object]], rate: float) -> torch.optim.Optimizer:
@@ -29,14 +39,22 @@ def _sgd(groups: list[dict[str, object]], rate: float) -> torch.optim.Optimizer:
 OPTIMISERS = {"adamw": _adamw, "sgd": _sgd}
 
 
-def make_optimiser(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+def make_optimiser(stages: Iterable[Stage], options: TrainingOptions) -> torch.optim.Optimizer:
     """The optimiser of the options; only matrices decay."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, object]] = [
-        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() != 2], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, object]] = []
+    for stage in stages:
+        parameters = [p for p in stage.parameters if p.requires_grad]
+        matrices, others = [p for p in parameters if p.dim() == 2], [p for p in parameters if p.dim() != 2]
+        for which, decay in ((matrices, options.weight_decay), (others, 0.0)):
+            if which:
+                groups.append({"params": which, "weight_decay": decay, "share": stage.share, "begins": stage.begins})
     return OPTIMISERS[options.optimiser](groups, options.learning_rate)
+
+
+def set_rates(optimiser: torch.optim.Optimizer, rate: float, part: float) -> None:
+    """Give each stage its share of the rate, when `part` of the steps is done; those that have not begun do not move."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("share", 1.0) if part >= group.get("begins", 0.0) else 0.0
 
 
 #: Factor of the learning rate when `part` of the steps is done, 0 <= part <= 1. `plateau` falls with the validations.
