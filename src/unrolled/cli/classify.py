@@ -15,7 +15,7 @@ from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
-__all__ = ["answer", "classify", "evaluate_classifier", "run_classifier"]
+__all__ = ["answer", "classify", "evaluate_classifier", "run_classifier", "show_classes"]
 
 
 @guarded
@@ -33,7 +33,10 @@ def classify(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="average: the mean of word and n-gram vectors; rnn: a recurrent network, the average beside it."),
+        typer.Option(
+            help="average: the mean of word and n-gram vectors; rnn: a recurrent network, the average beside it; transfer: "
+            "the same upon a language model, --encoder."
+        ),
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -52,7 +55,9 @@ def classify(
 
     unrolled train classify toots.jsonl --labels many --target f1 --out runs/topics
 
-    unrolled train classify reviews/ --valid held-out/ --vectors runs/vec --out runs/sentiment
+    unrolled train classify reviews/ --valid held-out/ --preset rnn --vectors runs/vec --out runs/sentiment
+
+    unrolled train classify reviews.csv --preset transfer --encoder runs/books --out runs/sentiment
     """
     from unrolled.run.classify import classify_options
 
@@ -202,15 +207,21 @@ def evaluate_classifier(
         print(f"{'answered':<24}{_answered(**found['answered'])}")
     for key, value in found.get("without_seen", {}).items():
         print(f"{'  without those seen':<24}{key.replace('_', ' ')} {value:.4f}")
-    _show_classes(found)
+    show_classes(found["classes"])
+    _show_confusion(found)
 
 
-def _show_classes(found: dict[str, Any]) -> None:
-    width = max(len("label"), *(len(name) for name in found["classes"])) + 2
-    print(f"\n{'label':<{width}}{'precision':>10}{'recall':>10}{'f1':>10}{'texts':>10}")
-    for name, row in found["classes"].items():
+def show_classes(classes: dict[str, dict[str, Any]], first: str = "label", last: str = "texts") -> None:
+    """A table of precision, recall, F1 and support."""
+    width = max(len(first), *(len(name) for name in classes)) + 2
+    print(f"\n{first:<{width}}{'precision':>10}{'recall':>10}{'f1':>10}{last:>10}")
+    for name, row in classes.items():
         cells = "".join(f"{'-' if row[k] is None else format(row[k], '.4f'):>10}" for k in ("precision", "recall", "f1"))
         print(f"{name:<{width}}{cells}{row['support']:>10}")
+
+
+def _show_confusion(found: dict[str, Any]) -> None:
+    width = max(len("label"), *(len(name) for name in found["classes"])) + 2
     if "confusion" in found and len(found["classes"]) <= 12:
         print(f"\n{'given, answered:':<{max(width, 18)}}" + "".join(f"{name[:10]:>11}" for name in found["classes"]))
         for name, row in zip(found["classes"], found["confusion"], strict=True):

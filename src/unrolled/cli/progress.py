@@ -84,7 +84,8 @@ def validation(row: dict[str, Any]) -> str:
     if "valid_loss" not in row:
         return ""
     if "valid_accuracy" in row:
-        return f"  validation {row['valid_loss']:.4f} nats/text, {100 * row['valid_accuracy']:.2f} % right"
+        entity = "" if row.get("valid_entity_f1") is None else f", F1 of whole entities {row['valid_entity_f1']:.4f}"
+        return f"  validation {row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right{entity}"
     perplexity = row["valid_perplexity"]
     shown = "beyond all numbers" if perplexity is None else f"{perplexity:.2f}"
     return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {shown}"

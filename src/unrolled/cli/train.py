@@ -14,6 +14,7 @@ from unrolled.cli.classify import classify
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
+from unrolled.cli.tag import tag
 from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
@@ -26,6 +27,7 @@ __all__ = ["app", "follow", "language_model", "run_training"]
 app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 app.command("word-vectors")(word_vectors)
 app.command("classify")(classify)
+app.command("tag")(tag)
 
 
 @app.callback(invoke_without_command=True)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import classify, language_model
+from unrolled.cli import classify, language_model, tag
 from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
 from unrolled.cli.word_vectors import evaluate_vectors
@@ -49,12 +49,12 @@ def evaluate(
     text: Annotated[str | None, typer.Option(help="Classifiers: column of the text; unset: as at training.")] = None,
     label: Annotated[str | None, typer.Option(help="Classifiers: column of the label; unset: as at training.")] = None,
     threshold: Threshold = None,
-    out: Annotated[Path | None, typer.Option(help="Classifiers: HTML page with the figures to write.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Classifiers, taggers: HTML page with the figures to write.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """How good a model is: perplexity of texts; word pairs and analogies of word vectors; accuracy, F1 by label, confusion
-    and calibration of classifiers.
+    and calibration of classifiers; accuracy and F1, of whole entities too, of taggers.
 
     Examples:
 
@@ -68,6 +68,7 @@ def evaluate(
     from unrolled.tasks import load
     from unrolled.tasks.adaptive import adapter
     from unrolled.tasks.classifier import TrainedClassifier
+    from unrolled.tasks.tagger import TrainedTagger
     from unrolled.tasks.vectors import Vectors
 
     trained = load(model)
@@ -77,6 +78,12 @@ def evaluate(
         classify.evaluate_classifier(
             trained, files, encoding, text=text, label=label, threshold=threshold, out=out, as_json=as_json
         )
+        return
+    if isinstance(trained, TrainedTagger):
+        flags = {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary, "--text": text, "--label": label}
+        _refuse("a tagger", flags | {"--threshold": threshold})
+        check_new(out, overwrite=overwrite)
+        tag.evaluate_tagger(trained, files, encoding, out=out, as_json=as_json)
         return
     what = "word vectors" if isinstance(trained, Vectors) else "a language model"
     _refuse(what, {"--text": text, "--label": label, "--threshold": threshold, "--out": out})
@@ -99,7 +106,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
-    a classifier the label and its probability.
+    a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks.
 
     Examples:
 
@@ -109,6 +116,7 @@ def predict(
     """
     from unrolled.tasks import load
     from unrolled.tasks.classifier import TrainedClassifier
+    from unrolled.tasks.tagger import TrainedTagger
 
     trained: Any = load(model)
     interactive = not texts and sys.stdin.isatty()
@@ -116,6 +124,9 @@ def predict(
     lines = texts if texts else _lines(bad)
     if isinstance(trained, TrainedClassifier):
         found, shown = trained.predictions(lines, threshold, batch_size=1 if interactive else 1024), classify.answer
+    elif isinstance(trained, TrainedTagger):
+        _refuse("a tagger", {"--threshold": threshold})
+        found, shown = trained.predictions(lines, batch_size=1 if interactive else 256), tag.answer
     else:
         _refuse("a language model", {"--threshold": threshold})
         trained = language_model.as_language_model(trained, model)
@@ -180,6 +191,7 @@ def _explained(model: str, text: str | None, words: int | None) -> tuple[str, di
     from unrolled.tasks.classifier import TrainedClassifier
     from unrolled.tasks.explain_language_model import explain_text
     from unrolled.tasks.explain_word_vectors import explain_vectors
+    from unrolled.tasks.tagger import TrainedTagger
     from unrolled.tasks.vectors import Vectors
 
     trained = load(model)
@@ -191,10 +203,13 @@ def _explained(model: str, text: str | None, words: int | None) -> tuple[str, di
         raise ConfigError('a model is explained on a text: unrolled explain RUN "some text"; --words is for word vectors')
     if isinstance(trained, TrainedClassifier):
         return f"Why {Path(model).name} answers: {text[:60]}", trained.explain(text)
-    found = explain_text(trained, text)
+    if isinstance(trained, TrainedTagger):
+        found, title = trained.explain(text), f"How {Path(model).name} labels: {text[:60]}"
+    else:
+        found, title = explain_text(trained, text), f"How {Path(model).name} reads: {text[:60]}"
     if found["cut"]:
         say(f"only the first {len(found['tokens'])} tokens are explained")
-    return f"How {Path(model).name} reads: {text[:60]}", found
+    return title, found
 
 
 def _lines(bad: dict[int, str]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.data.text import Document, read_documents
+from unrolled.data.text import Document, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
 __all__ = ["Columns", "Labelled", "read_labelled"]
@@ -121,20 +121,9 @@ def _read_folders(path: Path, encoding: str, found: Labelled, problems: list[str
             found.add(document.text, (label.name,), 1.0, str(file))
 
 
-def _lines(document: Document) -> Iterator[str]:
-    """The lines with their ends."""
-    rest = ""
-    for piece in document.pieces():
-        *whole, rest = (rest + piece).split("\n")
-        for line in whole:
-            yield line + "\n"
-    if rest:
-        yield rest
-
-
 def _read_csv(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
     csv.field_size_limit(_LONGEST_FIELD)
-    lines = _lines(document)
+    lines = lines_of(document)
     first = next(lines, "")
     delimiter = ";" if ";" in first and "," not in first else ","
     rows = csv.reader((line for part in ([first], lines) for line in part), delimiter=delimiter, strict=True)
@@ -158,7 +147,7 @@ def _csv_rows(rows: Any, name: str, problems: list[str]) -> Iterator[tuple[int, 
 
 
 def _read_tsv(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    rows = enumerate((line.rstrip("\n").split("\t") for line in _lines(document)), start=1)
+    rows = enumerate((line.rstrip("\n").split("\t") for line in lines_of(document)), start=1)
     unquoted = ((number, [_unquoted(value) for value in row]) for number, row in rows)
     _read_table(document.name, unquoted, columns, found, problems)
 
@@ -196,7 +185,7 @@ def _read_table(
 
 
 def _read_jsonl(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    for number, line in enumerate(_lines(document), start=1):
+    for number, line in enumerate(lines_of(document), start=1):
         place = f"{document.name}, line {number}"
         if not line.strip():
             continue
@@ -219,7 +208,7 @@ def _read_jsonl(document: Document, columns: Columns, found: Labelled, problems:
 
 def _read_marked(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
     """Lines that begin with their labels, as fastText's: `__label__pos Not bad at all.`"""
-    for number, line in enumerate(_lines(document), start=1):
+    for number, line in enumerate(lines_of(document), start=1):
         place = f"{document.name}, line {number}"
         words = line.split()
         n = next((i for i, word in enumerate(words) if not word.startswith(_MARK)), len(words))

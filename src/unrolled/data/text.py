@@ -24,7 +24,17 @@ import numpy as np
 from unrolled.errors import DataError, first_of
 from unrolled.kernels.words import mark
 
-__all__ = ["CHUNK", "Document", "Facts", "LongDocument", "code_points", "lines", "read_documents", "size_on_disk"]
+__all__ = [
+    "CHUNK",
+    "Document",
+    "Facts",
+    "LongDocument",
+    "code_points",
+    "lines",
+    "lines_of",
+    "read_documents",
+    "size_on_disk",
+]
 
 #: Characters of a chunk.
 CHUNK = 1 << 20
@@ -162,6 +172,17 @@ class _Scan:
 def code_points(text: str) -> np.ndarray:
     """The numbers of the characters, uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+def lines_of(document: Document) -> Iterator[str]:
+    """The lines with their ends."""
+    rest = ""
+    for piece in document.pieces():
+        *whole, rest = (rest + piece).split("\n")
+        for line in whole:
+            yield line + "\n"
+    if rest:
+        yield rest
 
 
 def _between_lines(pieces: Iterable[str], size: int = CHUNK) -> Iterator[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrolled.features.batching import bounds_of
 
-__all__ = ["TextRows", "TextsBatch", "padded_rows"]
+__all__ = ["Grouping", "TextRows", "TextsBatch", "padded_rows"]
 
 #: By how much lengths are blurred before they are sorted, so that each epoch groups other texts.
 _BLUR = 0.1
@@ -46,6 +46,28 @@ def padded_rows(rows: Sequence[np.ndarray], unknown: int) -> tuple[Tensor, Tenso
     return torch.from_numpy(ids), torch.from_numpy(lengths)
 
 
+class Grouping:
+    """Rows of given lengths (n,) in groups of similar length, about `tokens` ids each; other groups in each epoch."""
+
+    def __init__(self, lengths: np.ndarray, tokens: int, seed: int) -> None:
+        self.lengths, self.seed = lengths, seed
+        self._bounds = bounds_of(np.sort(lengths), tokens)  # the same in all epochs
+        self._grouped: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
+
+    def __len__(self) -> int:
+        """Groups in an epoch."""
+        return len(self._bounds) - 1
+
+    def group(self, epoch: int, k: int) -> np.ndarray:
+        """The rows of group k, in an order of the epoch's own."""
+        if self._grouped[0] != epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            blurred = self.lengths * (1 + _BLUR * random.random(len(self.lengths)))
+            self._grouped = epoch, np.argsort(blurred, kind="stable"), random.permutation(len(self))
+        which = self._grouped[2][k]
+        return self._grouped[1][self._bounds[which] : self._bounds[which + 1]]
+
+
 class TextRows:
     """Texts, rows of ids one after another: those of text i at starts[i]:starts[i + 1], in batches of about `tokens` ids.
 
@@ -64,25 +86,15 @@ class TextRows:
         seed: int,
     ) -> None:
         self.ids, self.starts, self.targets, self.weights = ids, starts, targets, weights
-        self.unknown, self.seed = unknown, seed
-        self.lengths = np.maximum(1, np.diff(starts))
-        self._bounds = bounds_of(np.sort(self.lengths), tokens)  # the same in all epochs
-        self._grouped: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
+        self.unknown = unknown
+        self.groups = Grouping(np.maximum(1, np.diff(starts)), tokens, seed)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._bounds) - 1
+        return len(self.groups)
 
     def batch(self, epoch: int, k: int) -> TextsBatch:
-        """Batch k of the epoch: texts of similar length, in an order of the epoch's own."""
-        if self._grouped[0] != epoch:
-            random = np.random.default_rng([self.seed, epoch])
-            blurred = self.lengths * (1 + _BLUR * random.random(len(self.lengths)))
-            self._grouped = epoch, np.argsort(blurred, kind="stable"), random.permutation(len(self))
-        group = self._grouped[2][k]
-        return self.rows(self._grouped[1][self._bounds[group] : self._bounds[group + 1]])
-
-    def rows(self, which: np.ndarray) -> TextsBatch:
-        """Some of the texts as a batch."""
+        """Batch k of the epoch: texts of similar length."""
+        which = self.groups.group(epoch, k)
         ids, lengths = padded_rows([self.ids[self.starts[i] : self.starts[i + 1]] for i in which], self.unknown)
         return TextsBatch(ids, lengths, torch.from_numpy(self.targets[which]), torch.from_numpy(self.weights[which]))

@@ -21,7 +21,7 @@ from unrolled.layers.layout import Layout
 from unrolled.layers.unroll import torch_layers, unroll
 from unrolled.types import Padded, State, map_state, state_like, state_tensors
 
-__all__ = ["Recurrent", "Stack"]
+__all__ = ["Recurrent", "Stack", "last_states"]
 
 
 class Stack(nn.Module, ABC):
@@ -208,3 +208,14 @@ class Recurrent(Stack):
 
     def extra_repr(self) -> str:
         return f"{self.cell}, input_size={self.input_size}, n_layers={self.n_layers}, directions={self.n_directions}"
+
+
+def last_states(a: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:
+    """Of activations a (T, B, H) what each direction has after its own last step (B, H): forward each row's last, backward
+    the first.
+    """
+    forward = a[lengths - 1, torch.arange(len(lengths), device=a.device)]
+    if not bidirectional:
+        return forward
+    half = a.shape[2] // 2
+    return torch.cat((forward[:, :half], a[0, :, half:]), 1)

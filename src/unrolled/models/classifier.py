@@ -23,7 +23,7 @@ from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.dropout import Dropout
 from unrolled.layers.embedding import Embedding, Lookup, embedded
 from unrolled.layers.layout import Layout
-from unrolled.layers.recurrent import Recurrent
+from unrolled.layers.recurrent import Recurrent, last_states
 from unrolled.types import LossSum, State
 
 __all__ = ["POOLINGS", "Classifier", "ClassifierConfig"]
@@ -134,12 +134,7 @@ class Classifier(nn.Module):
         return largest if pooling == "max" else torch.cat((self._last(a, lengths), largest, mean), 1)
 
     def _last(self, a: Tensor, lengths: Tensor) -> Tensor:
-        """What each direction has after its own last word: forward the text's last, backward the first."""
-        forward = a[lengths - 1, torch.arange(len(lengths), device=a.device)]
-        if not self.config.bidirectional:
-            return forward
-        half = a.shape[2] // 2
-        return torch.cat((forward[:, :half], a[0, :, half:]), 1)
+        return last_states(a, lengths, bidirectional=self.config.bidirectional)
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over the texts, each times its weight; there is no state to carry."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
+from unrolled.options.transfer import WordVectorOptions
 
 __all__ = [
     "PRESETS",
@@ -111,13 +112,9 @@ class DecisionOptions(Section):
     reach: float = Field(0.95, gt=0, lt=1, description="The precision that --target precision is to reach.")
 
 
-class TransferredOptions(Section):
+class TransferredOptions(WordVectorOptions):
     """What was learned elsewhere."""
 
-    vectors: str | None = Field(
-        None, description="Word vectors to begin with: a run of train word-vectors, or a file of any format."
-    )
-    freeze_vectors: bool = Field(False, description="Do not train the vectors.")
     encoder: str | None = Field(
         None,
         description="A run of train language-model whose embedding and layers the recurrent network begins with; its "

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from unrolled.pictures.page import page
 
-__all__ = ["classifier_page", "judged", "report_page", "vectors_page"]
+__all__ = ["classifier_page", "judged", "report_page", "tagger_page", "vectors_page"]
+
+#: What `evaluate` says that is a single figure, in the order in which it is shown.
+_FIGURES = (
+    "examples",
+    "sentences",
+    "tokens",
+    "accuracy",
+    "usual",
+    "accuracy_unknown_words",
+    "entity_f1",
+    "exact",
+    "macro_f1",
+    "micro_f1",
+    "mean_distance",
+    "log_loss",
+    "calibration_error",
+)
 
 
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
@@ -90,18 +108,43 @@ def classifier_page(
         {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
         *([] if beside is None else [_beside(beside)]),
         *judged(held, "validation texts"),
-        *(
-            {
-                "kind": "lines",
-                "title": name,
-                "x": x,
-                "series": [{"name": k, "points": [[r[x], r[k]] for r in rows if r.get(k) is not None]} for k in keys],
-            }
-            for name, keys in (("Loss (nats per text)", ("train_loss", "valid_loss")), ("Accuracy", ("valid_accuracy",)))
-        ),
+        *_curves(rows, x, {"Loss (nats per text)": ("train_loss", "valid_loss"), "Accuracy": ("valid_accuracy",)}),
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
+
+
+def tagger_page(title: str, rows: list[dict[str, Any]], held: dict[str, Any], facts: dict[str, Any], config: str) -> str:
+    """The curves, how good the tagger is on the validation sentences, and the options as one HTML page. held: what
+    `evaluate` says, and "usual", how often the most frequent label of each word would be right.
+    """
+    found = {key: value for key, value in facts.items() if key != "labels"} | facts["labels"]
+    curves = {"Loss (nats per word)": ("train_loss", "valid_loss"), "Right": ("valid_accuracy", "valid_entity_f1")}
+    blocks = [
+        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
+        *judged(held, "validation sentences"),
+        *_curves(rows, "step", curves),
+        {"kind": "texts", "title": "What it answered", "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
+        {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
+    ]
+    return page(f"Run {title}", {"blocks": blocks})
+
+
+def _curves(rows: list[dict[str, Any]], x: str, wanted: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    """A block of lines for each title: those of the keys that the rows have."""
+    return [
+        {
+            "kind": "lines",
+            "title": name,
+            "x": x,
+            "series": [
+                {"name": key, "points": [[row[x], row[key]] for row in rows if row.get(key) is not None]}
+                for key in keys
+                if any(row.get(key) is not None for row in rows)
+            ],
+        }
+        for name, keys in wanted.items()
+    ]
 
 
 def _beside(found: dict[str, Any]) -> dict[str, Any]:
@@ -119,14 +162,9 @@ def _beside(found: dict[str, Any]) -> dict[str, Any]:
 
 def judged(found: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """Blocks that show what `evaluate` says of a classifier: figures, labels, confusion, reliability."""
-    keys = ("examples", "accuracy", "exact", "macro_f1", "micro_f1", "mean_distance", "log_loss", "calibration_error")
-    rows = [[key.replace("_", " "), found[key]] for key in keys if found.get(key) is not None]
+    rows = [[key.replace("_", " "), found[key]] for key in _FIGURES if found.get(key) is not None]
     names = list(found["classes"])
     most = max(1, *(max(row) for row in found.get("confusion", [[1]])))
-    table = [
-        [name, ", ".join(f"{key} {'-' if v is None else round(v, 4)}" for key, v in scores.items())]
-        for name, scores in found["classes"].items()
-    ]
     confused = {
         "kind": "heat",
         "title": "Confusion: rows are the given labels, columns the answers",
@@ -146,5 +184,18 @@ def judged(found: dict[str, Any], where: str) -> list[dict[str, Any]]:
         ],
     }
     facts = {"kind": "facts", "title": f"On {where}", "rows": rows}
-    labels = {"kind": "texts", "title": "Labels", "rows": table}
-    return [facts, labels] + ([confused] if "confusion" in found and len(names) <= 50 else []) + [reliable]
+    labels = {"kind": "texts", "title": "Labels", "rows": _scores(found["classes"])}
+    whole = {"kind": "texts", "title": "Whole entities", "rows": _scores(found.get("entities", {}))}
+    return (
+        [facts, *([whole] if "entities" in found else []), labels]
+        + ([confused] if "confusion" in found and len(names) <= 50 else [])
+        + [reliable]
+    )
+
+
+def _scores(of: dict[str, dict[str, Any]]) -> list[list[str]]:
+    """A line for each name: its precision, recall, F1 and support."""
+    return [
+        [name, ", ".join(f"{key} {'-' if v is None else round(v, 4)}" for key, v in scores.items())]
+        for name, scores in of.items()
+    ]

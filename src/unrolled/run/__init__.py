@@ -17,6 +17,7 @@ from unrolled.run.language_model import (
     resume_language_model,
     train_language_model,
 )
+from unrolled.run.tag import tag_options, train_tagger
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
 from unrolled.tasks.trained_vectors import TrainedWordVectors
@@ -37,8 +38,8 @@ def train(
 ) -> Any:
     """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
-    valid: for a language model or a classifier, texts to validate on; for word vectors, tests (pairs or analogies) made
-    after each epoch.
+    valid: for a language model, a classifier or a tagger, texts to validate on; for word vectors, tests (pairs or
+    analogies) made after each epoch.
     start: word vectors to learn on from, a run or model folder.
     """
     if task not in TASKS:
@@ -54,6 +55,9 @@ def train(
     elif task == "classify":
         resolved = classify_options(preset=preset, flags=options)
         events = train_classifier(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+    elif task == "tag":
+        resolved = tag_options(preset=preset, flags=options)
+        events = train_tagger(resolved, sources, out, valid=valid, overwrite=overwrite)
     else:
         choose = partial(language_model_options, preset=preset, flags=options)
         resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
@@ -66,8 +70,8 @@ def train(
 def check_resumable(out: str | Path) -> None:
     """FolderError unless the run folder holds a training that can go on."""
     task = read_record(Path(out)).get("task")
-    if task == "classify":
-        raise FolderError(f"{out}: this classifier is trained in seconds and not resumed. Train anew with --overwrite.")
+    if task in ("classify", "tag"):
+        raise FolderError(f"{out}: this training takes minutes and is not resumed. Train anew with --overwrite.")
     if task == "word-vectors":
         raise FolderError(
             f"{out}: word vectors are not resumed in the middle; they are trained in minutes. Train anew with --overwrite, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["classifier_card", "model_card"]
+__all__ = ["classifier_card", "model_card", "tagger_card"]
 
 
 def model_card(config: dict[str, Any], unit: str) -> str:
@@ -76,4 +76,38 @@ Licence of the model and of its data: fill in.
     import unrolled
     classifier = unrolled.load("FOLDER")
     print(classifier.predict(["some text"])[0])
+"""
+
+
+def tagger_card(config: dict[str, Any]) -> str:
+    """Markdown that says what a tagger is, what it was trained on, how good it is and how to use it."""
+    data, metrics = config.get("data") or {}, config.get("metrics") or {}
+    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    counts = data.get("labels") or {}
+    labels = "".join(f"| {name} | {counts.get(name, '?')} |\n" for name in config["labels"][:100])
+    what = "A tagger that restores capitals and punctuation" if config["reading"]["restores"] else "A tagger of words"
+    return f"""# {what}, made with unrolled {config["unrolled"]}
+
+Trained on: {sources} ({data.get("train", "?")} sentences of {data.get("train_words", "?")} words; {data.get("valid", "?")}
+sentences held out to choose by and to calibrate probabilities).
+
+| label | words |
+|---|---|
+{labels}
+On the held-out sentences; `unrolled evaluate` says how good it is on others:
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data: fill in.
+
+## Use
+
+    echo "some text" | unrolled predict FOLDER
+    unrolled evaluate FOLDER test-file
+
+    import unrolled
+    tagger = unrolled.load("FOLDER")
+    print(tagger.predict(["some text"])[0])
 """

@@ -31,12 +31,11 @@ from unrolled.metrics.classification import (
     threshold_for_precision,
 )
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
-from unrolled.options.classify import ClassifyOptions, LabelledDataOptions, TransferredOptions
+from unrolled.options.classify import ClassifyOptions, LabelledDataOptions
 from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.classifier import Decision, Network, TrainedClassifier, fingerprints
 from unrolled.tasks.reading import Reading, without_tags
-from unrolled.tasks.transfer import Transferred, fill_rows, vectors_at
-from unrolled.tasks.vectors import Vectors
+from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
 from unrolled.training.hogwild import at_once
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "calibrated",
     "columns_of",
     "compared",
-    "given_vectors",
     "hold_out",
     "validated",
 ]
@@ -318,12 +316,3 @@ def _contradictory(keys: np.ndarray, examples: Labelled) -> int:
     for key, given in zip(keys.tolist(), examples.labels, strict=True):
         labels.setdefault(key, set()).add(frozenset(given))
     return sum(len(different) > 1 for different in labels.values())
-
-
-def given_vectors(given: TransferredOptions) -> Vectors | None:
-    """Word vectors to begin with. ConfigError if there are none to be frozen, or the file holds something else."""
-    if given.vectors is None:
-        if given.freeze_vectors:
-            raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
-        return None
-    return vectors_at(given.vectors)

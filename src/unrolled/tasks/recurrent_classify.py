@@ -11,10 +11,10 @@ from torch import nn
 from unrolled.features.texts import TextRows, TextsBatch
 from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.options.classify import ClassifyOptions
-from unrolled.tasks.classify import Split, calibrated, given_vectors, validated
+from unrolled.tasks.classify import Split, calibrated, validated
 from unrolled.tasks.reading import EncoderReading, Reading
 from unrolled.tasks.recurrent_network import RecurrentNetwork
-from unrolled.tasks.transfer import Transferred, encoder_at, encoder_sizes, fill_rows
+from unrolled.tasks.transfer import Transferred, encoder_at, encoder_sizes, fill_rows, given_vectors
 from unrolled.types import Stage
 
 __all__ = ["RecurrentTask"]

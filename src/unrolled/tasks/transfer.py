@@ -15,10 +15,11 @@ from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
 from unrolled.layers.embedding import OneHot
 from unrolled.models.language_model import LanguageModel
 from unrolled.options.language_model import TransferOptions
+from unrolled.options.transfer import WordVectorOptions
 from unrolled.tasks import load
 from unrolled.tasks.vectors import Vectors
 
-__all__ = ["Transferred", "begin_with_vectors", "encoder_at", "encoder_sizes", "fill_rows", "vectors_at"]
+__all__ = ["Transferred", "begin_with_vectors", "encoder_at", "encoder_sizes", "fill_rows", "given_vectors", "vectors_at"]
 
 
 class Transferred(NamedTuple):
@@ -39,6 +40,15 @@ def vectors_at(path: str) -> Vectors:
     if not isinstance(found, Vectors):
         raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
     return found
+
+
+def given_vectors(given: WordVectorOptions) -> Vectors | None:
+    """Word vectors to begin with. ConfigError if there are none to be frozen, or the file holds something else."""
+    if given.vectors is None:
+        if given.freeze_vectors:
+            raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
+        return None
+    return vectors_at(given.vectors)
 
 
 def encoder_at(path: str) -> Any:

@@ -1,0 +1,197 @@
+"""The tagger as a task of the training loop: sentences of words with labels -> split, words, letters -> model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from unrolled.data.tagged import Tagged, TaggedColumns
+from unrolled.errors import DataError
+from unrolled.features.forms import WordForms
+from unrolled.features.labels import LabelSet
+from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
+from unrolled.metrics.classification import log_loss, temperature_for
+from unrolled.models.tagger import Tagger, TaggerConfig
+from unrolled.options.tag import TagOptions
+from unrolled.tasks.classifier import fingerprints
+from unrolled.tasks.tagger import TaggerReading, TrainedTagger
+from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
+from unrolled.types import Stage
+
+__all__ = ["TagFacts", "TagTask"]
+
+_MOST_LABELS = 2000
+
+
+class TagFacts(NamedTuple):
+    """What was found in the files. contradictory: sentences that stand there with different labels; overlap: validation
+    sentences that stand among the training sentences; cut: sentences so long that they were cut.
+    """
+
+    train: int
+    valid: int
+    train_words: int
+    valid_words: int
+    contradictory: int
+    overlap: int
+    cut: int
+    labels: dict[str, int]
+
+
+class TagTask:
+    """Implements `types.Task` for taggers. usual: how often the most frequent label of each word would be right."""
+
+    def __init__(self, options: TagOptions, examples: Tagged, valid: Tagged | None = None) -> None:
+        data, training = options.data, options.training
+        self.options = options
+        keys = fingerprints(map(" ".join, examples.words))
+        counts = Counter(label for labels in examples.labels for label in labels)
+        self.labels = LabelSet(_labels(counts), "one")
+        self.train, self.valid = _split(examples, keys, valid, data.valid_fraction, training.seed)
+        train_keys, valid_keys = (fingerprints(map(" ".join, part.words)) for part in (self.train, self.valid))
+        self.seen = np.concatenate([train_keys, valid_keys])
+        self.reading = TaggerReading(
+            WordForms.learned(self.train.words, data.min_count, data.vocabulary_size), data.restore, data.split
+        )
+        self.rows = TaggedRows(
+            self.reading.forms.encode(self.train.words),
+            self._places(self.train),
+            tokens=training.batch_size * training.window,
+            seed=training.seed,
+        )
+        self.given = self._places(self.valid)
+        self.facts = TagFacts(
+            len(self.train),
+            len(self.valid),
+            len(self.rows.labels),
+            len(self.given),
+            _contradictory(keys, examples),
+            int(np.isin(valid_keys, train_keys).sum()),
+            examples.cut,
+            dict(counts),
+        )
+        self.sources = ["examples"]
+        self.usual = _usual(self.train, self.valid)
+        self.transferred: Transferred | None = None
+        self._held = np.zeros((len(self.given), len(self.labels)), np.float32)
+
+    def _places(self, examples: Tagged) -> np.ndarray:
+        """The labels of all words, as numbers. DataError for a validation label that the training sentences do not have."""
+        place = {label: i for i, label in enumerate(self.labels.names)}
+        for where, labels in zip(examples.places, examples.labels, strict=True):
+            strange = next((label for label in labels if label not in place), None)
+            if strange is not None:
+                shown = ", ".join(self.labels.names[:20])
+                raise DataError(f"{where}: the label {strange!r} does not occur in training. Labels there: {shown}")
+        return np.array([place[label] for labels in examples.labels for label in labels], np.int64)
+
+    def build(self) -> Tagger:
+        """A fresh model of the configured size, its embedding given where there are vectors."""
+        sizes, forms = self.options.model.model_dump(), self.reading.forms
+        vectors = given_vectors(self.options.transfer)
+        if vectors is not None:
+            sizes["embedding_size"] = vectors.size
+        model = Tagger(TaggerConfig(len(forms.words), len(forms.letters), len(self.labels), **sizes))
+        if vectors is not None:
+            self.transferred = fill_rows(model.embedding.weight, forms.words, vectors)
+        model.embedding.weight.requires_grad_(not self.options.transfer.freeze_vectors)
+        return model
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """All parameters learn alike."""
+        return [Stage(list(model.parameters()))]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass."""
+        return len(self.rows)
+
+    def batch(self, epoch: int, k: int) -> TaggedBatch:
+        """Batch k of an epoch."""
+        return self.rows.batch(epoch, k)
+
+    def trained(self, model: nn.Module) -> TrainedTagger:
+        """The model with what it needs to read text."""
+        assert isinstance(model, Tagger)
+        data = self.options.data
+        columns = TaggedColumns(data.word_column, data.tag_column)
+        return TrainedTagger(model, self.reading, self.labels, seen=self.seen, columns=columns)
+
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        """Loss a word, accuracy, and F1 of entities, on the validation sentences, whose logits are kept for `save`."""
+        trained = self.trained(model)
+        self._held = trained.logits(self.valid.words)
+        p = self.labels.probabilities(self._held)
+        found = trained.judged(self.valid, self.given, p)
+        entity = {"valid_entity_f1": found["entity_f1"]} if "entity_f1" in found else {}
+        return {"valid_loss": log_loss(self.given, p), "valid_accuracy": found["accuracy"]} | entity
+
+    def preview(self, model: nn.Module) -> str:
+        """The first validation sentence with its labels."""
+        (found,) = self.trained(model).predict([self.valid.words[0][:20]])
+        return found.restored or " ".join(f"{word}/{label}" for word, label in zip(found.words, found.labels, strict=True))
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write the model folder; calibrated on the validation sentences as they were read last."""
+        found = self.trained(model)
+        found.temperature = temperature_for(lambda t: log_loss(self.given, self.labels.probabilities(self._held, t)))
+        held = found.judged(self.valid, self.given, self.labels.probabilities(self._held, found.temperature))
+        found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
+        found.metrics |= {"temperature": found.temperature, "valid_accuracy_usual_label": self.usual}
+        found.metrics |= {key: value for key, value in metrics.items() if value is not None}
+        data = {"sources": self.sources, **self.facts._asdict()}
+        found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
+
+
+def _labels(counts: Counter[str]) -> tuple[str, ...]:
+    if len(counts) < 2:
+        raise DataError(f"all words have the label {next(iter(counts))!r}: there is nothing to tell apart.")
+    if len(counts) > _MOST_LABELS:
+        shown = ", ".join(list(counts)[:5])
+        raise DataError(
+            f"there are {len(counts):,} different labels ({shown}, ...), more than {_MOST_LABELS:,}. Do --word-column and "
+            "--tag-column name the right columns?"
+        )
+    return tuple(sorted(counts))
+
+
+def _split(examples: Tagged, keys: np.ndarray, valid: Tagged | None, fraction: float, seed: int) -> tuple[Tagged, Tagged]:
+    """Sentences to learn from and to choose by: drawn by their fingerprints, so that equal ones are on one side."""
+    if valid is not None:
+        return examples, valid
+    mixed = (keys ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(32)
+    held = mixed <= np.sort(mixed)[max(0, round(len(keys) * fraction) - 1)]
+    if held.all():
+        raise DataError("there are too few sentences to hold some out for validation. Give more, or --valid FILE.")
+    return examples.part(np.flatnonzero(~held)), examples.part(np.flatnonzero(held))
+
+
+def _contradictory(keys: np.ndarray, examples: Tagged) -> int:
+    """Sentences that stand there more than once, not always with the same labels."""
+    found: dict[int, set[tuple[str, ...]]] = {}
+    for key, labels in zip(keys.tolist(), examples.labels, strict=True):
+        found.setdefault(key, set()).add(tuple(labels))
+    return sum(len(different) > 1 for different in found.values())
+
+
+def _usual(train: Tagged, valid: Tagged) -> float:
+    """The part of the validation words whose label is the most frequent one that the word, or any word, has in training."""
+    of: dict[str, Counter[str]] = {}
+    every: Counter[str] = Counter()
+    for words, labels in zip(train.words, train.labels, strict=True):
+        every.update(labels)
+        for word, label in zip(words, labels, strict=True):
+            of.setdefault(word, Counter())[label] += 1
+    most = {word: counts.most_common(1)[0][0] for word, counts in of.items()}
+    otherwise = every.most_common(1)[0][0]
+    right = [
+        most.get(word, otherwise) == label
+        for words, labels in zip(valid.words, valid.labels, strict=True)
+        for word, label in zip(words, labels, strict=True)
+    ]
+    return float(np.mean(right))
