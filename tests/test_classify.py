@@ -283,6 +283,9 @@ def test_planted_words_are_found_and_contributions_sum_to_the_score(flags: dict[
     strongest = int(np.argmax(np.array(explained["contributions"])[:, label]))
     assert explained["tokens"][strongest].startswith("good")
     assert explained["prefixes"][-1] == pytest.approx([explained["probabilities"][n] for n in found.labels.names])
+    words = fresh.texts[0].split()
+    without = found.network.logits([" ".join(words[:3] + words[4:])])[0]
+    np.testing.assert_allclose(explained["left_out"][3], found.network.logits([fresh.texts[0]])[0] - without, atol=1e-5)
 
 
 def test_one_text_as_long_as_a_book_does_not_spoil_the_others() -> None:

@@ -163,7 +163,9 @@ def test_it_learns_an_order_that_the_average_cannot_and_says_so(tmp_path: Path) 
     assert "Beside the plain average" in report
     explained = found.explain("w1 left w2 right w3")
     total = np.array(explained["contributions"]).sum(0) + explained["bias"]
-    np.testing.assert_allclose(total, found.network.logits(["w1 left w2 right w3"])[0], atol=0.15)
+    z, without = found.network.logits(["w1 left w2 right w3", "w1 w2 right w3"])
+    np.testing.assert_allclose(total, z, atol=0.15)
+    np.testing.assert_allclose(explained["left_out"][1], z - without, atol=1e-4)
     out, _ = run("predict", tmp_path / "run", "w1 right w5 left", "--json")
     assert json.loads(out)["label"] == "right"
     out, _ = run("info", tmp_path / "run")

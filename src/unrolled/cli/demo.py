@@ -10,6 +10,7 @@ import typer
 
 from unrolled.cli.classify import run_classifier
 from unrolled.cli.progress import say
+from unrolled.cli.tag import run_tagger
 from unrolled.cli.train import run_training
 from unrolled.cli.word_vectors import run_word_vectors
 from unrolled.errors import ConfigError, nearest
@@ -18,11 +19,14 @@ __all__ = ["demo"]
 
 
 def demo(
-    task: Annotated[str, typer.Argument(help="Which demo: language-model, word-vectors or classify.")] = "language-model",
+    task: Annotated[
+        str, typer.Argument(help="Which demo: language-model, word-vectors, classify or tag.")
+    ] = "language-model",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time to train for (language-model).")] = None,
 ) -> None:
-    """Train a small model on text that Python ships: let it write, find words that are alike, or sort texts. A minute.
+    """Train a small model on text that Python ships: let it write, find words that are alike, sort texts, or put back
+    capitals and punctuation. A minute.
 
     Example: unrolled demo
     """
@@ -104,10 +108,41 @@ What to do next:
     )
 
 
+def _tag(folder: Path, _: float | None) -> None:
+    from unrolled.data.samples import english
+    from unrolled.run.tag import tag_options
+    from unrolled.tasks import load
+
+    say("Learning to put back the capitals and marks that were taken out of the manual inside Python's help().")
+    say("First a network that reads forward only, then one that reads from both ends.\n")
+    right = []
+    for name, both in (("forward", False), ("both", True)):
+        flags = {"restore": True, "bidirectional": both, "epochs": 6, "minutes": 1, "evaluations": 3}
+        run_tagger(tag_options(flags=flags), [english()], folder / name)
+        right.append(100 * load(folder / name).metrics["valid_accuracy"])
+        say()
+    say(f"Forward {right[0]:.2f} %, from both ends {right[1]:.2f} % of the labels right: marks depend on what follows.\n")
+    asked = (
+        "this method is called when the object is about to be destroyed if it returns none the default value is used",
+        "for example if a class defines a method named len it can be used by python to find its length",
+    )
+    for text, found in zip(asked, load(folder / "both").predict(asked), strict=True):
+        print(f"{text}\n  -> {found.restored}\n")
+    say(
+        f"""What to do next:
+
+  echo "is it so yes i think" | unrolled predict {folder / "both"}
+  unrolled explain {folder / "both"} "if it returns none an error is raised" --out why.html
+  unrolled train tag YOUR-TEXT.txt --restore --out runs/mine         # or labelled words: sentences.conll
+"""
+    )
+
+
 _DEMOS: dict[str, Callable[[Path, float | None], None]] = {
     "language-model": _language_model,
     "word-vectors": _word_vectors,
     "classify": _classify,
+    "tag": _tag,
 }
 
 

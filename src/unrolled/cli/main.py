@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import compare, demo, info, language_model, train, verbs, word_vectors
+from unrolled.cli import check, compare, demo, info, language_model, train, verbs, word_vectors
 from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
@@ -37,6 +37,8 @@ unrolled neighbors runs/vec king queen
 unrolled train classify reviews.csv --text review --label sentiment --out runs/sentiment
 
 unrolled predict runs/sentiment "not bad at all"
+
+unrolled train tag sentences.conll --out runs/tags
 """
 
 app = typer.Typer(
@@ -47,6 +49,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
+app.add_typer(check.app, name="check")
 for command in (
     verbs.evaluate,
     language_model.sample,

@@ -11,13 +11,14 @@ import importlib
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from unrolled.data.text import Document, code_points
 from unrolled.errors import MissingExtra
 from unrolled.features.numbering import Spool
-from unrolled.kernels.words import ALONE, BLANK, JOINING, LETTER, LINE, WordTable, new_table, number_words
+from unrolled.kernels.words import ALONE, BLANK, JOINING, LETTER, LINE, LONGEST, WordTable, new_table, number_words
 
 __all__ = ["LEFT_OUT", "READERS", "Reader", "Words", "choose", "read_words", "rows_of"]
 
@@ -69,13 +70,14 @@ class Reader:
     cut: bool = False
 
     def tables(self, alphabet: str) -> tuple[np.ndarray, np.ndarray]:
-        """For each code point of the alphabet what it is, and what it is written as."""
-        kinds, written = np.zeros(_CODE_POINTS, np.uint8), np.arange(_CODE_POINTS, dtype=np.uint32)
+        """For each code point of the alphabet, at least, what it is, and what it is written as."""
+        known, kinds, written = _tables(self)
         kind_of = _KINDS["whitespace" if self.cut else self.kind]
-        for character in alphabet:
+        for character in set(alphabet) - known:
             kinds[ord(character)] = kind_of(character)
             if self.lower and len(character.lower()) == 1:
                 written[ord(character)] = ord(character.lower())
+            known.add(character)
         return kinds, written
 
     def prepared(self, chunk: str) -> str:
@@ -88,6 +90,12 @@ class Reader:
             raise MissingExtra("rjieba", "zh", "Cutting Chinese text into words") from None
         words = (word for line in chunk.split("\n") for word in (*rjieba.cut(line), "\n"))
         return " ".join(word for word in words if word == "\n" or any(c.isalnum() for c in word))
+
+
+@cache
+def _tables(_: Reader) -> tuple[set[str], np.ndarray, np.ndarray]:
+    """Of each reader: the characters that its tables know so far, and the tables."""
+    return set(), np.zeros(_CODE_POINTS, np.uint8), np.arange(_CODE_POINTS, dtype=np.uint32)
 
 
 #: What a word is, by the name of the option.
@@ -131,7 +139,8 @@ class Words:
 
 def read_words(documents: Sequence[Document], reader: Reader, spool: Spool) -> Words:
     """Count and number the words of all documents. The numbers (4 bytes a word) are kept where the spool keeps them."""
-    held = [new_table(1 << 16, 1 << 20)]
+    size = sum(document.size for document in documents) + len(documents) + 1
+    held = [new_table(min(1 << 16, size), min(1 << 20, size + LONGEST))]
     numbers = spool.pile("appeared", _numbered(documents, reader, held), np.dtype(np.int32))
     table = held[0]
 

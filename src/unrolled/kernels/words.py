@@ -12,12 +12,12 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "WordTable", "mark", "new_table", "number_words"]
+__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "LONGEST", "WordTable", "mark", "new_table", "number_words"]
 
 #: What a character is: between words; part of one; the end of a line; a word by itself; part of one between two letters.
 BLANK, LETTER, LINE, ALONE, JOINING = range(5)
 #: Characters of a word beyond this are not told apart.
-_LONGEST = 1000
+LONGEST = 1000
 #: The hash of a word without letters.
 _EMPTY = np.uint64(0xCBF29CE484222325)
 
@@ -108,7 +108,7 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
             at += 1
             continue
         room = starts[words]
-        if room + _LONGEST > len(letters):
+        if room + LONGEST > len(letters):
             break
         length, mixed = 0, _EMPTY
         while at < end:
@@ -117,7 +117,7 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
             inside = kind == LETTER or (kind == JOINING and length and at + 1 < end and kinds[codes[at + 1]] == LETTER)
             if not inside and not (kind == ALONE and length == 0):
                 break
-            if length < _LONGEST:
+            if length < LONGEST:
                 letters[room + length] = lower[code]
                 mixed = _mixed(mixed, letters[room + length])
                 length += 1

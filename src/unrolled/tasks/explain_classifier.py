@@ -1,4 +1,6 @@
-"""Why a text gets its label: what each token adds to the score of each label, and how the answer turns as it is read."""
+"""Why a text gets its label: what each token adds to the score of each label, what changes without it, and how the answer
+turns as the text is read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _TOKENS, _LABELS = 200, 10
 
 
 def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
-    """Blocks for `pictures.page`, and the numbers themselves: tokens, contributions (T, K) that with the bias are z."""
+    """Blocks for `pictures.page`, and the numbers: tokens, contributions (T, K) that with the bias are z, and left_out
+    (T, K), by how much z is lower without the token (leave-one-out).
+    """
     if not text.strip():
         raise ConfigError("the text to explain is empty")
     tokens, parts, bias = trained.network.explain(text)
@@ -26,11 +30,11 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     labels, temperature = trained.labels, trained.decision.temperature
     names = _outputs(trained)
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
-    turns = _turns(trained, text, tokens[:_TOKENS])
-    drawn = parts[:_TOKENS]
-    if labels.kind == "one":
-        drawn = drawn - drawn.mean(1, keepdims=True)  # a softmax sees differences only
-    bound = float(np.abs(drawn).max(initial=1e-6))
+    spans = _spans(text, tokens[:_TOKENS])
+    turns = trained.probabilities([text[:end] for _, end in spans]) if spans else np.zeros((0, len(labels)))
+    without = [text[:start] + text[end:] for start, end in spans]
+    missed = trained.network.logits([text]) - trained.network.logits(without) if spans else parts
+    centred = labels.kind == "one"  # a softmax sees differences only
     blocks = [
         {
             "kind": "facts",
@@ -43,11 +47,13 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
             "title": "What each token adds to the score of each label",
             "note": "Red speaks for the label, blue against it; with the bias, the sum over a row is the score before "
             f"softmax, times temperature {temperature:.3f}."
-            + (" The mean over labels is taken off: it changes no probability." if labels.kind == "one" else ""),
-            "columns": tokens[:_TOKENS],
-            "rows": [names[k] for k in shown],
-            "values": [[round(float(v), 5) for v in drawn[:, k]] for k in shown],
-            "range": [-bound, bound],
+            + (" The mean over labels is taken off: it changes no probability." if centred else ""),
+            **_heat(parts[:_TOKENS], tokens, names, shown, centred=centred),
+        },
+        {
+            "kind": "heat",
+            "title": "How much lower the score of each label is without the token (leave-one-out)",
+            **_heat(missed, tokens, names, shown, centred=centred),
         },
         {
             "kind": "lines",
@@ -68,6 +74,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         "outputs": names,
         "contributions": [[float(v) for v in row] for row in parts],
         "bias": [float(v) for v in bias],
+        "left_out": [[float(v) for v in row] for row in missed],
         "temperature": temperature,
         "label": prediction.label,
         "probabilities": prediction.probabilities,
@@ -87,10 +94,24 @@ def _likeliest(probabilities: dict[str, float]) -> list[tuple[str, float]]:
     return sorted(probabilities.items(), key=lambda pair: -pair[1])[:_LABELS]
 
 
-def _turns(trained: TrainedClassifier, text: str, tokens: list[str]) -> np.ndarray:
-    """The probabilities (T, C) after each token: of the text up to its end."""
-    ends, at = [], 0
+def _heat(values: np.ndarray, tokens: list[str], names: list[str], shown: np.ndarray, *, centred: bool) -> dict[str, Any]:
+    """Values (T, K) as rows of colours, one for each label in `shown`."""
+    drawn = values - values.mean(1, keepdims=True) if centred else values
+    bound = float(np.abs(drawn).max(initial=1e-6))
+    return {
+        "columns": tokens[: len(values)],
+        "rows": [names[k] for k in shown],
+        "values": [[round(float(v), 5) for v in drawn[:, k]] for k in shown],
+        "range": [-bound, bound],
+    }
+
+
+def _spans(text: str, tokens: list[str]) -> list[tuple[int, int]]:
+    """Where each token begins and ends in the text; one that does not stand there as such is nothing."""
+    spans, at = [], 0
     for token in tokens:
-        at = text.index(token, at) + len(token) if token in text[at:] else at
-        ends.append(at)
-    return trained.probabilities([text[:end] for end in ends]) if ends else np.zeros((0, len(trained.labels)))
+        start = text.find(token, at)
+        if start >= 0:
+            at = start + len(token)
+        spans.append((at - len(token) if start >= 0 else at, at))
+    return spans
