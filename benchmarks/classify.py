@@ -3,6 +3,8 @@
     python benchmarks/classify.py imdb --data DATA          # averages: accuracy on the test texts, CPU time, calibration
     python benchmarks/classify.py chinese --data DATA       # ChnSentiCorp, seeded 90/10 splits, average and recurrent
     python benchmarks/classify.py rnn --data DATA           # recurrent, vectors of the training texts; test texts once
+    python benchmarks/classify.py transfer --data DATA      # upon a language model of the training texts; test texts once
+    python benchmarks/classify.py noise --data DATA         # check classify: how many labels that were changed are found
     python benchmarks/classify.py small --data DATA         # 1,000 reviews: recurrent, vectors given against random ones
     python benchmarks/classify.py predict --data DATA       # texts answered a second, together and one by one
 
@@ -34,6 +36,7 @@ from unrolled.options.classify import ClassifyOptions
 from unrolled.run.classify import classify_options, train_classifier
 from unrolled.tasks.classifier import TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Split
+from unrolled.tasks.label_noise import Checked, check_labels
 from unrolled.tasks.reading import without_tags
 
 FLAGS = {"threads": 1}
@@ -142,6 +145,65 @@ def run_rnn(data: Path, folder: Path, minutes: float) -> None:
     print(f"calibration error {found['calibration_error']:.4f}")
 
 
+#: The language model that is tuned: words in lower case, chosen on validation texts, see docs/results.md.
+ENCODER = {
+    "tokens": "words",
+    "vocabulary_size": 30_000,
+    "softmax": "sampled",
+    "embedding_size": 256,
+    "hidden_size": 512,
+    "dropout_input": 0.25,
+    "dropout_output": 0.25,
+    "dropout_word": 0.05,
+    "window": 70,
+    "batch_size": 64,
+    "valid_fraction": 0.01,
+    "evaluations": 8,
+}
+
+
+def run_transfer(data: Path, folder: Path, minutes: float) -> None:
+    """`minutes` for the language model, as many at most to tune it."""
+    train, test = imdb(data, "train"), imdb(data, "test")
+    new = set(range(len(test))) - {i for i, text in enumerate(test.texts) if text in set(train.texts)}
+    start = time.perf_counter()
+    texts = unrolled.lines(without_tags([text.replace("\n", " ").lower() for text in train.texts]), "training texts")
+    encoder = folder / "encoder"
+    unrolled.train("language-model", [texts], encoder, preset="word", options=ENCODER | {"minutes": minutes})
+    print(f"language model: {time.perf_counter() - start:.0f} s, {unrolled.load(encoder).metrics}", flush=True)
+    options = classify_options(preset="transfer", flags={"encoder": str(encoder), "strip_tags": True, "minutes": minutes})
+    *_, done = train_classifier(options, train, folder / "tuned")
+    print(f"all: {time.perf_counter() - start:.0f} s; validation: {done.beside}", flush=True)
+    tuned = TrainedClassifier.load(folder / "tuned")
+    found, without = tuned.evaluate(test), tuned.evaluate(test.part(sorted(new)))
+    print(f"test: {found['accuracy']:.4f}, without those seen in training {without['accuracy']:.4f}")
+    print(f"calibration error {found['calibration_error']:.4f}")
+
+
+def run_noise(data: Path) -> None:
+    """5 % of the labels of IMDB's training texts and of ChnSentiCorp changed."""
+    path = data / "text-classification" / "chnsenticorp" / "ChnSentiCorp_htl_all.csv"
+    for name, examples in (
+        ("IMDB", imdb(data, "train")),
+        ("ChnSentiCorp", read_labelled([path], Columns("review", "label"))),
+    ):
+        names = sorted({label for (label,) in examples.labels})
+        wrong = np.random.default_rng(1).random(len(examples)) < 0.05
+        for i in np.flatnonzero(wrong):
+            examples.labels[i] = (names[1 - names.index(examples.labels[i][0])],)
+        start = time.perf_counter()
+        *_, found = check_labels(resolve(ClassifyOptions, flags=FLAGS), examples)
+        assert isinstance(found, Checked)
+        place = {where: bool(w) for where, w in zip(examples.places, wrong, strict=True)}
+        hits = np.array([place[doubt.place] for doubt in found.doubts])
+        print(
+            f"{name}: {wrong.sum()} of {len(examples)} labels changed; {len(hits)} in doubt, {hits.sum()} of them changed "
+            f"({100 * hits.sum() / wrong.sum():.0f} % of all changed); of the worst 500, {hits[:500].sum()}; answered as "
+            f"labelled {100 * found.accuracy:.1f} %; {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+
+
 def run_small(data: Path, rounds: int, folder: Path) -> None:
     train, test = imdb(data, "train"), imdb(data, "test")
     vectors = vectors_of(train, folder / "vectors")
@@ -193,7 +255,7 @@ def run_predict(data: Path, rounds: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["imdb", "rnn", "small", "chinese", "predict"])
+    parser.add_argument("what", choices=["imdb", "rnn", "transfer", "noise", "small", "chinese", "predict"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=20, help="time for a recurrent network")
@@ -207,6 +269,10 @@ def main() -> None:
                 run_chinese(args.data, args.rounds, Path(name), args.minutes)
             case "rnn":
                 run_rnn(args.data, Path(name), args.minutes)
+            case "transfer":
+                run_transfer(args.data, Path(name), args.minutes)
+            case "noise":
+                run_noise(args.data)
             case "small":
                 run_small(args.data, args.rounds, Path(name))
             case "predict":

@@ -64,3 +64,15 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     flags = {"text": "body", "label": "page", "threads": 1, "average_epochs": 15}
     unrolled.train("classify", [folder / "pages.jsonl"], folder / "run", options=flags)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that knows two people and a town; beside it sentences.conll, what it was trained on."""
+    folder = tmp_path_factory.mktemp("tag")
+    sentences = [f"{a} B-PER\nmet O\n{b} B-PER\nin O\nLondon B-LOC\n. O\n" for a in "AB" for b in "AB"] * 20
+    (folder / "sentences.conll").write_text("\n".join(sentences), encoding="utf-8")
+    flags = {"threads": 1, "minutes": 5, "epochs": 4, "hidden_size": 16, "batch_size": 4, "window": 16, "evaluations": 2}
+    valid = [folder / "sentences.conll"]
+    unrolled.train("tag", [folder / "sentences.conll"], folder / "run", valid=valid, options=flags)
+    return folder / "run"

@@ -8,6 +8,7 @@ import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
@@ -96,7 +97,7 @@ def test_python_in_the_documentation_runs(
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
 def test_commands_in_the_documentation_are_understood(
-    path: Path, run_folder: Path, vector_run: Path, sentiment: Path, english_file: Path, tmp_path: Path
+    path: Path, run_folder: Path, vector_run: Path, sentiment: Path, tagger: Path, english_file: Path, tmp_path: Path
 ) -> None:
     """Training commands are parsed (--print-config); all others run on a small model and text."""
     (tmp_path / "runs").mkdir()
@@ -105,7 +106,12 @@ def test_commands_in_the_documentation_are_understood(
     for name in ("vec", "parts"):
         (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
     (tmp_path / "runs" / "sentiment").symlink_to(sentiment)
-    (tmp_path / "reviews.csv").write_text("body,page\nSets a breakpoint.,debugging\n")
+    (tmp_path / "runs" / "tags").symlink_to(tagger)
+    shutil.copy(tagger.parent / "sentences.conll", tmp_path)
+    rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]
+    text = "body,page\n" + "".join(rows)
+    doubled = "\n".join(f"{line},{line}" for line in text.splitlines())  # as runs/sentiment names them, and as texts do
+    (tmp_path / "reviews.csv").write_text(doubled.replace("body,page,body,page", "body,page,review,sentiment"))
     (tmp_path / "pairs.tsv").write_text("value\tobject\t5\nthe\tvalue\t1\n")
     (tmp_path / "analogies.txt").write_text(": plural\nobject objects value values\n")
     for name in ("corpus.txt", "held-out.txt", "lines.txt"):

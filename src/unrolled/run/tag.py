@@ -66,16 +66,18 @@ def train_tagger(
     sources: Sequence[str | Path | Document] | Tagged,
     out: str | Path,
     *,
-    valid: Sequence[str | Path | Document] | None = None,
+    valid: Sequence[str | Path | Document] | Tagged | None = None,
     overwrite: bool = False,
 ) -> Iterator[TagTask | Event | TaggerDone]:
     """Train on labelled sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
     folder, data = Path(out), options.data
     check_run(folder, overwrite=overwrite)
-    where = TaggedColumns(data.word_column, data.tag_column), data.encoding
-    examples = sources if isinstance(sources, Tagged) else read_examples(sources, *where, restore=data.restore)
-    held = read_examples(valid, *where, restore=data.restore) if valid else None
-    task = TagTask(options, examples, held)
+
+    def examples(given: Sequence[str | Path | Document] | Tagged) -> Tagged:
+        columns = TaggedColumns(data.word_column, data.tag_column)
+        return given if isinstance(given, Tagged) else read_examples(given, columns, data.encoding, restore=data.restore)
+
+    task = TagTask(options, examples(sources), examples(valid) if valid else None)
     if not isinstance(sources, Tagged):
         task.sources = [source.name if isinstance(source, Document) else str(source) for source in sources]
     with new_run(folder, Ranks(), overwrite=overwrite):
