@@ -522,7 +522,7 @@ def test_the_command_line_trains_evaluates_answers_and_explains(sentiment: Path,
         (["sample", "{run}"], "is no language model"),
         (["neighbors", "{run}", "x"], "is no folder or file of word vectors"),
         (["explain", "{run}"], "a model is explained on a text"),
-        (["train", "--resume", "{run}"], "not resumed"),
+        (["train", "--resume", "{run}"], "trained in seconds and not resumed"),
     ],
 )
 def test_errors_name_what_is_wrong(sentiment: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

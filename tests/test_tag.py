@@ -290,8 +290,6 @@ def test_names_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "--vocabulary: means nothing for a tagger" in err
     _, err = run("train", "tag", "train.conll", "--out", "run", code=3)
     assert "--overwrite" in err
-    _, err = run("train", "--resume", "run", code=3)
-    assert "not resumed" in err
 
 
 def test_restoring_from_the_command_line(english_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,13 +25,19 @@ _FORMAT, _FORMAT_VERSION = "unrolled-run", 1
 _ANYWAY = "or add --allow-changes to go on with the difference."
 
 
-def write_record(folder: Path, task: str, options: Section, texts: Mapping[str, Sequence[Document] | None]) -> None:
-    """Note versions, options and texts; text without a file is copied into the run folder."""
+def write_record(
+    folder: Path,
+    task: str,
+    options: Section,
+    texts: Mapping[str, Sequence[Document] | None],
+    examples: dict[str, Any] | None = None,
+) -> None:
+    """Note versions, options and texts; text without a file is copied into the run folder. examples: see `run.examples`."""
     noted = {
         part: documents and [_note(folder, f"{part}-{n}.txt", document) for n, document in enumerate(documents)]
         for part, documents in texts.items()
     }
-    record = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "task": task, **_versions()}
+    record = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "task": task, **_versions(), "examples": examples}
     write_json(folder / "run.json", record | {"options": options.model_dump(exclude_none=True), "texts": noted})
 
 

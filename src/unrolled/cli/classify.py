@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
-__all__ = ["answer", "classify", "evaluate_classifier", "run_classifier", "show_classes"]
+__all__ = ["answer", "classify", "evaluate_classifier", "follow_classifier", "run_classifier", "show_classes"]
 
 
 @guarded
@@ -80,14 +80,22 @@ def run_classifier(
     as_json: bool = False,
 ) -> None:
     """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
-    from unrolled.run.classify import Done, train_classifier
+    from unrolled.run.classify import train_classifier
+
+    events = train_classifier(options, files, out, valid=valid, overwrite=overwrite)
+    follow_classifier(events, out, quiet=quiet, as_json=as_json)
+
+
+def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print the figures on the validation texts if `as_json`."""
+    from unrolled.run.classify import Done
     from unrolled.tasks.classify import AverageTraining, Epoch, Split
     from unrolled.tasks.recurrent_classify import RecurrentTask
-    from unrolled.training.loop import Evaluated, Step
+    from unrolled.training.loop import Evaluated, Resumed, Step
 
     done, epochs = None, 1
     with Progress(quiet=quiet, previews=False) as progress:
-        for event in train_classifier(options, files, out, valid=valid, overwrite=overwrite):
+        for event in events:
             match event:
                 case Split():
                     progress.say(_facts(event.facts))
@@ -95,13 +103,15 @@ def run_classifier(
                     epochs = event.epochs
                     if event.transferred is not None:
                         progress.say(str(event.transferred))
-                    if options.model.network != "average":
+                    if event.options.model.network != "average":
                         progress.say("first the average, to compare with:")
                 case Epoch():
                     shown = progress.say if event.row["epoch"] % -(-epochs // 10) == 0 else progress.show
                     shown(_epoch(event.row))
                 case RecurrentTask():
-                    progress.say(f"then the recurrent network, up to {options.training.minutes:g} minutes:")
+                    progress.say(f"then the recurrent network, up to {event.options.training.minutes:g} minutes:")
+                case Resumed():
+                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
                 case Step():
                     progress.step(event, what="texts")
                 case Evaluated():
@@ -113,7 +123,9 @@ def run_classifier(
         progress.say(f"{why}. On the validation texts: {_figures(done.held)}")
         if done.beside is not None:
             progress.say(_beside(done.beside))
-        progress.say(f'Report: {out / "report.html"}   Next: unrolled predict {out} "some text"')
+        resumable = done.reason == "interrupted" and done.beside is not None
+        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "some text"'
+        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
     if done.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:

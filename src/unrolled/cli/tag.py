@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from unrolled.cli.progress import Progress, say
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
 
-__all__ = ["answer", "evaluate_tagger", "run_tagger", "tag"]
+__all__ = ["answer", "evaluate_tagger", "follow_tagger", "run_tagger", "tag"]
 
 
 @guarded
@@ -70,20 +70,30 @@ def run_tagger(
     as_json: bool = False,
 ) -> None:
     """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
-    from unrolled.run.tag import TaggerDone, train_tagger
+    from unrolled.run.tag import train_tagger
+
+    events = train_tagger(options, files, out, valid=valid, overwrite=overwrite)
+    follow_tagger(events, out, quiet=quiet, as_json=as_json)
+
+
+def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print the figures on the validation words if `as_json`."""
+    from unrolled.run.tag import TaggerDone
     from unrolled.tasks.tag import TagTask
-    from unrolled.training.loop import Evaluated, Step
+    from unrolled.training.loop import Evaluated, Resumed, Step
 
     done, task = None, None
     with Progress(quiet=quiet) as progress:
-        for event in train_tagger(options, files, out, valid=valid, overwrite=overwrite):
+        for event in events:
             if task is not None and task.transferred is not None:
                 progress.say(str(task.transferred))
                 task = None
             match event:
                 case TagTask():
                     task = event
-                    progress.say(_facts(event.facts, options.training.minutes))
+                    progress.say(_facts(event.facts, event.options.training.minutes))
+                case Resumed():
+                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
                 case Step():
                     progress.step(event, what="words")
                 case Evaluated():
@@ -98,7 +108,9 @@ def run_tagger(
             f"{why}. On the validation sentences {100 * done.held['accuracy']:.2f} % of the labels are right{shown}; with "
             f"the most frequent label of each word {100 * done.usual:.2f} % would be."
         )
-        progress.say(f'Report: {out / "report.html"}   Next: unrolled predict {out} "some text"')
+        resumable = done.reason == "interrupted"
+        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "some text"'
+        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
     if done.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:

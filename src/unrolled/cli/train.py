@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unrolled.cli.classify import classify
+from unrolled.cli.classify import classify, follow_classifier
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
-from unrolled.cli.tag import tag
+from unrolled.cli.tag import follow_tagger, tag
 from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
@@ -50,11 +50,11 @@ def _tasks(
         return
     if context.invoked_subcommand is not None:
         raise typer.BadParameter("--resume takes the task and all options from the run folder: name nothing else.")
-    from unrolled.run import check_resumable
-    from unrolled.run.language_model import resume_language_model
+    from unrolled.run import resuming
 
-    check_resumable(resume)
-    follow(resume_language_model(resume, allow_changes=allow_changes), resume, quiet=quiet, as_json=as_json)
+    task, events = resuming(resume, allow_changes=allow_changes)
+    shown = {"classify": follow_classifier, "tag": follow_tagger}.get(task, follow)
+    shown(events, resume, quiet=quiet, as_json=as_json)
 
 
 @app.command("language-model")

@@ -11,6 +11,7 @@ from unrolled.options.training import TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
 __all__ = [
+    "FIXED",
     "PRESETS",
     "AverageOptions",
     "ClassifyOptions",
@@ -143,6 +144,14 @@ class ClassifyOptions(Section):
     training: TrainingOptions = TrainingOptions()
     decision: DecisionOptions = DecisionOptions()
 
+
+#: What a training that has begun cannot change.
+FIXED = (
+    frozenset(LabelledDataOptions.model_fields)
+    | {name for name in RecurrentOptions.model_fields if not name.startswith("dropout")}
+    | set(TransferredOptions.model_fields)
+    | {"network", "batch_size", "window", "accumulate", "optimiser"}
+)
 
 #: Flat settings by name; chosen on validation data, see docs/results.md.
 PRESETS: dict[str, dict[str, Any]] = {

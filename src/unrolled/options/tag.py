@@ -10,7 +10,7 @@ from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
-__all__ = ["PRESETS", "TagOptions", "TaggedDataOptions", "TaggerOptions"]
+__all__ = ["FIXED", "PRESETS", "TagOptions", "TaggedDataOptions", "TaggerOptions"]
 
 
 class TaggedDataOptions(Section):
@@ -61,6 +61,14 @@ class TagOptions(Section):
     transfer: WordVectorOptions = WordVectorOptions()
     training: TrainingOptions = TrainingOptions()
 
+
+#: What a training that has begun cannot change.
+FIXED = (
+    frozenset(TaggedDataOptions.model_fields)
+    | {name for name in TaggerOptions.model_fields if not name.startswith("dropout")}
+    | set(WordVectorOptions.model_fields)
+    | {"batch_size", "window", "accumulate", "optimiser"}
+)
 
 #: Flat settings by name; chosen on validation data, see docs/results.md.
 PRESETS: dict[str, dict[str, Any]] = {

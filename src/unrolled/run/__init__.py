@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,19 @@ from typing import Any
 from unrolled.data.text import Document
 from unrolled.errors import ConfigError, FolderError, unknown_name
 from unrolled.record import read_record
-from unrolled.run.classify import classify_options, train_classifier
+from unrolled.run.classify import classify_options, resume_classifier, train_classifier
 from unrolled.run.language_model import (
     language_model_options,
     read_training_texts,
     resume_language_model,
     train_language_model,
 )
-from unrolled.run.tag import tag_options, train_tagger
+from unrolled.run.tag import resume_tagger, tag_options, train_tagger
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
 from unrolled.tasks.trained_vectors import TrainedWordVectors
 
-__all__ = ["check_resumable", "resume", "train"]
+__all__ = ["resume", "resuming", "train"]
 
 
 def train(
@@ -67,21 +67,28 @@ def train(
     return load(out)
 
 
-def check_resumable(out: str | Path) -> None:
-    """FolderError unless the run folder holds a training that can go on."""
-    task = read_record(Path(out)).get("task")
-    if task in ("classify", "tag"):
-        raise FolderError(f"{out}: this training takes minutes and is not resumed. Train anew with --overwrite.")
+def resuming(out: str | Path, *, allow_changes: bool = False) -> tuple[str, Iterator[Any]]:
+    """The task and the events of an interrupted training that goes on. FolderError if it cannot."""
+    folder = Path(out)
+    record = read_record(folder)
+    task = record.get("task")
     if task == "word-vectors":
         raise FolderError(
             f"{out}: word vectors are not resumed in the middle; they are trained in minutes. Train anew with --overwrite, "
             "or learn on from what was saved: unrolled train word-vectors FILES --from RUN --out NEW"
         )
+    if task == "classify":
+        if record["options"]["model"]["network"] == "average":
+            raise FolderError(f"{out}: an average is trained in seconds and not resumed. Train anew with --overwrite.")
+        return task, resume_classifier(out, allow_changes=allow_changes)
+    if task == "tag":
+        return task, resume_tagger(out, allow_changes=allow_changes)
+    return "language-model", resume_language_model(out, allow_changes=allow_changes)
 
 
 def resume(out: str | Path, *, allow_changes: bool = False) -> Any:
     """Go on with an interrupted training from Python and return the best model; see `resume_language_model`."""
-    check_resumable(out)
-    for _ in resume_language_model(out, allow_changes=allow_changes):
+    _, events = resuming(out, allow_changes=allow_changes)
+    for _ in events:
         pass
     return load(out)

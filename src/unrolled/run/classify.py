@@ -12,11 +12,12 @@ from unrolled.cells import CELLS
 from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.labelled import Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
-from unrolled.folders import check_run, new_folder, write_bytes, write_text
-from unrolled.options.classify import PRESETS, ClassifyOptions
+from unrolled.folders import check_run, latest, new_folder, run_lock, write_bytes, write_text
+from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
 from unrolled.pictures.report import classifier_page
-from unrolled.record import write_record
+from unrolled.record import accept_changes, read_record, recorded_options, write_record
 from unrolled.run.cores import cores
+from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.classifier import NAME, TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Epoch, Split, columns_of, compared
@@ -25,7 +26,7 @@ from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
-__all__ = ["Done", "classify_options", "train_classifier"]
+__all__ = ["Done", "classify_options", "resume_classifier", "train_classifier"]
 
 
 class Done(NamedTuple):
@@ -84,15 +85,57 @@ def train_classifier(
     held = read_labelled(valid, columns, encoding) if valid else None
     split = Split(options, examples, held)
     split.sources = ["examples"] if isinstance(sources, Labelled) else [str(source) for source in sources]
+    where = noted(sources, valid, _columns(examples), None if held is None else _columns(held))
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train classify --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {})
-        yield split
-        average = AverageTraining(options, split, threads=options.training.threads or cores())
-        yield average
-        yield from _train_average(average, folder, alone=options.model.network == "average")
-        if options.model.network != "average":
-            yield from _train_recurrent(options, split, average, folder)
+        write_record(folder, NAME, options, {}, where)
+        yield from _train(options, split, folder, resume=False)
+
+
+def resume_classifier(
+    out: str | Path, *, allow_changes: bool = False
+) -> Iterator[Split | AverageTraining | Epoch | RecurrentTask | Event | Done]:
+    """Go on with the training of a recurrent classifier, as if it had never stopped; the average beside it is made anew.
+
+    FolderError, ConfigError or DataError if version, options or examples are not those it began with, unless
+    `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    options = recorded_options(folder, record, ClassifyOptions, fixed=FIXED, allow_changes=allow_changes)
+    columns, encoding = columns_of(options.data), options.data.encoding
+    with run_lock(folder):
+        examples, held = examples_again(
+            folder,
+            record,
+            lambda sources: read_labelled(sources, columns, encoding),
+            _columns,
+            allow_changes=allow_changes,
+        )
+        split = Split(options, examples, held)
+        split.sources = record["examples"]["train"]
+        begun = latest(folder / "last").exists()
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
+        if allow_changes:
+            accept_changes(folder, record, options, {})
+        yield from _train(options, split, folder, resume=begun)
+
+
+def _columns(examples: Labelled) -> list[Any]:
+    return [examples.texts, examples.labels, examples.weights]
+
+
+def _train(
+    options: ClassifyOptions, split: Split, folder: Path, *, resume: bool
+) -> Iterator[Split | AverageTraining | Epoch | RecurrentTask | Event | Done]:
+    """The examples, the average, and the recurrent network where it is asked for."""
+    yield split
+    average = AverageTraining(options, split, threads=options.training.threads or cores())
+    yield average
+    yield from _train_average(average, folder, alone=options.model.network == "average")
+    if options.model.network != "average":
+        yield from _train_recurrent(options, split, average, folder, resume=resume)
 
 
 def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> Iterator[Epoch | Done]:
@@ -119,13 +162,13 @@ def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> I
 
 
 def _train_recurrent(
-    options: ClassifyOptions, split: Split, average: AverageTraining, folder: Path
+    options: ClassifyOptions, split: Split, average: AverageTraining, folder: Path, *, resume: bool
 ) -> Iterator[RecurrentTask | Event | Done]:
     """Train the recurrent network, and compare it with the average on the same validation texts."""
     task = RecurrentTask(options, split)
     yield task
     reason, began = "budget", time.perf_counter()
-    for event in fit(task, options.training, folder):
+    for event in fit(task, options.training, folder, resume=resume):
         if isinstance(event, Finished):
             reason = event.reason
         yield event

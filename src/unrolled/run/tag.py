@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,17 +13,18 @@ from unrolled.config import parse_assignment, resolve, to_toml
 from unrolled.data.tagged import Tagged, TaggedColumns, read_restorable, read_tagged
 from unrolled.data.text import Document
 from unrolled.errors import unknown_name
-from unrolled.folders import check_run, write_bytes, write_text
-from unrolled.options.tag import PRESETS, TagOptions
+from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
+from unrolled.options.tag import FIXED, PRESETS, TagOptions
 from unrolled.pictures.report import tagger_page
-from unrolled.record import write_record
+from unrolled.record import accept_changes, read_record, recorded_options, write_record
+from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.tag import TagTask
 from unrolled.tasks.tagger import NAME, TrainedTagger
 from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
-__all__ = ["Tagged", "TaggerDone", "read_examples", "tag_options", "train_tagger"]
+__all__ = ["TaggerDone", "read_examples", "resume_tagger", "tag_options", "train_tagger"]
 
 
 class TaggerDone(NamedTuple):
@@ -70,29 +72,62 @@ def train_tagger(
     overwrite: bool = False,
 ) -> Iterator[TagTask | Event | TaggerDone]:
     """Train on labelled sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
-    folder, data = Path(out), options.data
+    folder = Path(out)
     check_run(folder, overwrite=overwrite)
-
-    def examples(given: Sequence[str | Path | Document] | Tagged) -> Tagged:
-        columns = TaggedColumns(data.word_column, data.tag_column)
-        return given if isinstance(given, Tagged) else read_examples(given, columns, data.encoding, restore=data.restore)
-
-    task = TagTask(options, examples(sources), examples(valid) if valid else None)
+    examples = sources if isinstance(sources, Tagged) else _read(options, sources)
+    held = valid if isinstance(valid, Tagged) else _read(options, valid) if valid else None
+    task = TagTask(options, examples, held)
     if not isinstance(sources, Tagged):
         task.sources = [source.name if isinstance(source, Document) else str(source) for source in sources]
+    where = noted(sources, valid, _columns(examples), None if held is None else _columns(held))
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train tag --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {})
-        yield task
-        reason = "budget"
-        for event in fit(task, options.training, folder):
-            if isinstance(event, Finished):
-                reason = event.reason
-            yield event
-        trained = TrainedTagger.load(folder)
-        held_out = trained.evaluate(task.valid)
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        page = tagger_page(folder.name, rows, held_out | {"usual": task.usual}, task.facts._asdict(), to_toml(options))
-        write_text(folder / "report.html", page)
-        write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-        yield TaggerDone(reason, held_out, task.usual)
+        write_record(folder, NAME, options, {}, where)
+        yield from _train(task, folder, resume=False)
+
+
+def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[TagTask | Event | TaggerDone]:
+    """Go on with the training in the run folder `out`, as if it had never stopped.
+
+    FolderError, ConfigError or DataError if version, options or examples are not those it began with, unless
+    `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    options = recorded_options(folder, record, TagOptions, fixed=FIXED, allow_changes=allow_changes)
+    with run_lock(folder):
+        read = partial(_read, options)
+        examples, held = examples_again(folder, record, read, _columns, allow_changes=allow_changes)
+        task = TagTask(options, examples, held)
+        task.sources = record["examples"]["train"]
+        begun = latest(folder / "last").exists()
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
+        if allow_changes:
+            accept_changes(folder, record, options, {})
+        yield from _train(task, folder, resume=begun)
+
+
+def _read(options: TagOptions, sources: Sequence[str | Path | Document]) -> Tagged:
+    data = options.data
+    return read_examples(sources, TaggedColumns(data.word_column, data.tag_column), data.encoding, restore=data.restore)
+
+
+def _columns(examples: Tagged) -> list[Any]:
+    return [examples.words, examples.labels]
+
+
+def _train(task: TagTask, folder: Path, *, resume: bool) -> Iterator[TagTask | Event | TaggerDone]:
+    """The task, the events of the loop, and how good the best model is."""
+    yield task
+    reason = "budget"
+    for event in fit(task, task.options.training, folder, resume=resume):
+        if isinstance(event, Finished):
+            reason = event.reason
+        yield event
+    held = TrainedTagger.load(folder).evaluate(task.valid)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    page = tagger_page(folder.name, rows, held | {"usual": task.usual}, task.facts._asdict(), to_toml(task.options))
+    write_text(folder / "report.html", page)
+    write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+    yield TaggerDone(reason, held, task.usual)

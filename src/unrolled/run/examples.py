@@ -1,0 +1,64 @@
+"""Labelled examples of a run: where they came from, noted so that an interrupted training can go on with the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from unrolled.errors import DataError, FolderError
+
+__all__ = ["examples_again", "noted"]
+
+Examples = TypeVar("Examples")
+
+
+def noted(
+    train: Any, valid: Any, examples: Sequence[Iterable[Any]], held: Sequence[Iterable[Any]] | None
+) -> dict[str, Any] | None:
+    """What run.json says of examples; nothing where they did not come from files. examples, held: columns of the data."""
+    sources = [*train, *(valid or ())] if isinstance(train, Sequence) and isinstance(valid or (), Sequence) else [None]
+    if not all(isinstance(source, (str, Path)) and str(source) != "-" for source in sources):
+        return None
+    paths = {"train": _absolute(train), "valid": _absolute(valid) if valid else None}
+    return paths | {"digest": _digest(examples, held or [])}
+
+
+def _absolute(sources: Iterable[str | Path]) -> list[str]:
+    return [str(Path(source).absolute()) for source in sources]
+
+
+def _digest(*parts: Iterable[Iterable[Any]]) -> str:
+    """SHA-256 of all values."""
+    found = hashlib.sha256()
+    for column in (column for part in parts for column in part):
+        for value in column:
+            found.update(json.dumps(value).encode() + b"\n")
+        found.update(b"\0")
+    return found.hexdigest()
+
+
+def examples_again(
+    folder: Path,
+    record: dict[str, Any],
+    read: Callable[[list[str]], Examples],
+    columns: Callable[[Examples], Sequence[Iterable[Any]]],
+    *,
+    allow_changes: bool,
+) -> tuple[Examples, Examples | None]:
+    """Read the examples that a run was begun with; notes a change in `record`, which DataError refuses unless allowed."""
+    where = record.get("examples")
+    if where is None:
+        raise FolderError(f"{folder}: its examples did not come from files, so it cannot be resumed. Train anew.")
+    train, valid = read(where["train"]), read(where["valid"]) if where["valid"] else None
+    digest = _digest(columns(train), [] if valid is None else columns(valid))
+    if digest != where["digest"] and not allow_changes:
+        shown = ", ".join(where["train"] + (where["valid"] or []))
+        raise DataError(
+            f"{shown}: the examples are not those that the training in {folder} began with. Put them back, or add "
+            "--allow-changes to go on with the difference."
+        )
+    record["examples"] = where | {"digest": digest}
+    return train, valid
