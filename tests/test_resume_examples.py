@@ -63,7 +63,6 @@ def test_the_same_model_comes_out(task: str, tmp_path: Path) -> None:
     best = [(tmp_path / name / "best" / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert best[0] == best[1]
     assert "report.html" in said
-    assert unrolled.resume(tmp_path / "parts").metrics == unrolled.load(tmp_path / "whole").metrics or task == "classify"
 
 
 @pytest.mark.parametrize("task", ["tag", "classify"])
