@@ -6,7 +6,7 @@
     python benchmarks/classify.py transfer --data DATA      # upon a language model of the training texts; test texts once
     python benchmarks/classify.py noise --data DATA         # check classify: how many labels that were changed are found
     python benchmarks/classify.py small --data DATA         # 1,000 reviews: recurrent, vectors given against random ones
-    python benchmarks/classify.py predict --data DATA       # texts answered a second, together and one by one
+    python benchmarks/classify.py predict --data DATA       # texts answered a second, averages and recurrent ones
 
 Needs fasttext-wheel 0.9.2 beside unrolled. Both read the same tokens (words in lower case, and punctuation marks), in turn
 in one process, averages on one thread; time is CPU time. fastText: -wordNgrams 2 -dim 10 -epoch 10 -lr 0.3 -minCount 2,
@@ -26,12 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 import timing
 import unrolled
 from unrolled.config import resolve
 from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.features.bags import TextFeatures
+from unrolled.features.texts import padded_rows
+from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.options.classify import ClassifyOptions
 from unrolled.run.classify import classify_options, train_classifier
 from unrolled.tasks.classifier import TrainedClassifier
@@ -253,6 +257,50 @@ def run_predict(data: Path, rounds: int, folder: Path) -> None:
         print(f"| {name} | " + " | ".join(f"{statistics.median(of):,.0f}" for of in rates.values()) + " |")
 
 
+class Twin(nn.Module):
+    """The same recurrent classifier written with torch.nn: packed sequences, max pooling."""
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        config = model.config
+        table = model.embedding.weight.detach() * model.embedding.scale
+        self.embedding = nn.Embedding.from_pretrained(torch.cat((table, table.new_zeros(1, table.shape[1]))))
+        self.lstm = nn.LSTM(config.embedding_size, config.hidden_size, bidirectional=True)
+        self.lstm.load_state_dict(model.recurrent.state_dict())
+        self.output = model.output
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.embedding(ids.t()), lengths, enforce_sorted=False)
+        a, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], padding_value=-torch.inf)
+        return self.output(a.amax(0))
+
+
+def run_recurrent_predict(data: Path, rounds: int) -> None:
+    """Ids to logits, one thread: the network as it is built, and its twin in torch.nn, on the same batches in turn."""
+    torch.set_num_threads(1)
+    test = imdb(data, "test")
+    reading, bags = Split(resolve(ClassifyOptions), test.part(range(0, len(test), 5))).read(longest=1)
+    model = Classifier(ClassifierConfig(reading.n_symbols, 2)).eval()
+    rows = np.split(bags.features, bags.starts[1:-1])
+    order = np.argsort([len(row) for row in rows])
+    batches = [padded_rows([rows[i] for i in order[at : at + 32]], reading.n_symbols) for at in range(0, len(rows), 32)]
+    singles = [padded_rows([row], reading.n_symbols) for row in rows[:300]]
+    twin = Twin(model).eval()
+    print("| texts | torch.nn, texts/s | ours, texts/s | ratio |\n|---|---|---|---|")
+    for name, groups in (("32 of similar length together", batches[::4]), ("one by one", singles)):
+        rates: dict[str, list[float]] = {"torch.nn": [], "ours": []}
+        with torch.no_grad():
+            torch.testing.assert_close(twin(*groups[0]), model(*groups[0]), rtol=1e-3, atol=1e-4)
+            for _ in range(rounds):
+                for who, network in (("torch.nn", twin), ("ours", model)):
+                    start = time.perf_counter()
+                    for ids, lengths in groups:
+                        network(ids, lengths)
+                    rates[who].append(sum(len(lengths) for _, lengths in groups) / (time.perf_counter() - start))
+        ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
+        print(f"| {name} | {' | '.join(f'{statistics.median(of):,.0f}' for of in rates.values())} | {ratio:.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["imdb", "rnn", "transfer", "noise", "small", "chinese", "predict"])
@@ -277,6 +325,7 @@ def main() -> None:
                 run_small(args.data, args.rounds, Path(name))
             case "predict":
                 run_predict(args.data, args.rounds, Path(name))
+                run_recurrent_predict(args.data, args.rounds)
 
 
 if __name__ == "__main__":
