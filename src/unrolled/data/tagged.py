@@ -101,6 +101,8 @@ def _read(document: Document, columns: TaggedColumns, found: Tagged, problems: l
         problem = _unequal(fields, expected, word, tag)
         if problem:
             problems.append(f"{document.name}, line {number}: {problem}: {line.strip()[:60]!r}")
+            if not expected:
+                return  # it is the same with all lines
             continue
         expected = len(fields)
         if universal and not fields[0].isdigit():
