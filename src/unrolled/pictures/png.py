@@ -55,8 +55,9 @@ def _heat(block: dict[str, Any], axes: Any) -> None:
     low, high = block["range"]
     axes.imshow(block["values"], aspect="auto", cmap="RdBu_r", vmin=low, vmax=high)
     _label(axes, block["columns"])
-    if len(block["rows"]) <= 8:
-        axes.set_yticks(range(len(block["rows"])), block["rows"])
+    rows = [str(name).replace("$", r"\$") for name in block["rows"]]
+    if len(rows) <= 60:
+        axes.set_yticks(range(len(rows)), rows, fontsize=10 if len(rows) <= 8 else 7 if len(rows) <= 20 else 3.5)
 
 
 def _lines(block: dict[str, Any], axes: Any) -> None:
