@@ -25,17 +25,27 @@ def sample(
     min_p: Annotated[float, typer.Option(help="Draw from tokens this likely, relative to the likeliest.")] = 0.0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens already there become less likely.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same text.")] = 0,
+    beam: Annotated[
+        int, typer.Option(min=0, help="Nothing is drawn: the likeliest texts that so many hypotheses side by side find.")
+    ] = 0,
     rounded: Annotated[bool, typer.Option("--rounded", help="Output matrix in bytes: faster with many tokens.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write text, token by token.
 
-    Example: unrolled sample runs/books --prompt "It was" --temperature 0.8 --seed 1
+    Examples:
+
+    unrolled sample runs/books --prompt "It was" --temperature 0.8 --seed 1
+
+    unrolled sample runs/books --prompt "It was" --beam 10 --n 3 --length 40
     """
     from unrolled.decoding.sampling import SamplingOptions
     from unrolled.tasks import load
 
     trained = as_language_model(load(model), model)
+    if beam:
+        _show_likeliest(trained.likeliest(prompt, length=length, n=n, width=beam), as_json=as_json)
+        return
     options = SamplingOptions(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     texts = [""] * n
     for pieces in trained.stream(prompt, length=length, n=n, options=options, rounded=rounded):
@@ -51,6 +61,14 @@ def sample(
     else:
         for i, text in enumerate(texts):
             print(f"--- {i + 1} of {n}\n{text}")
+
+
+def _show_likeliest(found: list[Any], *, as_json: bool) -> None:
+    for i, one in enumerate(found):
+        if as_json:
+            print(json.dumps(one.to_json(), ensure_ascii=False))
+        else:
+            print(f"--- {i + 1} of {len(found)}: log-probability {one.log_probability:.4f}\n{one.text}")
 
 
 def answer(score: Any, problem: str | None, *, as_json: bool) -> str:

@@ -18,7 +18,7 @@ from torch import nn
 
 from unrolled import __version__
 from unrolled.data.text import Document
-from unrolled.decoding.sampling import SamplingOptions, sample
+from unrolled.decoding.sampling import SamplingOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
 from unrolled.features.tokenizers import as_sentence
@@ -30,8 +30,9 @@ from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
 from unrolled.tasks.corpus import read_corpus
-from unrolled.tasks.text_codec import TextCodec, Written
+from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import Transferred, begin_with_vectors
+from unrolled.tasks.writing import Likeliest, drawn, likeliest
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Stage, State, Stepper, map_state
 
@@ -217,43 +218,18 @@ class TrainedLanguageModel:
         rounded: bool = False,
     ) -> Iterator[tuple[str, ...]]:
         """Like `sample`, but yields the next piece of text of each of the `n` samples as it is drawn, the prompt first."""
-        if n < 1 or length < 0:
-            raise ConfigError(f"n must be at least 1 and length at least 0, got n={n}, length={length}")
-        codec, vocabulary = self.codec, self.codec.vocabulary
-        symbols = codec.tokenizer.split(prompt)
-        if codec.tokenizer.name == "whitespace" and symbols and not prompt.endswith("\n"):
-            symbols.pop()  # the line goes on: no end of line after the prompt
-        ids = torch.from_numpy(vocabulary.encode(symbols).astype(np.int64))
-        self.model.eval()
-        drawn = sample(
-            self._stepper(rounded),
-            torch.cat((torch.tensor([vocabulary.begin]), ids)),
-            n_rows=n,
-            length=length,
-            options=options or SamplingOptions(),
-            end=vocabulary.end if codec.sentences else None,
-            forbidden=self._never_drawn(),
-        )
-        rows = [Written(codec.tokenizer) for _ in range(n)]
-        yield tuple("".join(row.add(symbol) for symbol in symbols) for row in rows)
-        ends_text = codec.sentences
-        for step in drawn:
-            names = [None if i is None or (ends_text and i == vocabulary.end) else vocabulary.symbols[i] for i in step]
-            yield tuple("" if name is None else row.add(name) for row, name in zip(rows, names, strict=True))
-        yield tuple(row.finish() for row in rows)
+        return drawn(self, prompt, length=length, n=n, options=options, rounded=rounded)
 
-    def _stepper(self, rounded: bool) -> Stepper:
-        """The engine of the model, where it has one."""
+    def likeliest(self, prompt: str = "", *, length: int = 50, n: int = 1, width: int = 5) -> list[Likeliest]:
+        """The `n` likeliest continuations by at most `length` tokens that a beam of `width` finds, the best first."""
+        return likeliest(self, prompt, length=length, n=n, width=width)
+
+    def stepper(self, *, rounded: bool = False) -> Stepper:
+        """The model as a decoder sees it: its engine, where it has one."""
+        self.model.eval()
         if not StepEngine.serves(self.model):
             return self.model
         return self._engines.setdefault(rounded, StepEngine(self.model, rounded=rounded))
-
-    def _never_drawn(self) -> tuple[int, ...]:
-        """Unknown is never written, nor an end that the training text does not have."""
-        ends = self.codec.sentences or self.codec.tokenizer.name == "whitespace"
-        vocabulary = self.codec.vocabulary
-        only_unknown = len(vocabulary) == 2
-        return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
 
 
 @dataclass(frozen=True)

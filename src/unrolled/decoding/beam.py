@@ -1,0 +1,272 @@
+"""Beam search on a model that steps: the best complete sequences, in log space.
+
+    l(y<1> ... y<T>) = sum over t of log P(y<t> | x, y<1> ... y<t-1>)      a product of so many probabilities would be 0
+    score            = (l + reward T) / norm(T)
+
+    norm     none: 1      average: T^alpha      gnmt: ((5 + T) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144, equation 14)
+
+At each step every live hypothesis is continued with every symbol; the `width` best that do not end live on. The search of a
+sentence ends when no live hypothesis can win any more: l never rises, so what begins with l scores at most the largest of
+(l + reward T) / norm(T) over the lengths T that are left. Then `optimal_in_beam` holds: nothing that the beam could have
+reached from there is better. With a width of 1 the search is greedy: it ends when the end is the likeliest symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.errors import ConfigError, unknown_name
+from unrolled.types import State, Stepper, map_state
+
+__all__ = ["NORMS", "BeamOptions", "Found", "Hypothesis", "beam_search"]
+
+NORMS = ("none", "average", "gnmt")
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """width: hypotheses that live side by side; n_best: how many are returned; norm, alpha, reward: see above; min_length,
+    max_length: symbols, the end not counted; no_repeat: no n-gram of so many symbols stands there twice (0: any may).
+    """
+
+    width: int = 5
+    n_best: int = 1
+    norm: str = "average"
+    alpha: float = 1.0
+    reward: float = 0.0
+    min_length: int = 0
+    max_length: int = 200
+    no_repeat: int = 0
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown_name("norm", self.norm, NORMS)
+        bounds = {
+            "width": (1, 10_000),
+            "n_best": (1, 10_000),
+            "alpha": (0, 10),
+            "reward": (-100, 100),
+            "min_length": (0, 10**6),
+            "max_length": (1, 10**6),
+            "no_repeat": (0, 10**6),
+        }
+        for name, (low, high) in bounds.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name.replace('_', '-')} must lie in {low}..{high}, got {value}")
+        if self.n_best > self.width:
+            raise ConfigError(f"n-best is {self.n_best}, but a beam of width {self.width} keeps no more than {self.width}")
+        if self.min_length > self.max_length:
+            raise ConfigError(f"min-length {self.min_length} is more than max-length {self.max_length}")
+
+    def score(self, log_probability: np.ndarray, length: np.ndarray | float) -> np.ndarray:
+        """The score of sequences of `length` symbols, the end counted."""
+        length = np.asarray(length, np.float64)
+        norm = {"none": np.ones_like(length), "average": length**self.alpha, "gnmt": ((5 + length) / 6) ** self.alpha}
+        return (log_probability + self.reward * length) / norm[self.norm]
+
+    def most(self, log_probability: np.ndarray, length: int, longest: int) -> np.ndarray:
+        """The largest score that what has come so far, `length` symbols, can end with."""
+        return self.score(log_probability[:, None], np.arange(length + 1, longest + 1)).max(1)
+
+
+class Hypothesis(NamedTuple):
+    """symbols, with the end if there is one; log P of each in nats; score; attention (T, S) where the model has some."""
+
+    symbols: list[int]
+    token_scores: list[float]
+    score: float
+    attention: np.ndarray | None = None
+
+    @property
+    def log_probability(self) -> float:
+        """l, in nats."""
+        return float(np.sum(self.token_scores, dtype=np.float64))
+
+
+class Found(NamedTuple):
+    """The best sequences of a sentence, best first. optimal_in_beam: no live hypothesis could have won; steps: taken."""
+
+    hypotheses: list[Hypothesis]
+    optimal_in_beam: bool
+    steps: int
+
+
+@dataclass
+class _Sentence:
+    """What is known of a sentence: its ended hypotheses, best first."""
+
+    prefix: Sequence[int]
+    ended: list[Hypothesis] = field(default_factory=list)
+    steps: int = 0
+    optimal: bool = False
+
+
+@dataclass
+class _Beam:
+    """The live hypotheses of all sentences, those of a sentence next to each other, best first.
+
+    sentence (R,), log_probability (R,), symbols and token_scores (R, t); attention: for each step the weights (R, S) of its
+    rows, and for each row of the step after it which of them it continues.
+    """
+
+    sentence: np.ndarray
+    log_probability: np.ndarray
+    symbols: np.ndarray
+    token_scores: np.ndarray
+    attention: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+
+
+@torch.no_grad()
+def beam_search(
+    model: Stepper,
+    source: Any,
+    begin: Tensor,
+    options: BeamOptions,
+    *,
+    end: int | None = None,
+    forbidden: Sequence[int] = (),
+    prefixes: Sequence[Sequence[int]] | None = None,
+) -> list[Found]:
+    """The best sequences for each of B sentences; begin (B,): the symbols that are fed first.
+
+    end: the symbol that ends a sequence, None where all have `max_length` symbols; forbidden: symbols that never come;
+    prefixes: of each sentence what its sequences begin with. ConfigError for a prefix longer than `max_length`.
+    """
+    if any(len(prefix) > options.max_length for prefix in prefixes or ()):
+        raise ConfigError(f"a forced beginning is longer than max-length {options.max_length}")
+    memory, state = model.start(source)
+    n = len(begin)
+    sentences = [_Sentence(prefixes[i] if prefixes else ()) for i in range(n)]
+    beam = _Beam(np.arange(n), np.zeros(n), np.zeros((n, 0), np.int64), np.zeros((n, 0)))
+    last, longest = begin, options.max_length + (end is not None)
+    for t in range(longest):
+        logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
+        logits = _allowed(logits.double(), beam, sentences, options, t, end=end, forbidden=forbidden)
+        rows, symbols, scores = _candidates(logits, beam, options.width)
+        kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
+        if not len(kept):
+            break
+        last, state = torch.from_numpy(symbols[kept]), _taken(state, torch.from_numpy(rows[kept]))
+    return [Found(s.ended[: options.n_best], s.optimal, s.steps) for s in sentences]
+
+
+def _taken(state: State, rows: Tensor) -> State:
+    """The state of these rows."""
+    return map_state(lambda s: s[rows], state)
+
+
+def _allowed(
+    logits: Tensor,
+    beam: _Beam,
+    sentences: list[_Sentence],
+    options: BeamOptions,
+    t: int,
+    *,
+    end: int | None,
+    forbidden: Sequence[int],
+) -> Tensor:
+    """log P (R, V) of the next symbols, the model's own, but -inf for those that must not come."""
+    found = logits - logits.logsumexp(1, keepdim=True)
+    found[:, list(forbidden)] = -torch.inf
+    if end is not None and t < options.min_length:
+        found[:, end] = -torch.inf
+    if end is not None and t == options.max_length:
+        found[:, torch.arange(found.shape[1]) != end] = -torch.inf
+    for row, i in enumerate(beam.sentence.tolist()):
+        prefix = sentences[i].prefix
+        if t < len(prefix):
+            found[row, torch.arange(found.shape[1]) != prefix[t]] = -torch.inf
+        elif options.no_repeat:
+            found[row, _repeating(beam.symbols[row].tolist(), options.no_repeat)] = -torch.inf
+    return found
+
+
+def _repeating(symbols: list[int], n: int) -> list[int]:
+    """Symbols that would end an n-gram that stands in the sequence already."""
+    before = symbols[len(symbols) - n + 1 :] if n > 1 else []
+    return [symbols[i + n - 1] for i in range(len(symbols) - n + 1) if symbols[i : i + n - 1] == before]
+
+
+def _candidates(found: Tensor, beam: _Beam, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best continuations of each sentence, best first, twice as many as can live on: rows, symbols, their log P."""
+    best, symbols = found.topk(min(2 * width, found.shape[1]), dim=1)
+    token, total = best.numpy(), best.numpy() + beam.log_probability[:, None]
+    rows = np.repeat(np.arange(len(total)), total.shape[1])
+    order = np.lexsort((rows, -total.ravel(), beam.sentence[rows]))
+    place = np.arange(len(order)) - np.searchsorted(beam.sentence[rows[order]], beam.sentence[rows[order]])
+    order = order[(place < 2 * width) & np.isfinite(total.ravel()[order])]
+    return rows[order], symbols.numpy().ravel()[order], token.ravel()[order]
+
+
+def _continued(
+    beam: _Beam,
+    sentences: list[_Sentence],
+    candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
+    options: BeamOptions,
+    state: State,
+    *,
+    end: int | None,
+    longest: int,
+) -> np.ndarray:
+    """Take candidates into the beam, which becomes that of the next step; those that have ended go to their sentence.
+
+    Returns which candidates live on.
+    """
+    rows, symbols, scores = candidates
+    length = beam.symbols.shape[1] + 1
+    attention = getattr(state, "attention", None)
+    if attention is not None:
+        beam.attention.append((attention.numpy(), np.zeros(0, np.int64)))
+    kept: list[int] = []
+    bounds = np.searchsorted(beam.sentence[rows], np.arange(len(sentences) + 1))
+    for sentence, first, last in zip(sentences, bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        if first == last:
+            continue
+        live: list[int] = []
+        for at in range(first, last):
+            if len(live) == options.width:
+                break
+            if symbols[at] == end or (end is None and length == longest):
+                sentence.ended.append(_hypothesis(beam, int(rows[at]), int(symbols[at]), float(scores[at]), options))
+            else:
+                live.append(at)
+            if options.width == 1:
+                break
+        sentence.ended = sorted(sentence.ended, key=lambda h: -h.score)[: options.width]
+        sentence.steps = length
+        kept += [] if _over(sentence, beam.log_probability[rows[live]] + scores[live], options, length, longest) else live
+    chosen = np.array(kept, np.int64)
+    of = rows[chosen]
+    beam.symbols = np.concatenate([beam.symbols[of], symbols[chosen][:, None]], 1)
+    beam.token_scores = np.concatenate([beam.token_scores[of], scores[chosen][:, None]], 1)
+    beam.log_probability, beam.sentence = beam.token_scores.sum(1), beam.sentence[of]
+    if attention is not None:
+        beam.attention[-1] = (beam.attention[-1][0], of)
+    return chosen
+
+
+def _over(sentence: _Sentence, live: np.ndarray, options: BeamOptions, length: int, longest: int) -> bool:
+    """Whether the search of a sentence ends, log P (n,) of its live hypotheses given; notes whether it ends with proof."""
+    enough = len(sentence.ended) >= options.n_best
+    hope = float(options.most(live, length, longest).max()) if len(live) and length < longest else -np.inf
+    sentence.optimal = enough and sentence.ended[options.n_best - 1].score >= hope
+    return sentence.optimal or not len(live) or (options.width == 1 and bool(sentence.ended))
+
+
+def _hypothesis(beam: _Beam, row: int, symbol: int, score: float, options: BeamOptions) -> Hypothesis:
+    """The sequence of a row with its last symbol."""
+    symbols, token_scores = [*beam.symbols[row].tolist(), symbol], [*beam.token_scores[row].tolist(), score]
+    total = options.score(np.array(np.sum(token_scores)), len(symbols))
+    weights: list[np.ndarray] = []
+    at = row
+    for step in reversed(range(len(beam.attention))):
+        weights.append(beam.attention[step][0][at])
+        at = int(beam.attention[step - 1][1][at]) if step else at
+    return Hypothesis(symbols, token_scores, float(total), np.stack(weights[::-1]) if weights else None)

@@ -1,0 +1,101 @@
+"""How a language model writes: symbols are drawn one after another, or the likeliest are searched for; both become text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from unrolled.decoding.beam import BeamOptions, beam_search
+from unrolled.decoding.sampling import SamplingOptions, sample
+from unrolled.errors import ConfigError
+from unrolled.tasks.text_codec import TextCodec, Written
+
+if TYPE_CHECKING:
+    from unrolled.tasks.language_model import TrainedLanguageModel
+
+__all__ = ["Likeliest", "drawn", "likeliest"]
+
+
+class Likeliest(NamedTuple):
+    """A continuation, the prompt before it. log_probability of what was added, in nats; tokens: each with its own."""
+
+    text: str
+    log_probability: float
+    tokens: list[tuple[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON line of `sample --beam`."""
+        tokens = [{"token": token, "log_probability": round(nats, 6)} for token, nats in self.tokens]
+        return {"text": self.text, "log_probability": self.log_probability, "tokens": tokens}
+
+
+def _prompt(codec: TextCodec, prompt: str) -> tuple[list[str], torch.Tensor]:
+    """The symbols of a prompt, and their ids (T,), begin id first."""
+    symbols = codec.tokenizer.split(prompt)
+    if codec.tokenizer.name == "whitespace" and symbols and not prompt.endswith("\n"):
+        symbols.pop()  # the line goes on: no end of line after the prompt
+    ids = torch.from_numpy(codec.vocabulary.encode(symbols).astype(np.int64))
+    return symbols, torch.cat((torch.tensor([codec.vocabulary.begin]), ids))
+
+
+def _never_written(codec: TextCodec) -> tuple[int, ...]:
+    """Unknown is never written, nor an end that the training text does not have."""
+    ends = codec.sentences or codec.tokenizer.name == "whitespace"
+    vocabulary = codec.vocabulary
+    only_unknown = len(vocabulary) == 2
+    return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
+
+
+def drawn(
+    trained: TrainedLanguageModel,
+    prompt: str,
+    *,
+    length: int,
+    n: int,
+    options: SamplingOptions | None = None,
+    rounded: bool = False,
+) -> Iterator[tuple[str, ...]]:
+    """The prompt, then the next piece of text of each of `n` samples as it is drawn."""
+    if n < 1 or length < 0:
+        raise ConfigError(f"n must be at least 1 and length at least 0, got n={n}, length={length}")
+    codec, vocabulary = trained.codec, trained.codec.vocabulary
+    symbols, ids = _prompt(codec, prompt)
+    steps = sample(
+        trained.stepper(rounded=rounded),
+        ids,
+        n_rows=n,
+        length=length,
+        options=options or SamplingOptions(),
+        end=vocabulary.end if codec.sentences else None,
+        forbidden=_never_written(codec),
+    )
+    rows = [Written(codec.tokenizer) for _ in range(n)]
+    yield tuple("".join(row.add(symbol) for symbol in symbols) for row in rows)
+    for step in steps:
+        names = [None if i is None or (codec.sentences and i == vocabulary.end) else vocabulary.symbols[i] for i in step]
+        yield tuple("" if name is None else row.add(name) for row, name in zip(rows, names, strict=True))
+    yield tuple(row.finish() for row in rows)
+
+
+def likeliest(trained: TrainedLanguageModel, prompt: str, *, length: int, n: int, width: int) -> list[Likeliest]:
+    """The `n` likeliest continuations of at most `length` tokens that a beam of `width` finds, the best first.
+
+    Where texts do not end by themselves, all have `length` tokens, and the likeliest is the one with the highest
+    probability; else the one with the highest probability a token (geometric mean).
+    """
+    codec, vocabulary = trained.codec, trained.codec.vocabulary
+    options = BeamOptions(width, n, max_length=length)
+    symbols, ids = _prompt(codec, prompt)
+    end = vocabulary.end if codec.sentences else None
+    (found,) = beam_search(trained.stepper(), ids[None, :-1], ids[-1:], options, end=end, forbidden=_never_written(codec))
+    texts = []
+    for hypothesis in found.hypotheses:
+        names = vocabulary.decode(hypothesis.symbols)
+        written = names[:-1] if hypothesis.symbols[-1] == end else names
+        text = codec.tokenizer.join([*symbols, *written])
+        scored = list(zip(names, hypothesis.token_scores, strict=True))
+        texts.append(Likeliest(text, hypothesis.log_probability, scored))
+    return texts
