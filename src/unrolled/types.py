@@ -9,7 +9,7 @@ Letters used in every comment and docstring:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -42,21 +42,25 @@ class LSTMState(NamedTuple):
     cell: Tensor
 
 
-#: What a recurrent network carries from step to step: a tensor or a `NamedTuple` of tensors, batch first.
-State = Tensor | tuple[Tensor, ...]
+#: What a recurrent network carries from step to step: a tensor, or a `NamedTuple` of tensors or such states, batch first.
+State = Tensor | tuple[Any, ...]
 
 
 def state_tensors(state: State) -> tuple[Tensor, ...]:
     """The tensors of a state, one or more."""
-    return (state,) if isinstance(state, Tensor) else tuple(state)
+    return (state,) if isinstance(state, Tensor) else tuple(tensor for part in state for tensor in state_tensors(part))
 
 
 def state_like(like: State, tensors: Iterable[Tensor]) -> State:
     """A state of the same kind made of other tensors."""
-    if isinstance(like, Tensor):
-        (only,) = tensors
-        return only
-    return type(like)(*tensors)
+    given = iter(tensors)
+    made = _made_like(like, given)
+    assert next(given, None) is None
+    return made
+
+
+def _made_like(like: State, tensors: Iterator[Tensor]) -> State:
+    return next(tensors) if isinstance(like, Tensor) else type(like)(*(_made_like(part, tensors) for part in like))
 
 
 def state_name(state: State) -> str:

@@ -27,9 +27,12 @@ __all__ = ["OUTPUTS", "AdaptiveOutput", "FullOutput", "Output", "SampledOutput",
 _LOGITS, _ROWS = 1 << 21, 128
 
 
-def cross_entropy(a: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -log softmax(a weight^T + bias)[targets]: a (N, D), weight (V, D), bias (V,), targets (N,)."""
-    return _CrossEntropy.apply(a, weight, bias, targets)
+def cross_entropy(a: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Sum of -log softmax(a weight^T + bias)[targets]: a (N, D), weight (V, D), bias (V,), targets (N,).
+
+    smoothing: the part of each target that is shared out among all symbols (Szegedy et al. 2016, arXiv:1512.00567).
+    """
+    return _CrossEntropy.apply(a, weight, bias, targets, smoothing)
 
 
 def _chunks(n_rows: int, n_symbols: int) -> Iterator[slice]:
@@ -41,7 +44,7 @@ class _CrossEntropy(torch.autograd.Function):
     """The gradient of a sum of losses does not wait for backward: softmax - one-hot is at hand with the loss."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, a: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         wanted = any(ctx.needs_input_grad)
         low = torch.is_autocast_enabled(a.device.type)  # products in bfloat16, the rest in the precision of the weights
         kind = torch.get_autocast_dtype(a.device.type) if low else weight.dtype
@@ -54,10 +57,14 @@ class _CrossEntropy(torch.autograd.Function):
                 here = torch.arange(len(logits), device=a.device), targets[part]
                 chosen = logits[here]
                 total = logits.logsumexp(1)
-                loss += (total - chosen).sum()
+                loss += (total - (1 - smoothing) * chosen).sum()
+                if smoothing:
+                    loss -= smoothing * logits.mean(1).sum()
                 if wanted:
                     error = logits.sub_(total.unsqueeze(1)).exp_()
-                    error[here] -= 1
+                    if smoothing:
+                        error.sub_(smoothing / len(weight))
+                    error[here] -= 1 - smoothing
                     grads[2].add_(error.sum(0))
                     error = error.to(kind)
                     grads[0][part] = error @ matrix
@@ -72,7 +79,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:  # type: ignore[override]
-        return *(saved * grads[0] for saved in ctx.saved_tensors), None
+        return *(saved * grads[0] for saved in ctx.saved_tensors), None, None
 
 
 class Output(nn.Module, ABC):

@@ -1,0 +1,73 @@
+"""Attention: which positions of a memory a query looks at, and what it sees there.
+
+    e(t, s)     = score of the query q<t> and the memory a<s>
+    alpha(t, s) = softmax of e(t, s) over the positions s of the memory's true length
+    c<t>        = sum over s of alpha(t, s) a<s>                                the context
+
+    additive     v . tanh(W q + U a)      a small network, as in the notes (Bahdanau et al. 2015, arXiv:1409.0473)
+    dot          q . a                    q and a of one size (Luong et al. 2015, arXiv:1508.04025)
+    general      q . W a
+    scaled-dot   (W q) . (U a) / sqrt(A)  (Vaswani et al. 2017, arXiv:1706.03762)
+
+What of the score depends on the memory alone, the keys, is computed once for all queries.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.errors import ConfigError, unknown_name
+
+__all__ = ["ATTENTIONS", "Attention", "Memory"]
+
+ATTENTIONS = ("additive", "dot", "general", "scaled-dot")
+
+
+class Memory(NamedTuple):
+    """values (B, S, M); keys (B, S, A); inside (B, S): True at the positions of the true length."""
+
+    values: Tensor
+    keys: Tensor
+    inside: Tensor
+
+    def of(self, rows: Tensor) -> Memory:
+        """The memories of the sentences `rows` (R,); this one itself if they are just its own, in order."""
+        if len(rows) == len(self.values) and bool((rows == torch.arange(len(rows), device=rows.device)).all()):
+            return self
+        return Memory(*(part[rows] for part in self))
+
+
+class Attention(nn.Module):
+    """Attention of queries of `query_size` over memories of `memory_size`; `size` is A, where the kind has a choice."""
+
+    def __init__(self, kind: str, query_size: int, memory_size: int, size: int) -> None:
+        super().__init__()
+        if kind not in ATTENTIONS:
+            raise unknown_name("attention", kind, ATTENTIONS)
+        if kind == "dot" and query_size != memory_size:
+            raise ConfigError(f"dot attention needs one size, got a query of {query_size} and a memory of {memory_size}")
+        self.kind = kind
+        keyed = size if kind in ("additive", "scaled-dot") else query_size
+        self.key = nn.Identity() if kind == "dot" else nn.Linear(memory_size, keyed, bias=kind == "additive")
+        self.query = nn.Linear(query_size, size, bias=False) if kind in ("additive", "scaled-dot") else nn.Identity()
+        self.score = nn.Linear(size, 1, bias=False) if kind == "additive" else None
+        self.scale = 1 / math.sqrt(size) if kind == "scaled-dot" else 1.0
+
+    def remember(self, values: Tensor, lengths: Tensor) -> Memory:
+        """values (B, S, M) of true lengths (B,) -> what queries look at."""
+        inside = torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)
+        return Memory(values, self.key(values), inside)
+
+    def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1."""
+        asked = self.query(query)
+        if self.score is not None:
+            scores = self.score(torch.tanh(memory.keys + asked.unsqueeze(1))).squeeze(2)
+        else:
+            scores = torch.bmm(memory.keys, asked.unsqueeze(2)).squeeze(2) * self.scale
+        weights = scores.masked_fill(~memory.inside, -torch.inf).softmax(1)
+        return torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1), weights

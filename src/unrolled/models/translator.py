@@ -1,0 +1,186 @@
+"""The encoder-decoder of the notes: one network reads the source, another writes the target.
+
+    a        = bidirectional recurrent layers over the source words        the encoder
+    s<0>     = tanh(W [last of forward; last of backward])                 the bridge, for each layer of the decoder
+
+with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
+
+    c<t>     = attention of s<t-1> over all a                              what of the source counts now
+    s<t>     = recurrent layers([E[y<t-1>]; c<t>], s<t-1>)
+    o<t>     = tanh(W [s<t>; c<t>; E[y<t-1>]])
+    y<t>     = softmax(E o<t> + b)                                         the output matrix is the embedding
+
+without (Sutskever et al. 2014, arXiv:1409.3215): the same with no c<t>; s<0> is all that the decoder knows of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from unrolled.cells import CELLS
+from unrolled.errors import ConfigError, unknown_name
+from unrolled.layers.attention import ATTENTIONS, Attention, Memory
+from unrolled.layers.dropout import Dropout, locked
+from unrolled.layers.embedding import Embedding, embedded
+from unrolled.layers.layout import Layout
+from unrolled.layers.output import FullOutput, cross_entropy
+from unrolled.layers.recurrent import Recurrent, last_states
+from unrolled.types import LossSum, State, map_state, state_like, state_tensors
+
+__all__ = ["Translator", "TranslatorConfig", "Writing"]
+
+
+@dataclass(frozen=True)
+class TranslatorConfig:
+    """Sizes and dropout probabilities. encoder_size: units a direction; attention: a kind, or none."""
+
+    n_source: int
+    n_target: int
+    cell: str = "gru"
+    embedding_size: int = 256
+    encoder_size: int = 256
+    decoder_size: int = 256
+    encoder_layers: int = 1
+    decoder_layers: int = 1
+    attention: str = "additive"
+    attention_size: int = 256
+    shared: bool = False
+    dropout_input: float = 0.0
+    dropout_between: float = 0.0
+    dropout_output: float = 0.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise unknown_name("cell", self.cell, CELLS)
+        if self.attention not in ("none", *ATTENTIONS):
+            raise unknown_name("attention", self.attention, ("none", *ATTENTIONS))
+        if self.shared and self.n_source != self.n_target:
+            raise ConfigError("a shared embedding needs one vocabulary for source and target")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Batch(Protocol):
+    """What the model reads: see `features.pair_rows.PairBatch`."""
+
+    @property
+    def source(self) -> Tensor: ...
+    @property
+    def source_lengths(self) -> Tensor: ...
+    @property
+    def inputs(self) -> Tensor: ...
+    @property
+    def targets(self) -> Tensor: ...
+    def to(self, device: torch.device) -> _Batch: ...
+
+
+class Writing(NamedTuple):
+    """The state of the decoder after a step, for each row: hidden (R, L, ...) and where it looked (R, S)."""
+
+    hidden: State
+    attention: Tensor
+
+
+class Translator(nn.Module):
+    """Encoder, attention, decoder. A `Stepper`."""
+
+    def __init__(self, config: TranslatorConfig) -> None:
+        super().__init__()
+        self.config = config
+        cell, size = CELLS[config.cell], config.embedding_size
+        self.target = Embedding(config.n_target, size)
+        self.source = self.target if config.shared else Embedding(config.n_source, size)
+        dropout = Dropout(config.dropout_between, lock=True)
+        self.encoder = Recurrent(
+            cell(config.encoder_size), size, n_layers=config.encoder_layers, bidirectional=True, dropout=dropout
+        )
+        memory_size, attends = self.encoder.output_size, config.attention != "none"
+        context_size = memory_size if attends else 0
+        self.decoder = Recurrent(
+            cell(config.decoder_size), size + context_size, n_layers=config.decoder_layers, dropout=dropout
+        )
+        width = self.decoder.output_size
+        self.attention = Attention(config.attention, width, memory_size, config.attention_size) if attends else None
+        parts = len(state_tensors(self.decoder.initial_state(1)))
+        self.bridge = nn.Linear(memory_size, parts * config.decoder_layers * width)
+        self.readout = nn.Linear(width + context_size + size, size)
+        self.output = FullOutput(size, config.n_target)
+        self.output.weight = self.target.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; batches may come from elsewhere."""
+        return self.output.weight.device
+
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory | None, State]:
+        """ids (B, S) of sentences of lengths (B,), each at least 1 -> what is attended to, the decoder's first state."""
+        x = embedded(self.source, source.t(), self.config.dropout_input)
+        a, _ = self.encoder.run(x, None, Layout.of(lengths, x))
+        memory = self.attention.remember(a.transpose(0, 1).contiguous(), lengths) if self.attention else None
+        first = torch.tanh(self.bridge(last_states(a, lengths, bidirectional=True)))
+        like = self.decoder.initial_state(len(lengths))
+        shape = (len(lengths), -1, *state_tensors(like)[0].shape[1:])
+        return memory, state_like(like, first.view(shape).unbind(1))
+
+    def decode(self, inputs: Tensor, memory: Memory | None, state: State) -> tuple[Tensor, State, list[Tensor]]:
+        """What comes before each symbol, ids (B, T), and the state -> o (T, B, D), next state, attention of each step."""
+        e = locked(self.target(inputs.t()), self.config.dropout_input, self.training)
+        if self.attention is None or memory is None:
+            s, state = self.decoder.run(e, state, Layout.of(None, e))
+            return self._read_out(torch.cat((s, e), 2)), state, []
+        weights = [self.decoder.weights(k) for k in range(self.config.decoder_layers)]
+        split, cell = e.shape[2], self.decoder.cell
+        projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
+        layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
+        masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
+        between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
+        outputs, contexts, looked = [], [], []
+        top = state_tensors(layers[-1])[0]
+        for z in projected:
+            context, alpha = self.attention(top, memory)
+            z = z + functional.linear(context, weights[0].weight_ih[:, split:])
+            top, layers[0] = cell.step(z, layers[0], weights[0])
+            for k in range(1, len(weights)):
+                top, layers[k] = cell.step(cell.project(top * between[k - 1], weights[k]), layers[k], weights[k])
+            outputs.append(top)
+            contexts.append(context)
+            looked.append(alpha)
+        state = map_state(lambda *parts: torch.stack(parts, 1), *layers)
+        return self._read_out(torch.cat((torch.stack(outputs), torch.stack(contexts), e), 2)), state, looked
+
+    def _read_out(self, parts: Tensor) -> Tensor:
+        return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)
+
+    def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
+        """Cross-entropy summed over all target symbols; there is no state to carry."""
+        batch = batch.to(self.device)
+        memory, first = self.encode(batch.source, batch.source_lengths)
+        o, _, _ = self.decode(batch.inputs, memory, first)
+        targets = batch.targets.t()
+        inside = targets >= 0
+        smoothing = self.config.smoothing if self.training else 0.0
+        loss = cross_entropy(o[inside], self.output.weight, self.output.bias, targets[inside], smoothing)
+        return LossSum(loss, int(inside.sum()))
+
+    def start(self, source: tuple[Tensor, Tensor]) -> tuple[Memory | None, State]:
+        """Read sentences, ids (B, S) and lengths (B,)."""
+        ids, lengths = source
+        memory, hidden = self.encode(ids.to(self.device), lengths.to(self.device))
+        return memory, hidden if memory is None else Writing(hidden, memory.inside.to(memory.values.dtype))
+
+    def step(self, last: Tensor, state: State, memory: Memory | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
+        """Feed symbols (R,): logits (R, V) and the next state, a `Writing` where there is attention."""
+        ids = last.unsqueeze(1).to(self.device)
+        if memory is None:
+            o, hidden, _ = self.decode(ids, None, state)
+            return self.output(o[0]), hidden
+        assert isinstance(state, Writing)
+        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state.hidden)
+        return self.output(o[0]), Writing(hidden, looked[0])

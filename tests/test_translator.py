@@ -1,0 +1,126 @@
+"""Attention against plain loops, and the encoder-decoder: all steps at once as one by one, alone as together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from unrolled.cells import CELLS
+from unrolled.decoding.beam import BeamOptions, beam_search
+from unrolled.errors import ConfigError
+from unrolled.layers.attention import ATTENTIONS, Attention
+from unrolled.layers.output import cross_entropy
+from unrolled.models.translator import Translator, TranslatorConfig
+
+CONFIG = TranslatorConfig(11, 9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_attention_is_what_the_equations_say(kind: str) -> None:
+    layer = Attention(kind, 6, 6, 4).double()
+    values, lengths, query = torch.randn(3, 5, 6).double(), torch.tensor([5, 1, 3]), torch.randn(3, 6).double()
+    spoiled = values.masked_fill((torch.arange(5) >= lengths.unsqueeze(1)).unsqueeze(2), 1e3)
+    context, weights = layer(query, layer.remember(spoiled, lengths))
+    p = {name: parameter.detach().numpy() for name, parameter in layer.named_parameters()}
+    for i, length in enumerate(lengths.tolist()):
+        scores = []
+        for a in values[i, :length].numpy():
+            q = query[i].numpy()
+            if kind == "additive":
+                scores.append(
+                    float(p["score.weight"][0] @ np.tanh(p["query.weight"] @ q + p["key.weight"] @ a + p["key.bias"]))
+                )
+            elif kind == "dot":
+                scores.append(float(q @ a))
+            elif kind == "general":
+                scores.append(float(q @ p["key.weight"] @ a))
+            else:
+                scores.append(float((p["query.weight"] @ q) @ (p["key.weight"] @ a)) / math.sqrt(4))
+        e = np.exp(np.array(scores) - max(scores))
+        expected = e / e.sum()
+        np.testing.assert_allclose(weights[i, :length].detach().numpy(), expected, rtol=1e-9)
+        assert not weights[i, length:].any()
+        np.testing.assert_allclose(context[i].detach().numpy(), expected @ values[i, :length].numpy(), rtol=1e-9)
+
+
+def test_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ConfigError, match="unknown attention 'dots'"):
+        Attention("dots", 2, 2, 2)
+    with pytest.raises(ConfigError, match="dot attention needs one size"):
+        Attention("dot", 2, 3, 2)
+    with pytest.raises(ConfigError, match="one vocabulary"):
+        replace(CONFIG, shared=True)
+    with pytest.raises(ConfigError, match="unknown attention"):
+        replace(CONFIG, attention="dots")
+
+
+def test_smoothed_targets_as_torch_has_them() -> None:
+    a, weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((300, 8), (13, 8), (13,)))
+    targets = torch.randint(13, (300,))
+    found = cross_entropy(a, weight, bias, targets, 0.1)
+    expected = functional.cross_entropy(functional.linear(a, weight, bias), targets, reduction="sum", label_smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+    for mine, theirs in zip(
+        torch.autograd.grad(found, (a, weight, bias)), torch.autograd.grad(expected, (a, weight, bias)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def sentences() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.tensor([[3, 4, 5, 6], [7, 11, 12, 12], [2, 2, 8, 12]])
+    return ids, torch.tensor([4, 1, 3])
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn", "gru-before"])
+def test_all_steps_at_once_as_one_by_one_and_alone_as_together(cell: str, attention: str, layers: int) -> None:
+    assert cell in CELLS
+    model = Translator(replace(CONFIG, cell=cell, attention=attention, encoder_layers=layers, decoder_layers=layers)).eval()
+    ids, lengths = sentences()
+    inputs = torch.tensor([[9, 1, 2, 3], [9, 4, 4, 0], [9, 8, 7, 6]])
+    memory, first = model.encode(ids, lengths)
+    o, _, _ = model.decode(inputs, memory, first)
+    logits = model.output(o).transpose(0, 1)
+    with torch.no_grad():
+        memory, state = model.start((ids, lengths))
+        rows = torch.arange(3)
+        for t in range(4):
+            step, state = model.step(inputs[:, t], state, memory, rows)
+            torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-5)
+        for i, length in enumerate(lengths.tolist()):
+            alone, state = model.start((ids[i : i + 1, :length], lengths[i : i + 1]))
+            for t in range(4):
+                step, state = model.step(inputs[i : i + 1, t], state, alone, torch.tensor([0]))
+            torch.testing.assert_close(step[0], logits[i, 3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["none", "additive"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_beam_scores_what_the_model_says(cell: str, attention: str) -> None:
+    model = Translator(replace(CONFIG, cell=cell, attention=attention, decoder_layers=2)).eval()
+    options = BeamOptions(width=4, n_best=3, max_length=6)
+    ids, lengths = sentences()
+    begin = torch.full((3,), 9)
+    for i, found in enumerate(beam_search(model, (ids, lengths), begin, options, end=1, forbidden=[0])):
+        one = (ids[i : i + 1, : lengths[i]], lengths[i : i + 1])
+        (alone,) = beam_search(model, one, begin[:1], options, end=1, forbidden=[0])
+        for a, b in zip(found.hypotheses, alone.hypotheses, strict=True):
+            assert a.symbols == b.symbols
+            np.testing.assert_allclose(a.token_scores, b.token_scores, atol=1e-5)
+            memory, first = model.encode(*one)
+            inputs = torch.tensor([[9, *a.symbols[:-1]]])
+            o, _, looked = model.decode(inputs, memory, first)
+            forced = model.output(o[:, 0]).log_softmax(1)[torch.arange(len(a.symbols)), a.symbols]
+            np.testing.assert_allclose(a.token_scores, forced.detach().numpy(), atol=1e-5)
+            if attention == "none":
+                assert a.attention is None
+            else:
+                assert a.attention is not None
+                weights = torch.stack(looked)[:, 0].detach().numpy()
+                np.testing.assert_allclose(a.attention[:, : weights.shape[1]], weights, atol=1e-5)
