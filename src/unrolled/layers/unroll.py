@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from unrolled.cells import Cell, Weights
 from unrolled.layers.choice import way_of
@@ -23,7 +24,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, map_state, state_like, state_tensors
 
-__all__ = ["torch_layers", "trajectory", "unroll"]
+__all__ = ["Attended", "torch_layers", "trajectory", "unroll", "unroll_attending"]
 
 
 def unroll(
@@ -68,6 +69,44 @@ def _loops(
     else:
         packed, final = _loop(lambda z, s: cell.step(z, s, w), layout.batch_sizes, projected, state, cell.output_size)
     return layout.unpack(packed, reverse), layout.unsort(final)
+
+
+class Attended(NamedTuple):
+    """What each step came to: outputs (T, B, H) of the top layer, contexts (T, B, M), where it looked, T times (B, S); and
+    the states of the layers after the last.
+    """
+
+    outputs: Tensor
+    contexts: Tensor
+    looked: list[Tensor]
+    layers: list[State]
+
+
+def unroll_attending(
+    cell: Cell,
+    projected: Tensor,
+    layers: Sequence[State],
+    weights: Sequence[Weights],
+    look: Callable[[Tensor], tuple[Tensor, Tensor]],
+    context_weight: Tensor,
+    between: Sequence[Tensor],
+) -> Attended:
+    """Run layers of `cell` side by side, where each step first looks somewhere: `look` takes the top layer's last output
+    (B, H) and gives the context (B, M), which enters the lowest layer by `context_weight`, and the weights (B, S).
+
+    projected (T, B, G*H): what the rest of the lowest layer's input comes to; between: a mask (B, H) below each other layer.
+    """
+    after, outputs, contexts, looked = list(layers), list[Tensor](), list[Tensor](), list[Tensor]()
+    top = state_tensors(after[-1])[0]
+    for z in projected:
+        context, alpha = look(top)
+        top, after[0] = cell.step(z + functional.linear(context, context_weight), after[0], weights[0])
+        for k, mask in enumerate(between, start=1):
+            top, after[k] = cell.step(cell.project(top * mask, weights[k]), after[k], weights[k])
+        outputs.append(top)
+        contexts.append(context)
+        looked.append(alpha)
+    return Attended(torch.stack(outputs), torch.stack(contexts), looked, after)
 
 
 def trajectory(cell: Cell, x: Tensor, state: State, w: Weights) -> list[State]:

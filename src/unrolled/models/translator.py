@@ -16,6 +16,7 @@ without (Sutskever et al. 2014, arXiv:1409.3215): the same with no c<t>; s<0> is
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -30,6 +31,7 @@ from unrolled.layers.embedding import Embedding, embedded
 from unrolled.layers.layout import Layout
 from unrolled.layers.output import FullOutput, cross_entropy
 from unrolled.layers.recurrent import Recurrent, last_states
+from unrolled.layers.unroll import unroll_attending
 from unrolled.types import LossSum, State, map_state, state_like, state_tensors
 
 __all__ = ["Translator", "TranslatorConfig", "Writing"]
@@ -141,19 +143,10 @@ class Translator(nn.Module):
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
         between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
-        outputs, contexts, looked = [], [], []
-        top = state_tensors(layers[-1])[0]
-        for z in projected:
-            context, alpha = self.attention(top, memory)
-            z = z + functional.linear(context, weights[0].weight_ih[:, split:])
-            top, layers[0] = cell.step(z, layers[0], weights[0])
-            for k in range(1, len(weights)):
-                top, layers[k] = cell.step(cell.project(top * between[k - 1], weights[k]), layers[k], weights[k])
-            outputs.append(top)
-            contexts.append(context)
-            looked.append(alpha)
-        state = map_state(lambda *parts: torch.stack(parts, 1), *layers)
-        return self._read_out(torch.cat((torch.stack(outputs), torch.stack(contexts), e), 2)), state, looked
+        look = partial(self.attention, memory=memory)
+        found = unroll_attending(cell, projected, layers, weights, look, weights[0].weight_ih[:, split:], between)
+        state = map_state(lambda *parts: torch.stack(parts, 1), *found.layers)
+        return self._read_out(torch.cat((found.outputs, found.contexts, e), 2)), state, found.looked
 
     def _read_out(self, parts: Tensor) -> Tensor:
         return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)
