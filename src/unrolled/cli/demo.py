@@ -12,6 +12,7 @@ from unrolled.cli.classify import run_classifier
 from unrolled.cli.progress import say
 from unrolled.cli.tag import run_tagger
 from unrolled.cli.train import run_training
+from unrolled.cli.translate import run_translator
 from unrolled.cli.word_vectors import run_word_vectors
 from unrolled.errors import ConfigError, nearest
 
@@ -20,7 +21,7 @@ __all__ = ["demo"]
 
 def demo(
     task: Annotated[
-        str, typer.Argument(help="Which demo: language-model, word-vectors, classify or tag.")
+        str, typer.Argument(help="Which demo: language-model, word-vectors, classify, tag or translate.")
     ] = "language-model",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time to train for (language-model).")] = None,
@@ -138,11 +139,37 @@ def _tag(folder: Path, _: float | None) -> None:
     )
 
 
+def _translate(folder: Path, _: float | None) -> None:
+    from unrolled.data.samples import dates
+    from unrolled.run.translate import translate_options
+    from unrolled.tasks import load
+
+    say("Learning to read dates as people write them: an encoder, a decoder, and attention between them.\n")
+    flags = {"tokens": "char", "embedding_size": 64, "encoder_size": 64, "decoder_size": 128, "attention_size": 64}
+    flags |= {"minutes": 1, "learning_rate": 4e-3, "dropout_input": 0.0, "dropout_output": 0.0, "evaluations": 6}
+    run_translator(translate_options(flags=flags), dates(20_000), folder, valid=dates(500, seed=1))
+    fresh = dates(1000, seed=2)
+    made = load(folder).translate(fresh.sources)
+    for one in made[:6]:
+        print(f"{one.source:<32}{one.text}")
+    right = sum(one.text == target for one, target in zip(made, fresh.targets, strict=True))
+    say(f"\n{right} of 1,000 dates that it has not seen are right.")
+    say(
+        f"""
+What to do next:
+
+  unrolled predict {folder} "Saturday, 9th of May 1998" --json
+  unrolled train translate train.de train.en --out runs/mine         # two files of your own, aligned by line
+"""
+    )
+
+
 _DEMOS: dict[str, Callable[[Path, float | None], None]] = {
     "language-model": _language_model,
     "word-vectors": _word_vectors,
     "classify": _classify,
     "tag": _tag,
+    "translate": _translate,
 }
 
 

@@ -15,6 +15,7 @@ from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Q
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say, validation
 from unrolled.cli.tag import follow_tagger, tag
+from unrolled.cli.translate import follow_translator, translate
 from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
@@ -28,6 +29,7 @@ app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=
 app.command("word-vectors")(word_vectors)
 app.command("classify")(classify)
 app.command("tag")(tag)
+app.command("translate")(translate)
 
 
 @app.callback(invoke_without_command=True)
@@ -53,7 +55,7 @@ def _tasks(
     from unrolled.run import resuming
 
     task, events = resuming(resume, allow_changes=allow_changes)
-    shown = {"classify": follow_classifier, "tag": follow_tagger}.get(task, follow)
+    shown = {"classify": follow_classifier, "tag": follow_tagger, "translate": follow_translator}.get(task, follow)
     shown(events, resume, quiet=quiet, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import classify, language_model, tag
+from unrolled.cli import classify, language_model, tag, translate
 from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
 from unrolled.cli.word_vectors import evaluate_vectors
@@ -69,6 +69,7 @@ def evaluate(
     from unrolled.tasks.adaptive import adapter
     from unrolled.tasks.classifier import TrainedClassifier
     from unrolled.tasks.tagger import TrainedTagger
+    from unrolled.tasks.translator import TrainedTranslator
     from unrolled.tasks.vectors import Vectors
 
     trained = load(model)
@@ -84,6 +85,11 @@ def evaluate(
         _refuse("a tagger", flags | {"--threshold": threshold})
         check_new(out, overwrite=overwrite)
         tag.evaluate_tagger(trained, files, encoding, out=out, as_json=as_json)
+        return
+    if isinstance(trained, TrainedTranslator):
+        flags = {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary, "--text": text, "--label": label}
+        _refuse("a translator", flags | {"--threshold": threshold, "--out": out})
+        translate.evaluate_translator(trained, files, encoding, as_json=as_json)
         return
     what = "word vectors" if isinstance(trained, Vectors) else "a language model"
     _refuse(what, {"--text": text, "--label": label, "--threshold": threshold, "--out": out})
@@ -103,10 +109,13 @@ def predict(
     model: Folder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, the lines of standard input.")] = None,
     threshold: Threshold = None,
+    beam: Annotated[int | None, typer.Option(min=1, help="Translators: hypotheses side by side; 1: greedy.")] = None,
+    n_best: Annotated[int | None, typer.Option(min=1, help="Translators: so many translations, with scores.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
-    a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks.
+    a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks;
+    of a translator the translation.
 
     Examples:
 
@@ -117,11 +126,18 @@ def predict(
     from unrolled.tasks import load
     from unrolled.tasks.classifier import TrainedClassifier
     from unrolled.tasks.tagger import TrainedTagger
+    from unrolled.tasks.translator import TrainedTranslator
 
     trained: Any = load(model)
     interactive = not texts and sys.stdin.isatty()
     bad: dict[int, str] = {}
     lines = texts if texts else _lines(bad)
+    if isinstance(trained, TrainedTranslator):
+        _refuse("a translator", {"--threshold": threshold})
+        options = translate.searching(trained, beam, n_best)
+        found, shown = trained.translations(lines, options, batch_size=1 if interactive else 64), translate.answer
+        return _print_answers(found, shown, bad, as_json=as_json, flush=interactive)
+    _refuse("such a model", {"--beam": beam, "--n-best": n_best})
     if isinstance(trained, TrainedClassifier):
         found, shown = trained.predictions(lines, threshold, batch_size=1 if interactive else 1024), classify.answer
     elif isinstance(trained, TrainedTagger):
@@ -131,9 +147,14 @@ def predict(
         _refuse("a language model", {"--threshold": threshold})
         trained = language_model.as_language_model(trained, model)
         found, shown = trained.scores(lines, batch_size=1 if interactive else 16), language_model.answer
+    _print_answers(found, shown, bad, as_json=as_json, flush=interactive)
+
+
+def _print_answers(found: Any, shown: Any, bad: dict[int, str], *, as_json: bool, flush: bool) -> None:
+    """A line, or lines, for each text, in order. PartialFailure at the end if some could not be read."""
     number = 0
     for number, answer in enumerate(found, start=1):
-        print(shown(answer, bad.get(number), as_json=as_json), flush=interactive)
+        print(shown(answer, bad.get(number), as_json=as_json), flush=flush)
     if bad:
         raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} lines could not be read."]))
 
@@ -145,6 +166,9 @@ def explain(
         Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    reference: Annotated[
+        str | None, typer.Option(help="Translators: a right translation; is it search or model that misses it?")
+    ] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
     """Show what happens inside while the model reads a text, or why a text gets its label; of word vectors, a map.
@@ -161,7 +185,7 @@ def explain(
     from unrolled.pictures.page import page
 
     check_new(out, overwrite=overwrite)
-    title, found = _explained(model, text, words)
+    title, found = _explained(model, text, words, reference)
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -185,16 +209,19 @@ def _refuse(what: str, flags: dict[str, Any]) -> None:
         raise ConfigError(f"{', '.join(given)}: means nothing for {what}. See: unrolled evaluate --help")
 
 
-def _explained(model: str, text: str | None, words: int | None) -> tuple[str, dict[str, Any]]:
+def _explained(model: str, text: str | None, words: int | None, reference: str | None) -> tuple[str, dict[str, Any]]:
     """Title and explanation."""
     from unrolled.tasks import load
     from unrolled.tasks.classifier import TrainedClassifier
     from unrolled.tasks.explain_language_model import explain_text
     from unrolled.tasks.explain_word_vectors import explain_vectors
     from unrolled.tasks.tagger import TrainedTagger
+    from unrolled.tasks.translator import TrainedTranslator
     from unrolled.tasks.vectors import Vectors
 
     trained = load(model)
+    if not isinstance(trained, TrainedTranslator):
+        _refuse("such a model", {"--reference": reference})
     if isinstance(trained, Vectors):
         if text is not None:
             raise ConfigError("word vectors are explained by a map, which takes no text. For one word: unrolled neighbors")
@@ -203,6 +230,8 @@ def _explained(model: str, text: str | None, words: int | None) -> tuple[str, di
         raise ConfigError('a model is explained on a text: unrolled explain RUN "some text"; --words is for word vectors')
     if isinstance(trained, TrainedClassifier):
         return f"Why {Path(model).name} answers: {text[:60]}", trained.explain(text)
+    if isinstance(trained, TrainedTranslator):
+        return f"How {Path(model).name} translates: {text[:60]}", trained.explain(text, reference)
     if isinstance(trained, TrainedTagger):
         found, title = trained.explain(text), f"How {Path(model).name} labels: {text[:60]}"
     else:

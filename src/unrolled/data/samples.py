@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import random
+from datetime import date, timedelta
 
 import torch
 from torch import Tensor
 
 from unrolled.data.labelled import Labelled
+from unrolled.data.pairs import Pairs
 from unrolled.data.text import Document
 from unrolled.errors import DataError
 
-__all__ = ["copy_task", "english", "help_pages"]
+__all__ = ["copy_task", "dates", "english", "help_pages"]
 
 #: Pages of help() by what they are about.
 _PAGES = {
@@ -20,6 +23,12 @@ _PAGES = {
     "strings": ("formatstrings", "strings", "string-methods", "typesseq", "bltin-ellipsis-object"),
     "statements": ("assert", "assignment", "async", "compound", "for", "function", "if", "import", "try", "while", "with"),
 }
+
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def english() -> Document:
@@ -58,3 +67,33 @@ def copy_task(
     inputs = n_symbols + torch.randint(n_distractors, (n_rows, lag + 2), generator=generator)
     inputs[:, 0], inputs[:, -1] = answers, n_symbols + n_distractors
     return inputs, answers
+
+
+def dates(n: int, seed: int = 0) -> Pairs:
+    """Days between 1950 and 2049 as people write them, and as machines do: "Saturday, 9th of May 1998" -> "1998-05-09"."""
+    drawn, found = random.Random(seed), Pairs()
+    for i in range(n):
+        day = date(1950, 1, 1) + timedelta(days=drawn.randrange(36_500))
+        found.add(_written(day, drawn), day.isoformat(), f"date {i + 1}")
+    return found
+
+
+def _written(day: date, drawn: random.Random) -> str:
+    """A day in one of many ways."""
+    ordinal = f"{day.day}{'th' if 10 < day.day < 20 else {1: 'st', 2: 'nd', 3: 'rd'}.get(day.day % 10, 'th')}"
+    month, year = drawn.choice((_MONTHS[day.month - 1], _MONTHS[day.month - 1][:3])), str(day.year)
+    number = drawn.choice((str(day.day), ordinal))
+    text = drawn.choice(
+        (
+            f"{number} {month} {year}",
+            f"{number} of {month} {year}",
+            f"{month} {number}, {year}",
+            f"{month} {number} {year}",
+            f"{day.day}.{day.month}.{year}",
+            f"{day.month}/{day.day}/{year}",
+            f"{day.day}-{month[:3]}-{year}",
+        )
+    )
+    name = _DAYS[day.weekday()]
+    text = drawn.choice((text, text, f"{name}, {text}", f"{name[:3]} {text}"))
+    return drawn.choice((text, text, text.lower(), text.upper()))

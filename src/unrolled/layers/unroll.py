@@ -94,7 +94,7 @@ def unroll_attending(
     """Run layers of `cell` side by side, where each step first looks somewhere: `look` takes the top layer's last output
     (B, H) and gives the context (B, M), which enters the lowest layer by `context_weight`, and the weights (B, S).
 
-    projected (T, B, G*H): what the rest of the lowest layer's input comes to; between: a mask (B, H) below each other layer.
+    projected (T, B, G*H): the rest of the lowest layer's input; between: a mask (B, H) below each higher layer.
     """
     after, outputs, contexts, looked = list(layers), list[Tensor](), list[Tensor](), list[Tensor]()
     top = state_tensors(after[-1])[0]

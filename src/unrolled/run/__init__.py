@@ -18,6 +18,7 @@ from unrolled.run.language_model import (
     train_language_model,
 )
 from unrolled.run.tag import resume_tagger, tag_options, train_tagger
+from unrolled.run.translate import resume_translator, train_translator, translate_options
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
 from unrolled.tasks.trained_vectors import TrainedWordVectors
@@ -55,6 +56,9 @@ def train(
     elif task == "classify":
         resolved = classify_options(preset=preset, flags=options)
         events = train_classifier(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+    elif task == "translate":
+        resolved = translate_options(preset=preset, flags=options)
+        events = train_translator(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
     elif task == "tag":
         resolved = tag_options(preset=preset, flags=options)
         events = train_tagger(resolved, sources, out, valid=valid, overwrite=overwrite)
@@ -81,6 +85,8 @@ def resuming(out: str | Path, *, allow_changes: bool = False) -> tuple[str, Iter
         if record["options"]["model"]["network"] == "average":
             raise FolderError(f"{out}: an average is trained in seconds and not resumed. Train anew with --overwrite.")
         return task, resume_classifier(out, allow_changes=allow_changes)
+    if task == "translate":
+        return task, resume_translator(out, allow_changes=allow_changes)
     if task == "tag":
         return task, resume_tagger(out, allow_changes=allow_changes)
     return "language-model", resume_language_model(out, allow_changes=allow_changes)

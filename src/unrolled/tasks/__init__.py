@@ -28,6 +28,7 @@ TASKS: dict[str, TaskEntry] = {
         "Learn a vector for each word from text.", "unrolled.tasks.trained_vectors", "TrainedWordVectors"
     ),
     "classify": TaskEntry("Sort texts by labels.", "unrolled.tasks.classifier", "TrainedClassifier"),
+    "translate": TaskEntry("Translate sentences.", "unrolled.tasks.translator", "TrainedTranslator"),
     "tag": TaskEntry("Give every word a label; restore capitals and marks.", "unrolled.tasks.tagger", "TrainedTagger"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["classifier_card", "model_card", "tagger_card"]
+__all__ = ["classifier_card", "model_card", "tagger_card", "translator_card"]
 
 
 def model_card(config: dict[str, Any], unit: str) -> str:
@@ -110,4 +110,36 @@ Licence of the model and of its data: fill in.
     import unrolled
     tagger = unrolled.load("FOLDER")
     print(tagger.predict(["some text"])[0])
+"""
+
+
+def translator_card(config: dict[str, Any]) -> str:
+    """Markdown that says what a translator is, what it was trained on, how good it is and how to use it."""
+    data, metrics = config.get("data") or {}, config.get("metrics") or {}
+    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    sizes = json.dumps(config["model"], indent=1)
+    return f"""# A translator made with unrolled {config["unrolled"]}
+
+Trained on: {sources} ({data.get("train", "?")} pairs, {data.get("valid", "?")} held out to choose the best model).
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data: fill in.
+
+## Use
+
+    echo "a sentence" | unrolled predict FOLDER
+    unrolled evaluate FOLDER test.source test.target
+
+    import unrolled
+    translator = unrolled.load("FOLDER")
+    print(translator.translate(["a sentence"])[0].text)
+
+## Sizes
+
+```json
+{sizes}
+```
 """

@@ -1,0 +1,166 @@
+"""`train translate`, and what `evaluate` and `predict` print of translators."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
+from unrolled.cli.guard import guarded
+from unrolled.cli.progress import Progress, say
+from unrolled.config import read_toml, to_toml
+from unrolled.options.translate import PRESETS, TranslateOptions
+
+__all__ = ["answer", "evaluate_translator", "follow_translator", "run_translator", "searching", "translate"]
+
+
+@guarded
+@with_options(TranslateOptions, PRESETS)
+def translate(
+    files: Annotated[
+        list[str], typer.Argument(help="A source file and a target file, aligned by line; or one .tsv or .jsonl of both.")
+    ],
+    out: Out,
+    valid: Annotated[
+        str | None,
+        typer.Option(help="Pairs to validate on, one file or two: --valid SOURCE TARGET, after the training files."),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best validation as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Learn to translate from pairs of sentences.
+
+    Examples:
+
+    unrolled train translate train.de train.en --valid val.de val.en --out runs/de-en
+
+    unrolled train translate pairs.tsv --attention none --out runs/plain
+    """
+    from unrolled.run.translate import translate_options
+
+    file = read_toml(config) if config else None
+    options = translate_options(file=file, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    train, held = files, [valid] if valid else None
+    if valid and len(files) in (3, 4):  # what follows the file after --valid is its other side
+        train, held = files[:2], [valid, files[2]]
+    run_translator(options, train, out, valid=held, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run_translator(
+    options: TranslateOptions,
+    pairs: Any,
+    out: Path,
+    *,
+    valid: Any = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run.translate import train_translator
+
+    events = train_translator(options, pairs, out, valid=valid, overwrite=overwrite)
+    follow_translator(events, out, quiet=quiet, as_json=as_json)
+
+
+def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print its best validation if `as_json`."""
+    from unrolled.tasks.translate import TranslateTask
+    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+
+    finished = None
+    with Progress(quiet=quiet) as progress:
+        for event in events:
+            match event:
+                case TranslateTask():
+                    progress.say(_facts(event.facts, event.options.training.minutes))
+                case Resumed():
+                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
+                case Step():
+                    progress.step(event)
+                case Evaluated():
+                    progress.evaluated(event)
+                case Finished():
+                    finished = event
+        assert finished is not None
+        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(finished.reason, finished.reason)
+        best = finished.best
+        progress.say(f"{why}. Best model: step {best['step']}, validation perplexity {best['valid_perplexity']:.3f}")
+        resumable = finished.reason == "interrupted"
+        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "a sentence"'
+        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
+    if finished.reason == "interrupted":
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(best))
+
+
+def _facts(facts: Any, minutes: float) -> str:
+    """What was found in the files."""
+    lines = [
+        f"{facts.train:,} pairs to train on, {facts.valid:,} to validate on; {facts.source:,} source symbols, "
+        f"{facts.target:,} target symbols; up to {minutes:g} minutes"
+    ]
+    for n, what in (
+        (facts.empty, "pairs have an empty side and were left out"),
+        (facts.long, "pairs are longer than --longest and were left out"),
+        (facts.overlap, "of the validation pairs stand among the training pairs too"),
+    ):
+        lines += [f"{n:,} {what}"] if n else []
+    return "\n".join(lines)
+
+
+def evaluate_translator(trained: Any, files: Sequence[str], encoding: str, *, as_json: bool) -> None:
+    """Print BLEU, chrF and what goes wrong on pairs of sentences."""
+    from unrolled.data.pairs import read_pairs
+
+    pairs = read_pairs(files, encoding)
+    if trained.swapped(pairs):
+        say("the model finds the other direction far likelier: have source and target changed places?")
+    found = trained.evaluate(pairs)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    left_out = f"  ({found['empty_pairs']} with an empty side left out)" if found["empty_pairs"] else ""
+    print(f"{'pairs':<24}{found['pairs']}{left_out}")
+    for key in ("bleu", "chrf"):
+        print(f"{key:<24}{found[key]:.2f}  ({found[f'{key}_signature']})")
+    print(f"{'perplexity':<24}{found['perplexity']:.4f}  per target symbol")
+    names = {"empty": "empty translations", "looping": "that repeat themselves", "not_proved_optimal": "not proved best"}
+    for key, name in names.items():
+        print(f"{name:<24}{found[key]}")
+    print(f"\n{'words of the source':<24}{'pairs':>8}{'bleu':>8}")
+    for row in found["by_length"]:
+        print(f"{'{} to {}'.format(*row['words']):<24}{row['pairs']:>8}{row['bleu']:>8.2f}")
+
+
+def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
+    """The output line of one text, and of the others that were asked for."""
+    if problem is not None:
+        return json.dumps({"error": problem}) if as_json else "-"
+    if as_json:
+        return json.dumps(found.to_json(), ensure_ascii=False)
+    if not found.others:
+        return found.text
+    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))
+
+
+def searching(trained: Any, beam: int | None, n_best: int | None) -> Any:
+    """How translations are searched for: as at training, but for what is said here."""
+    from dataclasses import replace
+
+    width = beam or max(trained.search.width, n_best or 1)
+    return replace(trained.search, width=width, n_best=n_best or 1)

@@ -1,0 +1,85 @@
+"""What a user may say about translation, and the presets."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unrolled.config import Section
+from unrolled.options.training import TrainingOptions
+
+__all__ = ["FIXED", "PRESETS", "PairOptions", "SearchOptions", "TranslateOptions", "TranslatorOptions"]
+
+
+class PairOptions(Section):
+    """How the sentences are read."""
+
+    tokens: Literal["char", "words", "whitespace", "bpe", "unigram", "chinese-words"] = Field(
+        "bpe", description="What a symbol is, on both sides."
+    )
+    vocabulary_size: int | None = Field(None, ge=3, description="Most symbols a side; unset: the tokenizer's own limit.")
+    min_count: int | None = Field(None, ge=1, description="Rarer symbols become unknown; unset takes the tokenizer's own.")
+    shared: bool = Field(False, description="One vocabulary and one embedding for both sides.")
+    longest: int = Field(200, ge=1, le=100_000, description="Pairs with more symbols on a side are not learned from.")
+    encoding: str = Field("utf-8", description="Encoding of the files.")
+    valid_fraction: float = Field(
+        0.05, gt=0, lt=0.9, description="Part of the pairs held out for validation where --valid is not given."
+    )
+
+
+class TranslatorOptions(Section):
+    """The network."""
+
+    cell: str = Field("gru", description="The recurrent cell: lstm, gru, gru-before, mingru, rnn, rnn-relu.")
+    embedding_size: int = Field(256, ge=1, le=65_536, description="Size of a symbol's vector.")
+    encoder_size: int = Field(256, ge=1, le=65_536, description="Units of an encoder layer and direction.")
+    decoder_size: int = Field(512, ge=1, le=65_536, description="Units of a decoder layer.")
+    encoder_layers: int = Field(1, ge=1, le=100, description="Layers of the encoder, which reads from both ends.")
+    decoder_layers: int = Field(1, ge=1, le=100, description="Layers of the decoder.")
+    attention: Literal["additive", "dot", "general", "scaled-dot", "none"] = Field(
+        "additive", description="How the decoder looks at the source; none: it knows only the encoder's last state."
+    )
+    attention_size: int = Field(256, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
+    dropout_input: float = Field(0.3, ge=0, lt=1, description="Locked dropout on embedded symbols.")
+    dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
+    dropout_output: float = Field(0.3, ge=0, lt=1, description="Dropout in front of the softmax.")
+    smoothing: float = Field(0.1, ge=0, lt=1, description="Part of each target's probability shared out among all symbols.")
+
+
+class SearchOptions(Section):
+    """How a translation is searched for."""
+
+    beam: int = Field(5, ge=1, le=10_000, description="Hypotheses side by side; 1: greedy.")
+    norm: Literal["none", "average", "gnmt"] = Field("average", description="What log-probabilities are divided by.")
+    alpha: float = Field(1.0, ge=0, le=10, description="Power of the length in it.")
+
+
+class TranslateOptions(Section):
+    """All options of the task, by section."""
+
+    data: PairOptions = PairOptions()
+    model: TranslatorOptions = TranslatorOptions()
+    search: SearchOptions = SearchOptions()
+    training: TrainingOptions = TrainingOptions()
+
+
+#: What a training that has begun cannot change.
+FIXED = (
+    frozenset(PairOptions.model_fields)
+    | {name for name in TranslatorOptions.model_fields if not name.startswith(("dropout", "smoothing"))}
+    | {"batch_size", "window", "accumulate", "optimiser"}
+)
+
+#: Flat settings by name.
+PRESETS: dict[str, dict[str, Any]] = {
+    "default": {
+        "batch_size": 64,
+        "window": 20,
+        "epochs": 40,
+        "minutes": 45,
+        "learning_rate": 2e-3,
+        "evaluations": 30,
+        "patience": 6,
+    },
+}

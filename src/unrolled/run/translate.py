@@ -1,0 +1,105 @@
+"""The training of a translator, from files to a finished run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unrolled.cells import CELLS
+from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.data.pairs import Pairs, read_pairs
+from unrolled.errors import unknown_name
+from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
+from unrolled.options.translate import FIXED, PRESETS, TranslateOptions
+from unrolled.pictures.report import report_page
+from unrolled.record import accept_changes, read_record, recorded_options, write_record
+from unrolled.run.examples import examples_again, noted
+from unrolled.run.new import new_run
+from unrolled.tasks.pair_codec import PairCodec
+from unrolled.tasks.translate import TranslateTask
+from unrolled.tasks.translator import NAME
+from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.training.parallel import Ranks
+
+__all__ = ["resume_translator", "train_translator", "translate_options"]
+
+
+def translate_options(
+    *,
+    preset: str | None = None,
+    file: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> TranslateOptions:
+    """Options from a preset, a config file's content, flags and `key=value` settings."""
+    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
+    if preset is not None and preset not in PRESETS:
+        raise unknown_name("preset", preset, PRESETS)
+    options = resolve(TranslateOptions, preset=PRESETS[preset or "default"], file=file, flags=given)
+    if options.model.cell not in CELLS:
+        raise unknown_name("cell", options.model.cell, CELLS)
+    return options
+
+
+def train_translator(
+    options: TranslateOptions,
+    sources: Sequence[str | Path] | Pairs,
+    out: str | Path,
+    *,
+    valid: Sequence[str | Path] | Pairs | None = None,
+    overwrite: bool = False,
+) -> Iterator[TranslateTask | Event]:
+    """Train on pairs of sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
+    folder = Path(out)
+    check_run(folder, overwrite=overwrite)
+    read = partial(read_pairs, encoding=options.data.encoding)
+    pairs = sources if isinstance(sources, Pairs) else read(sources)
+    held = valid if isinstance(valid, Pairs) else read(valid) if valid else None
+    task = TranslateTask(options, pairs, held)
+    if not isinstance(sources, Pairs):
+        task.sources = [str(source) for source in sources]
+    where = noted(sources, valid, _columns(pairs), None if held is None else _columns(held))
+    with new_run(folder, Ranks(), overwrite=overwrite):
+        write_text(folder / "config.toml", f"# unrolled train translate --config this-file\n{to_toml(options)}")
+        write_record(folder, NAME, options, {}, where)
+        yield from _train(task, folder, resume=False)
+
+
+def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterator[TranslateTask | Event]:
+    """Go on with the training in the run folder `out`, as if it had never stopped.
+
+    FolderError, ConfigError or DataError if version, options or pairs are not those it began with, unless `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    options = recorded_options(folder, record, TranslateOptions, fixed=FIXED, allow_changes=allow_changes)
+    with run_lock(folder):
+        read = partial(read_pairs, encoding=options.data.encoding)
+        pairs, held = examples_again(folder, record, read, _columns, allow_changes=allow_changes)
+        begun = latest(folder / "last").exists()
+        task = TranslateTask(options, pairs, held, PairCodec.load(latest(folder / "last")) if begun else None)
+        task.sources = record["examples"]["train"]
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
+        if allow_changes:
+            accept_changes(folder, record, options, {})
+        yield from _train(task, folder, resume=begun)
+
+
+def _columns(pairs: Pairs) -> list[Any]:
+    return [pairs.sources, pairs.targets]
+
+
+def _train(task: TranslateTask, folder: Path, *, resume: bool) -> Iterator[TranslateTask | Event]:
+    """The task and the events of the loop; the run folder's pages are kept in step with them."""
+    yield task
+    for event in fit(task, task.options.training, folder, resume=resume):
+        if isinstance(event, Evaluated):
+            rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+            write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))
+        if isinstance(event, Finished):
+            write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+        yield event

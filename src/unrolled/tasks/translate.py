@@ -1,0 +1,132 @@
+"""Translation as a task of the training loop: pairs of sentences -> symbols of both sides -> model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import nn
+
+from unrolled.data.pairs import Pairs
+from unrolled.decoding.beam import BeamOptions
+from unrolled.errors import DataError
+from unrolled.features.pair_rows import PairBatch, PairRows
+from unrolled.models.translator import Translator, TranslatorConfig
+from unrolled.options.translate import TranslateOptions
+from unrolled.tasks.classifier import fingerprints
+from unrolled.tasks.pair_codec import PairCodec
+from unrolled.tasks.translator import TrainedTranslator
+from unrolled.types import Stage
+
+__all__ = ["PairFacts", "TranslateTask"]
+
+
+class PairFacts(NamedTuple):
+    """What was found. empty: pairs with an empty side; long: with too many symbols; overlap: validation pairs that stand
+    among the training pairs too; source, target: different symbols.
+    """
+
+    train: int
+    valid: int
+    empty: int
+    long: int
+    overlap: int
+    source: int
+    target: int
+    target_symbols: int
+
+
+class TranslateTask:
+    """Implements `types.Task` for translation."""
+
+    def __init__(
+        self, options: TranslateOptions, pairs: Pairs, valid: Pairs | None = None, codec: PairCodec | None = None
+    ) -> None:
+        data, training = options.data, options.training
+        self.options = options
+        train, self.valid = _split(pairs, valid, data.valid_fraction, training.seed)
+        self.codec = codec or PairCodec.fit(train.sources, train.targets, data)
+        sources = [self.codec.source.encode(text) for text in train.sources]
+        targets = [self.codec.target.encode(text) for text in train.targets]
+        kept = [i for i, rows in enumerate(zip(sources, targets, strict=True)) if max(map(len, rows)) <= data.longest + 1]
+        if not kept:
+            raise DataError(f"all pairs have more than {data.longest} symbols on a side: raise --longest, or split them.")
+        self.rows = PairRows(
+            [sources[i] for i in kept],
+            [targets[i] for i in kept],
+            tokens=training.batch_size * training.window,
+            padding=self.codec.source.vocabulary.padding,
+            begin=self.codec.target.vocabulary.begin,
+            seed=training.seed,
+        )
+        self.facts = PairFacts(
+            len(kept),
+            len(self.valid),
+            pairs.empty,
+            len(train) - len(kept),
+            int(np.isin(_keys(self.valid), _keys(train)).sum()),
+            len(self.codec.source.vocabulary),
+            len(self.codec.target.vocabulary),
+            sum(len(targets[i]) for i in kept),
+        )
+        self.sources = ["pairs"]
+
+    def build(self) -> Translator:
+        """A fresh model of the configured size."""
+        sizes = self.options.model.model_dump() | {"shared": self.options.data.shared}
+        return Translator(TranslatorConfig(len(self.codec.source.vocabulary), len(self.codec.target.vocabulary), **sizes))
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """All parameters learn alike."""
+        return [Stage(list(model.parameters()))]
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass."""
+        return len(self.rows)
+
+    def batch(self, epoch: int, k: int) -> PairBatch:
+        """Batch k of an epoch."""
+        return self.rows.batch(epoch, k)
+
+    def trained(self, model: nn.Module) -> TrainedTranslator:
+        """The model with what it needs to read and write."""
+        assert isinstance(model, Translator)
+        search = self.options.search
+        return TrainedTranslator(model, self.codec, BeamOptions(search.beam, norm=search.norm, alpha=search.alpha))
+
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        """Loss in nats a symbol, without smoothing, and perplexity, on the validation pairs."""
+        total, n = self.trained(model).losses(self.valid)
+        return {"valid_loss": total / n, "valid_perplexity": math.exp(total / n) if total / n < 700 else None}
+
+    def preview(self, model: nn.Module) -> str:
+        """The first validation sentence, translated greedily."""
+        return self.trained(model).translate(self.valid.sources[:1], BeamOptions(1))[0].text
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write the model folder."""
+        found = self.trained(model)
+        found.metrics = {key: value for key, value in metrics.items() if value is not None}
+        data = {"sources": self.sources, **self.facts._asdict()}
+        found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
+
+
+def _keys(pairs: Pairs) -> np.ndarray:
+    """Fingerprints of pairs (n,)."""
+    return fingerprints("\n".join(pair) for pair in zip(pairs.sources, pairs.targets, strict=True))
+
+
+def _split(pairs: Pairs, valid: Pairs | None, fraction: float, seed: int) -> tuple[Pairs, Pairs]:
+    """Pairs to learn from and to choose by: drawn by the sources' fingerprints, so that equal ones are on one side."""
+    if valid is not None:
+        return pairs, valid
+    keys = fingerprints(pairs.sources)
+    mixed = (keys ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(32)
+    held = mixed <= np.sort(mixed)[max(0, round(len(keys) * fraction) - 1)]
+    if held.all():
+        raise DataError("there are too few pairs to hold some out for validation. Give more, or --valid SOURCE TARGET.")
+    return pairs.part(np.flatnonzero(~held)), pairs.part(np.flatnonzero(held))
