@@ -76,3 +76,15 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     valid = [folder / "sentences.conll"]
     unrolled.train("tag", [folder / "sentences.conll"], folder / "run", valid=valid, options=flags)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that turns words round; beside it test.src and test.tgt."""
+    from test_translate import FLAGS, reversed_words, write
+
+    folder = tmp_path_factory.mktemp("translate")
+    train, valid = write(folder, "train", reversed_words()), write(folder, "valid", reversed_words(40, seed=1))
+    write(folder, "test", reversed_words(60, seed=2))
+    unrolled.train("translate", train, folder / "run", valid=valid, options=FLAGS)
+    return folder / "run"

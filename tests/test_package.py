@@ -95,11 +95,17 @@ def test_python_in_the_documentation_runs(
         exec(compile(block, str(path), "exec"), {})
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
-def test_commands_in_the_documentation_are_understood(
-    path: Path, run_folder: Path, vector_run: Path, sentiment: Path, tagger: Path, english_file: Path, tmp_path: Path
-) -> None:
-    """Training commands are parsed (--print-config); all others run on a small model and text."""
+@pytest.fixture
+def documented(
+    run_folder: Path,
+    vector_run: Path,
+    sentiment: Path,
+    tagger: Path,
+    translator: Path,
+    english_file: Path,
+    tmp_path: Path,
+) -> Path:
+    """A folder with all files and runs that the documentation names, small ones."""
     (tmp_path / "runs").mkdir()
     for name in ("books", "big"):
         (tmp_path / "runs" / name).symlink_to(run_folder)
@@ -107,6 +113,9 @@ def test_commands_in_the_documentation_are_understood(
         (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
     (tmp_path / "runs" / "sentiment").symlink_to(sentiment)
     (tmp_path / "runs" / "tags").symlink_to(tagger)
+    (tmp_path / "runs" / "de-en").symlink_to(translator)
+    for side, name in (("src", "test.de"), ("tgt", "test.en")):
+        shutil.copy(translator.parent / f"test.{side}", tmp_path / name)
     shutil.copy(tagger.parent / "sentences.conll", tmp_path)
     rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]
     text = "body,page\n" + "".join(rows)
@@ -116,6 +125,12 @@ def test_commands_in_the_documentation_are_understood(
     (tmp_path / "analogies.txt").write_text(": plural\nobject objects value values\n")
     for name in ("corpus.txt", "held-out.txt", "lines.txt"):
         (tmp_path / name).write_text(english_file.read_text()[:3000])
+    return tmp_path
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+def test_commands_in_the_documentation_are_understood(path: Path, documented: Path) -> None:
+    """Training commands are parsed (--print-config); all others run on small models and texts."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     for block in blocks(path, "sh"):
         for line in block.splitlines():
@@ -126,7 +141,7 @@ def test_commands_in_the_documentation_are_understood(
             words += ["--print-config"] if words[3] == "train" and "--resume" not in words else []
             stdin = "The value\n" if "<" in command else None
             done = subprocess.run(
-                words, cwd=tmp_path, input=stdin, capture_output=True, text=True, check=False, env=environment
+                words, cwd=documented, input=stdin, capture_output=True, text=True, check=False, env=environment
             )
             assert done.returncode == 0, f"{command}\n{done.stderr}"
 

@@ -44,16 +44,6 @@ def write(folder: Path, name: str, pairs: Pairs) -> list[Path]:
     return paths
 
 
-@pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that turns words round; beside it test.src and test.tgt."""
-    folder = tmp_path_factory.mktemp("translate")
-    train, valid = write(folder, "train", reversed_words()), write(folder, "valid", reversed_words(40, seed=1))
-    write(folder, "test", reversed_words(60, seed=2))
-    unrolled.train("translate", train, folder / "run", valid=valid, options=FLAGS)
-    return folder / "run"
-
-
 class TestFiles:
     def test_every_format_says_the_same(self, tmp_path: Path) -> None:
         pairs = Pairs(["Ein Hund", "Zwei"], ["A dog", "Two"], ["", ""])
