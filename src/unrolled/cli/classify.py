@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +12,11 @@ import typer
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say
+from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
-__all__ = ["answer", "classify", "evaluate_classifier", "follow_classifier", "run_classifier", "show_classes"]
+__all__ = ["SPEAKER", "answer", "classify", "follow_classifier", "run_classifier", "show_classes"]
 
 
 @guarded
@@ -177,30 +178,20 @@ def _answered(part: float, accuracy: float | None) -> str:
     return f"{100 * part:.1f} %" + ("" if accuracy is None else f", {100 * accuracy:.2f} % of these right")
 
 
-def evaluate_classifier(
-    trained: Any,
-    files: Sequence[str],
-    encoding: str,
-    *,
-    text: str | None,
-    label: str | None,
-    threshold: float | None,
-    out: Path | None,
-    as_json: bool,
-) -> None:
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
     """Print accuracy, F1 by label, confusion and calibration on labelled texts."""
     from unrolled.data.labelled import read_labelled
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
     from unrolled.pictures.report import judged
 
-    columns = trained.columns
-    columns = columns._replace(text=text or columns.text, label=label or columns.label, weight=None)
-    found = trained.evaluate(read_labelled(files, columns, encoding), threshold)
+    columns, out = trained.columns, given["out"]
+    columns = columns._replace(text=given["text"] or columns.text, label=given["label"] or columns.label, weight=None)
+    found = trained.evaluate(read_labelled(files, columns, given["encoding"]), given["threshold"])
     if out is not None:
         write_text(out, page(f"On {', '.join(files)}", {"blocks": judged(found, "these texts")}))
         say(f"wrote {out}")
-    if as_json:
+    if given["as_json"]:
         print(json.dumps(found, ensure_ascii=False))
         return
     for key, name in (("examples", "texts"), ("empty", "without text, left out"), ("seen_in_training", "seen in training")):
@@ -249,3 +240,15 @@ def answer(prediction: Any, problem: str | None, *, as_json: bool) -> str:
     if not prediction.labels:
         return f"-\t{max(prediction.probabilities.values()):.4f}"
     return "\t".join(f"{label}\t{prediction.probabilities[label]:.4f}" for label in prediction.labels)
+
+
+def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+    return trained.predictions(texts, given["threshold"], batch_size=1 if one_by_one else 1024)
+
+
+def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:
+    text = needed(text)
+    return f"Why {name} answers: {text[:60]}", trained.explain(text)
+
+
+SPEAKER = Speaker("a classifier", frozenset({"text", "label", "threshold", "out"}), _evaluate, _explain, _predict, answer)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli.flags import AsJson, Folder
+from unrolled.cli.speaker import Speaker, needed
 from unrolled.errors import ConfigError
 
-__all__ = ["answer", "as_language_model", "sample", "show_perplexity"]
+__all__ = ["SPEAKER", "answer", "as_language_model", "sample"]
 
 
 def sample(
@@ -82,19 +84,6 @@ def answer(score: Any, problem: str | None, *, as_json: bool) -> str:
     return f"{score.log_probability:.4f}\t{perplexity}\t{tokens}"
 
 
-def show_perplexity(found: dict[str, Any], adapt: str | None) -> None:
-    """Print what `evaluate` found."""
-    if adapt:
-        print(f"{'adapted by':<20}{adapt}; the trained weights alone do not reach these figures")
-    print(f"{'perplexity':<20}{found['perplexity']:.4f}  per token ({found['unit']})")
-    print(f"{'loss':<20}{found['loss']:.4f}  nats per token")
-    bits = found["bits_per_character"]
-    why = "not known: the words behind <unk> are not in the text"
-    print(f"{'bits per character':<20}{why if bits is None else f'{bits:.4f}'}")
-    print(f"{'tokens':<20}{found['tokens']}")
-    print(f"{'unknown':<20}{100 * found['unknown_rate']:.3f} %")
-
-
 def as_language_model(found: Any, path: str) -> Any:
     """What was loaded, if it is a language model; else ConfigError."""
     from unrolled.tasks.language_model import TrainedLanguageModel
@@ -108,3 +97,43 @@ def as_language_model(found: Any, path: str) -> Any:
 
 def _visible(token: str) -> Any:
     return token.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace(" ", "␣").replace("Ġ", "␣")
+
+
+def _show_perplexity(found: dict[str, Any], adapt: str | None) -> None:
+    """Print what `evaluate` found."""
+    if adapt:
+        print(f"{'adapted by':<20}{adapt}; the trained weights alone do not reach these figures")
+    print(f"{'perplexity':<20}{found['perplexity']:.4f}  per token ({found['unit']})")
+    print(f"{'loss':<20}{found['loss']:.4f}  nats per token")
+    bits = found["bits_per_character"]
+    why = "not known: the words behind <unk> are not in the text"
+    print(f"{'bits per character':<20}{why if bits is None else f'{bits:.4f}'}")
+    print(f"{'tokens':<20}{found['tokens']}")
+    print(f"{'unknown':<20}{100 * found['unknown_rate']:.3f} %")
+
+
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
+    """Perplexity of texts."""
+    from unrolled.data.text import read_documents
+    from unrolled.tasks.adaptive import adapter
+
+    documents = read_documents(files, given["encoding"])
+    found = trained.evaluate(documents, given["batch_size"], adapter(given["adapt"], given["settings"] or ()))
+    if given["as_json"]:
+        print(json.dumps(found))
+    else:
+        _show_perplexity(found, given["adapt"])
+
+
+def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+    return trained.scores(texts, batch_size=1 if one_by_one else 16)
+
+
+def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:
+    from unrolled.tasks.explain_language_model import explain_text
+
+    text = needed(text)
+    return f"How {name} reads: {text[:60]}", explain_text(trained, text)
+
+
+SPEAKER = Speaker("a language model", frozenset({"adapt", "settings"}), _evaluate, _explain, _predict, answer)

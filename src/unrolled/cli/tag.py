@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,11 @@ from unrolled.cli.classify import show_classes
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say
+from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
 
-__all__ = ["answer", "evaluate_tagger", "follow_tagger", "run_tagger", "tag"]
+__all__ = ["SPEAKER", "answer", "follow_tagger", "run_tagger", "tag"]
 
 
 @guarded
@@ -134,19 +135,20 @@ def _facts(facts: Any, minutes: float) -> str:
     return "\n".join(lines)
 
 
-def evaluate_tagger(trained: Any, files: Sequence[str], encoding: str, *, out: Path | None, as_json: bool) -> None:
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
     """Print accuracy, F1 by label and of whole entities on labelled sentences."""
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
     from unrolled.pictures.report import judged
     from unrolled.run.tag import read_examples
 
-    examples = read_examples(files, trained.columns, encoding, restore=trained.reading.restores)
+    out = given["out"]
+    examples = read_examples(files, trained.columns, given["encoding"], restore=trained.reading.restores)
     found = trained.evaluate(examples)
     if out is not None:
         write_text(out, page(f"On {', '.join(files)}", {"blocks": judged(found, "these sentences")}))
         say(f"wrote {out}")
-    if as_json:
+    if given["as_json"]:
         print(json.dumps(found, ensure_ascii=False))
         return
     for key, name in (("sentences", "sentences"), ("tokens", "words"), ("seen_in_training", "seen in training")):
@@ -173,3 +175,15 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
     if found.restored is not None:
         return found.restored
     return "".join(f"{word}\t{label}\n" for word, label in zip(found.words, found.labels, strict=True))
+
+
+def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+    return trained.predictions(texts, batch_size=1 if one_by_one else 256)
+
+
+def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:
+    text = needed(text)
+    return f"How {name} labels: {text[:60]}", trained.explain(text)
+
+
+SPEAKER = Speaker("a tagger", frozenset({"out"}), _evaluate, _explain, _predict, answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +12,11 @@ import typer
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, say
+from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.translate import PRESETS, TranslateOptions
 
-__all__ = ["answer", "evaluate_translator", "follow_translator", "run_translator", "searching", "translate"]
+__all__ = ["SPEAKER", "answer", "follow_translator", "run_translator", "translate"]
 
 
 @guarded
@@ -123,15 +124,15 @@ def _facts(facts: Any, minutes: float) -> str:
     return "\n".join(lines)
 
 
-def evaluate_translator(trained: Any, files: Sequence[str], encoding: str, *, as_json: bool) -> None:
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
     """Print BLEU, chrF and what goes wrong on pairs of sentences."""
     from unrolled.data.pairs import read_pairs
 
-    pairs = read_pairs(files, encoding)
+    pairs = read_pairs(files, given["encoding"])
     if trained.swapped(pairs):
         say("the model finds the other direction far likelier: have source and target changed places?")
     found = trained.evaluate(pairs)
-    if as_json:
+    if given["as_json"]:
         print(json.dumps(found, ensure_ascii=False))
         return
     left_out = f"  ({found['empty_pairs']} with an empty side left out)" if found["empty_pairs"] else ""
@@ -158,9 +159,18 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
     return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))
 
 
-def searching(trained: Any, beam: int | None, n_best: int | None) -> Any:
-    """How translations are searched for: as at training, but for what is said here."""
+def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
     from dataclasses import replace
 
-    width = beam or max(trained.search.width, n_best or 1)
-    return replace(trained.search, width=width, n_best=n_best or 1)
+    n_best = given["n_best"] or 1
+    width = given["beam"] or max(trained.search.width, n_best)
+    options = replace(trained.search, width=width, n_best=n_best)
+    return trained.translations(texts, options, batch_size=1 if one_by_one else 64)
+
+
+def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -> tuple[str, Any]:
+    text = needed(text)
+    return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"])
+
+
+SPEAKER = Speaker("a translator", frozenset({"beam", "n_best", "reference"}), _evaluate, _explain, _predict, answer)

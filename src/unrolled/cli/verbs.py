@@ -10,14 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import classify, language_model, tag, translate
+from unrolled.cli import classify, language_model, tag, translate, word_vectors
 from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
-from unrolled.cli.word_vectors import evaluate_vectors
+from unrolled.cli.speaker import Speaker
 from unrolled.errors import ConfigError, PartialFailure
 from unrolled.folders import check_new
 
 __all__ = ["evaluate", "explain", "predict"]
+
+#: By the class of what was loaded: names, so that nothing is imported before it is used.
+_SPEAKERS = {
+    "TrainedLanguageModel": language_model.SPEAKER,
+    "Vectors": word_vectors.SPEAKER,
+    "TrainedWordVectors": word_vectors.SPEAKER,
+    "TrainedClassifier": classify.SPEAKER,
+    "TrainedTagger": tag.SPEAKER,
+    "TrainedTranslator": translate.SPEAKER,
+}
 
 Threshold = Annotated[
     float | None,
@@ -64,45 +74,26 @@ def evaluate(
 
     unrolled evaluate runs/sentiment test.csv --out test.html
     """
-    from unrolled.data.text import read_documents
     from unrolled.tasks import load
-    from unrolled.tasks.adaptive import adapter
-    from unrolled.tasks.classifier import TrainedClassifier
-    from unrolled.tasks.tagger import TrainedTagger
-    from unrolled.tasks.translator import TrainedTranslator
-    from unrolled.tasks.vectors import Vectors
 
     trained = load(model)
-    if isinstance(trained, TrainedClassifier):
-        _refuse("a classifier", {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary})
-        check_new(out, overwrite=overwrite)
-        classify.evaluate_classifier(
-            trained, files, encoding, text=text, label=label, threshold=threshold, out=out, as_json=as_json
-        )
-        return
-    if isinstance(trained, TrainedTagger):
-        flags = {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary, "--text": text, "--label": label}
-        _refuse("a tagger", flags | {"--threshold": threshold})
-        check_new(out, overwrite=overwrite)
-        tag.evaluate_tagger(trained, files, encoding, out=out, as_json=as_json)
-        return
-    if isinstance(trained, TrainedTranslator):
-        flags = {"--adapt": adapt, "-s": settings, "--vocabulary": vocabulary, "--text": text, "--label": label}
-        _refuse("a translator", flags | {"--threshold": threshold, "--out": out})
-        translate.evaluate_translator(trained, files, encoding, as_json=as_json)
-        return
-    what = "word vectors" if isinstance(trained, Vectors) else "a language model"
-    _refuse(what, {"--text": text, "--label": label, "--threshold": threshold, "--out": out})
-    if isinstance(trained, Vectors):
-        _refuse(what, {"--adapt": adapt, "-s": settings})
-        evaluate_vectors(trained, files, encoding, most=vocabulary, as_json=as_json)
-        return
-    _refuse(what, {"--vocabulary": vocabulary})
-    found = trained.evaluate(read_documents(files, encoding), batch_size, adapter(adapt, settings or ()))
-    if as_json:
-        print(json.dumps(found))
-    else:
-        language_model.show_perplexity(found, adapt)
+    given = {
+        "encoding": encoding,
+        "batch_size": batch_size,
+        "adapt": adapt,
+        "settings": settings,
+        "vocabulary": vocabulary,
+        "text": text,
+        "label": label,
+        "threshold": threshold,
+        "out": out,
+        "overwrite": overwrite,
+        "as_json": as_json,
+    }
+    speaker = _speaker(trained)
+    speaker.check("evaluate", given)
+    check_new(out, overwrite=overwrite)
+    speaker.evaluate(trained, files, given)
 
 
 def predict(
@@ -124,37 +115,16 @@ def predict(
     unrolled predict runs/sentiment "not bad at all" --json
     """
     from unrolled.tasks import load
-    from unrolled.tasks.classifier import TrainedClassifier
-    from unrolled.tasks.tagger import TrainedTagger
-    from unrolled.tasks.translator import TrainedTranslator
 
-    trained: Any = load(model)
-    interactive = not texts and sys.stdin.isatty()
-    bad: dict[int, str] = {}
-    lines = texts if texts else _lines(bad)
-    if isinstance(trained, TrainedTranslator):
-        _refuse("a translator", {"--threshold": threshold})
-        options = translate.searching(trained, beam, n_best)
-        found, shown = trained.translations(lines, options, batch_size=1 if interactive else 64), translate.answer
-        return _print_answers(found, shown, bad, as_json=as_json, flush=interactive)
-    _refuse("such a model", {"--beam": beam, "--n-best": n_best})
-    if isinstance(trained, TrainedClassifier):
-        found, shown = trained.predictions(lines, threshold, batch_size=1 if interactive else 1024), classify.answer
-    elif isinstance(trained, TrainedTagger):
-        _refuse("a tagger", {"--threshold": threshold})
-        found, shown = trained.predictions(lines, batch_size=1 if interactive else 256), tag.answer
-    else:
-        _refuse("a language model", {"--threshold": threshold})
-        trained = language_model.as_language_model(trained, model)
-        found, shown = trained.scores(lines, batch_size=1 if interactive else 16), language_model.answer
-    _print_answers(found, shown, bad, as_json=as_json, flush=interactive)
-
-
-def _print_answers(found: Any, shown: Any, bad: dict[int, str], *, as_json: bool, flush: bool) -> None:
-    """A line, or lines, for each text, in order. PartialFailure at the end if some could not be read."""
-    number = 0
+    trained = load(model)
+    speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
+    if speaker.predict is None or speaker.answer is None:
+        raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
+    speaker.check("predict", given)
+    interactive, bad, number = not texts and sys.stdin.isatty(), dict[int, str](), 0
+    found = speaker.predict(trained, texts if texts else _lines(bad), given, interactive)
     for number, answer in enumerate(found, start=1):
-        print(shown(answer, bad.get(number), as_json=as_json), flush=flush)
+        print(speaker.answer(answer, bad.get(number), as_json=as_json), flush=interactive)
     if bad:
         raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} lines could not be read."]))
 
@@ -183,9 +153,15 @@ def explain(
     """
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
+    from unrolled.tasks import load
 
     check_new(out, overwrite=overwrite)
-    title, found = _explained(model, text, words, reference)
+    trained = load(model)
+    speaker, given = _speaker(trained), {"words": words, "reference": reference}
+    speaker.check("explain", given)
+    title, found = speaker.explain(trained, Path(model).name, text, given)
+    if found.get("cut"):
+        say(f"only the first {len(found['tokens'])} tokens are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return
@@ -202,43 +178,9 @@ def explain(
     say(f"wrote {out}")
 
 
-def _refuse(what: str, flags: dict[str, Any]) -> None:
-    """ConfigError for flags that say nothing to such a model."""
-    given = [flag for flag, value in flags.items() if value]
-    if given:
-        raise ConfigError(f"{', '.join(given)}: means nothing for {what}. See: unrolled evaluate --help")
-
-
-def _explained(model: str, text: str | None, words: int | None, reference: str | None) -> tuple[str, dict[str, Any]]:
-    """Title and explanation."""
-    from unrolled.tasks import load
-    from unrolled.tasks.classifier import TrainedClassifier
-    from unrolled.tasks.explain_language_model import explain_text
-    from unrolled.tasks.explain_word_vectors import explain_vectors
-    from unrolled.tasks.tagger import TrainedTagger
-    from unrolled.tasks.translator import TrainedTranslator
-    from unrolled.tasks.vectors import Vectors
-
-    trained = load(model)
-    if not isinstance(trained, TrainedTranslator):
-        _refuse("such a model", {"--reference": reference})
-    if isinstance(trained, Vectors):
-        if text is not None:
-            raise ConfigError("word vectors are explained by a map, which takes no text. For one word: unrolled neighbors")
-        return f"The words of {Path(model).name}", explain_vectors(trained, min(words or 1000, len(trained)))
-    if text is None or words is not None:
-        raise ConfigError('a model is explained on a text: unrolled explain RUN "some text"; --words is for word vectors')
-    if isinstance(trained, TrainedClassifier):
-        return f"Why {Path(model).name} answers: {text[:60]}", trained.explain(text)
-    if isinstance(trained, TrainedTranslator):
-        return f"How {Path(model).name} translates: {text[:60]}", trained.explain(text, reference)
-    if isinstance(trained, TrainedTagger):
-        found, title = trained.explain(text), f"How {Path(model).name} labels: {text[:60]}"
-    else:
-        found, title = explain_text(trained, text), f"How {Path(model).name} reads: {text[:60]}"
-    if found["cut"]:
-        say(f"only the first {len(found['tokens'])} tokens are explained")
-    return title, found
+def _speaker(trained: Any) -> Speaker:
+    """What the verbs do with what was loaded."""
+    return _SPEAKERS[type(trained).__name__]
 
 
 def _lines(bad: dict[int, str]) -> Iterator[str]:

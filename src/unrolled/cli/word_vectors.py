@@ -13,12 +13,13 @@ import typer
 from unrolled.cli.flags import AsJson, ConfigFile, Files, Model, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
+from unrolled.cli.speaker import Speaker
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import ConfigError, DataError, PartialFailure, unknown_name
 from unrolled.folders import check_new
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
 
-__all__ = ["analogy", "evaluate_vectors", "export", "index", "neighbors", "run_word_vectors", "word_vectors"]
+__all__ = ["SPEAKER", "analogy", "export", "index", "neighbors", "run_word_vectors", "word_vectors"]
 
 
 @guarded
@@ -248,13 +249,13 @@ def _complain(vectors: Any, unknown: Sequence[str], asked: int) -> None:
         raise kind("\n".join(vectors.unknown(word) for word in unknown[:10]))
 
 
-def evaluate_vectors(vectors: Any, files: Sequence[str], encoding: str, *, most: int | None, as_json: bool) -> None:
+def _evaluate(vectors: Any, files: Sequence[str], given: dict[str, Any]) -> None:
     """Spearman's correlation for word pairs, accuracy for analogies, by category."""
     from unrolled.data.word_tests import read_word_test
 
-    for test in [read_word_test(file, encoding) for file in files]:
-        found = vectors.test(test, most)
-        if as_json:
+    for test in [read_word_test(file, given["encoding"]) for file in files]:
+        found = vectors.test(test, given["vocabulary"])
+        if given["as_json"]:
             print(json.dumps(found, ensure_ascii=False))
         elif found["measure"] == "similarity":
             value = "-" if found["spearman"] is None else f"{found['spearman']:.4f}"
@@ -269,3 +270,14 @@ def evaluate_vectors(vectors: Any, files: Sequence[str], encoding: str, *, most:
                 value = "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f} %"
                 print(f"{name:<32}{value:>8}  {row['right']} of {row['asked']} asked, {row['questions']} questions")
             print()
+
+
+def _explain(vectors: Any, name: str, text: str | None, given: dict[str, Any]) -> tuple[str, Any]:
+    from unrolled.tasks.explain_word_vectors import explain_vectors
+
+    if text is not None:
+        raise ConfigError("word vectors are explained by a map, which takes no text. For one word: unrolled neighbors")
+    return f"The words of {name}", explain_vectors(vectors, min(given["words"] or 1000, len(vectors)))
+
+
+SPEAKER = Speaker("word vectors", frozenset({"vocabulary", "words"}), _evaluate, _explain)

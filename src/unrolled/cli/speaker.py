@@ -1,0 +1,46 @@
+"""What the verbs that every task has (`evaluate`, `predict`, `explain`) do with one kind of model: a `Speaker` a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unrolled.errors import ConfigError
+
+__all__ = ["Speaker", "needed"]
+
+#: The flags of a verb by their names, as they were given.
+Given = dict[str, Any]
+_ALWAYS = frozenset({"encoding", "batch_size", "overwrite", "as_json"})
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """kind: what such a model is called; flags: those that mean something to it, of any verb.
+
+    evaluate: prints how good a model is on files. predict: the answers to texts, one by one or many at once; answer: the
+    line of one, or of a text that could not be read. explain: title and explanation of a text. Those that are None cannot
+    be asked of it.
+    """
+
+    kind: str
+    flags: frozenset[str]
+    evaluate: Callable[[Any, Sequence[str], Given], None]
+    explain: Callable[[Any, str, str | None, Given], tuple[str, Any]]
+    predict: Callable[[Any, Iterable[str], Given, bool], Iterable[Any]] | None = None
+    answer: Callable[..., str] | None = None
+
+    def check(self, verb: str, given: Given) -> None:
+        """ConfigError for flags that say nothing to such a model."""
+        strange = [name for name, value in given.items() if value and name not in self.flags | _ALWAYS]
+        if strange:
+            shown = ", ".join("-s" if name == "settings" else f"--{name.replace('_', '-')}" for name in strange)
+            raise ConfigError(f"{shown}: means nothing for {self.kind}. See: unrolled {verb} --help")
+
+
+def needed(text: str | None) -> str:
+    """The text to explain; ConfigError if there is none."""
+    if text is None:
+        raise ConfigError('a model is explained on a text: unrolled explain RUN "some text"')
+    return text
