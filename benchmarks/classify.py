@@ -208,7 +208,7 @@ def run_noise(data: Path) -> None:
         )
 
 
-def run_small(data: Path, rounds: int, folder: Path) -> None:
+def run_small(data: Path, rounds: int, folder: Path, minutes: float) -> None:
     train, test = imdb(data, "train"), imdb(data, "test")
     vectors = vectors_of(train, folder / "vectors")
     asked = test.part(range(0, len(test), 10))
@@ -216,7 +216,7 @@ def run_small(data: Path, rounds: int, folder: Path) -> None:
     for seed in range(1, rounds + 1):
         some = train.part(np.random.default_rng(seed).permutation(len(train))[:1000])
         for name, given in (("random", None), ("given", vectors)):
-            flags = {"strip_tags": True, "seed": seed, "minutes": 3, "epochs": 30}
+            flags = {"strip_tags": True, "seed": seed, "minutes": minutes, "epochs": 12}
             classifier, _ = recurrent(some, folder / f"{name}-{seed}", given, **flags)
             found[name].append(100 * classifier.evaluate(asked)["accuracy"])
         print({name: shown(values) for name, values in found.items()}, flush=True)
@@ -322,7 +322,7 @@ def main() -> None:
             case "noise":
                 run_noise(args.data)
             case "small":
-                run_small(args.data, args.rounds, Path(name))
+                run_small(args.data, args.rounds, Path(name), args.minutes)
             case "predict":
                 run_predict(args.data, args.rounds, Path(name))
                 run_recurrent_predict(args.data, args.rounds)
