@@ -531,7 +531,7 @@ def test_commands_of_other_models_say_so(run: Path, run_folder: Path) -> None:
     assert "no folder or file of word vectors" in call("neighbors", run_folder, "a")[2]
     assert "is explained on a text" in call("explain", run_folder)[2]
     assert "is no language model" in call("sample", run)[2]
-    assert "is no language model" in call("predict", run, "text")[2]
+    assert "word vectors say nothing of texts" in call("predict", run, "text")[2]
     code, out, error = call("compare", run, run)
     assert (code, "loss" in out) == (0, True)
     assert "is a model for 'word-vectors'" in error
