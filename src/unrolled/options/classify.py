@@ -95,10 +95,10 @@ class RecurrentOptions(Section):
     pooling: Literal["last", "mean", "max", "attention", "concat"] = Field(
         "max", description="What of a text's states is decided by: the last, mean, largest, weighed; concat: first three."
     )
-    dropout_input: float = Field(0.3, ge=0, lt=1, description="Locked dropout on embedded words.")
+    dropout_input: float = Field(0.4, ge=0, lt=1, description="Locked dropout on embedded words.")
     dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
     dropout_output: float = Field(0.5, ge=0, lt=1, description="Dropout on what is decided by.")
-    dropout_word: float = Field(0.1, ge=0, lt=1, description="Dropout of whole words of the vocabulary.")
+    dropout_word: float = Field(0.3, ge=0, lt=1, description="Dropout of whole words of the vocabulary.")
     dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
 
 
