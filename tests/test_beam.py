@@ -215,7 +215,7 @@ def test_a_language_model_writes_its_likeliest_texts(run_folder: Path) -> None:
     out, _ = run("sample", run_folder, "--prompt", "The ", "--beam", 2, "--length", 8)
     assert out.startswith("--- 1 of 1: log-probability -")
     _, err = run("sample", run_folder, "--beam", 2, "--n", 3, code=3)
-    assert "a beam of width 2 keeps no more than 2" in err
+    assert "a beam of width 2 keeps 2: raise --beam" in err
 
 
 def test_texts_that_end_by_themselves_end(tmp_path: Path) -> None:

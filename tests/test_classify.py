@@ -21,11 +21,12 @@ from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.data.samples import help_pages
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.bags import TextFeatures
+from unrolled.features.fingerprints import fingerprints
 from unrolled.features.labels import LabelSet
 from unrolled.metrics import classification as metrics
 from unrolled.models.average import AverageClassifier, AverageConfig
 from unrolled.options.classify import ClassifyOptions
-from unrolled.tasks.classifier import TrainedClassifier, fingerprints
+from unrolled.tasks.classifier import TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Split, hold_out
 
 

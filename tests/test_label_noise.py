@@ -69,11 +69,13 @@ def test_labels_that_are_missing_or_too_many() -> None:
 def test_equal_texts_are_judged_together_and_rare_labels_not_at_all() -> None:
     data = planted(90)
     data.add(data.texts[0], ("bad",), 1.0, "the same again")
-    for i in range(3):
+    for i in range(2):
         data.add(f"seldom w{i}", ("rare",), 1.0, f"rare {i}")
+    for i in range(5):
+        data.add("always the same", ("all in one fold",), 1.0, f"same {i}")
     found = checked(data)
-    assert (found.judged, found.too_rare, found.repeated) == (91, 3, 1)
-    assert found.labels["rare"] == 3
+    assert (found.judged, found.too_rare, found.repeated) == (91, 7, 1)
+    assert found.labels["rare"] == 2
     with pytest.raises(ConfigError, match="folds must lie in 2"):
         checked(data, folds=1)
     with pytest.raises(DataError, match="too few to be judged"):

@@ -70,10 +70,12 @@ def test_only_with_the_same_examples_and_options(task: str, tmp_path: Path) -> N
     path, out = write(tmp_path, task), tmp_path / "run"
     interrupted(task, path, out)
     before = path.read_text()
-    path.write_text(before.replace("w1", "w2", 1), encoding="utf-8")
+    path.write_text(before.replace("w1", "aa").replace("w0", "zz"), encoding="utf-8")
     with pytest.raises(DataError, match="are not those that the training in"):
         unrolled.resume(out)
+    words = json.loads((out / "last" / "vocabulary.json").read_text())
     found = unrolled.resume(out, allow_changes=True)
+    assert json.loads((out / "best" / "vocabulary.json").read_text()) == words  # rows stay where they are
     assert type(found) is type(unrolled.load(out))
     unrolled.resume(out)  # from now on these are the examples it began with
     path.unlink()

@@ -88,6 +88,8 @@ class TestFiles:
             read_tagged([write(tmp_path / "one.txt", "alone\n")])
         with pytest.raises(DataError, match=r"label in column 7\. Say where they stand with --word-column"):
             read_tagged([write(tmp_path / "few.txt", "a X\n")], TaggedColumns(1, 7))
+        with pytest.raises(DataError, match="there is no column 0"):
+            read_tagged([write(tmp_path / "zero.txt", "a X\n")], TaggedColumns(0, 1))
         with pytest.raises(DataError, match="an empty word or label"):
             read_tagged([write(tmp_path / "empty.tsv", "a\t\n")])
         with pytest.raises(DataError, match="holds no labelled words"):
@@ -110,6 +112,7 @@ class TestRestoring:
             ('"Well," he said, "Go."', "Xx, x x, Xx."),
             ("他走了。你呢？", "x x x。 x x？"),
             ("in 2024, COVID-19 (and...) end", "x x, XX x. x"),
+            ("Oui ! « Non », dit-il . Fin", "Xx! Xx, x. Xx"),
         ],
     )
     def test_taken_apart(self, text: str, labels: str) -> None:

@@ -135,7 +135,8 @@ def test_it_learns_and_says_how_well(translator: Path) -> None:
     several = found.translate([fresh.sources[1]], BeamOptions(4, 4))[0]
     assert several.text == made[1].text
     assert len(several.others) == 3
-    assert found.translate([""])[0].source == ""
+    blank = found.translate(["abc", " ", "de"])
+    assert [one.text for one in blank] == [found.translate(["abc"])[0].text, "", found.translate(["de"])[0].text]
     with pytest.raises(ConfigError, match="no pairs to evaluate"):
         found.evaluate(Pairs())
 
@@ -149,6 +150,8 @@ def test_the_verdict_on_a_reference(translator: Path) -> None:
     assert other.text == "EEEE"
     assert other.score < best.score
     assert "verdict" not in found.explain("abc")
+    with pytest.raises(ConfigError, match="the reference is empty"):
+        found.explain("abc", " ")
 
 
 def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     assert len(first["attention"]) == len(first["tokens"])
     assert "not utf-8" in bad["error"]
     assert last["translation"] == "ED"
-    out, _ = run("predict", translator, "abc", "--n-best", 3)
+    out, _ = run("predict", translator, "abc", "--beam", 5, "--n-best", 3)
     assert out.splitlines()[0].endswith("\tCBA")
     assert len(out.splitlines()) == 3
     out, err = run("evaluate", translator, folder / "test.src", folder / "test.tgt")
@@ -171,6 +174,8 @@ def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     assert "changed places" not in err
     _, err = run("evaluate", translator, folder / "test.tgt", folder / "test.src")
     assert "have source and target changed places?" in err
+    _, err = run("predict", translator, "abc", "--n-best", 9, code=3)
+    assert "raise --beam" in err
     run("explain", translator, "abc", "--reference", "CBA", "--out", tmp_path / "why.html")
     assert "looked at" in (tmp_path / "why.html").read_text()
     _, err = run("predict", translator, "abc", "--threshold", "0.5", code=3)
@@ -226,6 +231,10 @@ def test_a_damaged_folder_is_refused(translator: Path, tmp_path: Path) -> None:
 def test_scores_and_loops() -> None:
     same = corpus_scores(["the cat sat on the mat"], ["the cat sat on the mat"])
     assert same["bleu"] == pytest.approx(100)
+    assert "tok:13a" in same["bleu_signature"]
+    chinese = corpus_scores(["今天天气很好"], ["今天天气真好"])
+    assert "tok:zh" in chinese["bleu_signature"]
+    assert chinese["bleu"] > 20
     assert loops([1, 2, 1, 2, 1, 2])
     assert loops([5, 5, 5])
     assert not loops([1, 2, 3, 1, 2, 3])

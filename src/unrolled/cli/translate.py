@@ -27,9 +27,9 @@ def translate(
     ],
     out: Out,
     valid: Annotated[
-        str | None,
-        typer.Option(help="Pairs to validate on, one file or two: --valid SOURCE TARGET, after the training files."),
+        tuple[str, str] | None, typer.Option(help="Pairs to validate on: a source file and a target file.")
     ] = None,
+    valid_pairs: Annotated[str | None, typer.Option(help="Pairs to validate on: one .tsv or .jsonl of both.")] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
@@ -54,10 +54,8 @@ def translate(
     if print_config:
         print(to_toml(options), end="")
         return
-    train, held = files, [valid] if valid else None
-    if valid and len(files) in (3, 4):  # what follows the file after --valid is its other side
-        train, held = files[:2], [valid, files[2]]
-    run_translator(options, train, out, valid=held, overwrite=overwrite, quiet=quiet, as_json=as_json)
+    held = list(valid) if valid else [valid_pairs] if valid_pairs else None
+    run_translator(options, files, out, valid=held, overwrite=overwrite, quiet=quiet, as_json=as_json)
 
 
 def run_translator(
@@ -162,9 +160,7 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
 def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
     from dataclasses import replace
 
-    n_best = given["n_best"] or 1
-    width = given["beam"] or max(trained.search.width, n_best)
-    options = replace(trained.search, width=width, n_best=n_best)
+    options = replace(trained.search, width=given["beam"] or trained.search.width, n_best=given["n_best"] or 1)
     return trained.translations(texts, options, batch_size=1 if one_by_one else 64)
 
 

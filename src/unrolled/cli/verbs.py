@@ -161,7 +161,7 @@ def explain(
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):
-        say(f"only the first {len(found['tokens'])} tokens are explained")
+        say(f"only the first {found.get('shown', len(found['tokens']))} tokens are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return

@@ -4,7 +4,7 @@ words, labels = taken_apart("Mr. Smith left. Why?")   # ['mr', 'smith', 'left', 
 restored(words, labels)                               # 'Mr. Smith left. Why?'
 
 A label says how the word is written, `x` in lower case, `Xx` with a capital, `XX` in capitals, and which mark follows it.
-Other signs (quotes, brackets, dashes between words) are left out.
+Other signs (quotes, brackets, dashes between words, currencies) are left out. A mark may stand behind a blank.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def taken_apart(text: str) -> tuple[list[str], list[str]]:
     found = list(_WORD.finditer(text))
     for match, following in zip_longest(found, found[1:]):
         end = following.start() if following else len(text)
-        after = text[match.end() : end].lstrip(_CLOSING)
+        after = text[match.end() : end].lstrip(f"{_CLOSING} \u00a0\u202f")
         mark = after[0] if after and after[0] in _MARKS else ""
         words.append(match[0].lower())
         labels.append(_written(match[0]) + mark)

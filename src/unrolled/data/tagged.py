@@ -6,6 +6,7 @@ found.words[0], found.labels[0]                # ['Harry', 'met', 'Hermione'], [
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,10 +77,13 @@ def read_restorable(sources: Sequence[str | Path | Document], encoding: str = "u
     """Plain text as words without capitals and marks, the labels being what was taken away; in stretches of 100 words."""
     found = Tagged()
     for document in read_documents(sources, encoding):
+        before = 0
         for piece in document.chunks():
             words, labels = taken_apart(piece)
             for at in range(0, len(words), STRETCH):
-                found.add(words[at : at + STRETCH], labels[at : at + STRETCH], f"{document.name}, word {at + 1}")
+                place = f"{document.name}, word {before + at + 1}"
+                found.add(words[at : at + STRETCH], labels[at : at + STRETCH], place)
+            before += len(words)
     if not found.words:
         raise DataError(f"{', '.join(map(str, sources)) or 'no file'}: holds no words.")
     return found
@@ -87,11 +91,12 @@ def read_restorable(sources: Sequence[str | Path | Document], encoding: str = "u
 
 def _read(document: Document, columns: TaggedColumns, found: Tagged, problems: list[str]) -> None:
     universal = document.name.lower().removesuffix(".gz").endswith(".conllu")
-    word, tag = columns.word or (2 if universal else 1), columns.tag or (4 if universal else -1)
+    word = columns.word if columns.word is not None else 2 if universal else 1
+    tag = columns.tag if columns.tag is not None else 4 if universal else -1
     words, labels = list[str](), list[str]()
     begun, expected = 1, 0
     for number, line in enumerate([*lines_of(document), ""], start=1):
-        fields = line.rstrip("\r\n").split("\t") if "\t" in line else line.split()
+        fields = line.rstrip("\r\n").split("\t") if "\t" in line else re.split(" +", line.strip(" \r\n"))
         if not line.strip() or fields[0] == "-DOCSTART-":
             found.add(words, labels, f"{document.name}, line {begun}")
             words, labels, begun = [], [], number + 1
@@ -101,7 +106,7 @@ def _read(document: Document, columns: TaggedColumns, found: Tagged, problems: l
         problem = _unequal(fields, expected, word, tag)
         if problem:
             problems.append(f"{document.name}, line {number}: {problem}: {line.strip()[:60]!r}")
-            if not expected:
+            if not expected and "column" in problem:
                 return  # it is the same with all lines
             continue
         expected = len(fields)
@@ -119,6 +124,8 @@ def _unequal(fields: list[str], expected: int, word: int, tag: int) -> str:
             f"has {n} column{'s' * (n != 1)}, the lines above have {expected}. Each line needs the same columns, between "
             "tabs or blanks, and a blank line ends a sentence"
         )
+    if 0 in (word, tag):
+        return "columns are counted from 1, or from the end (-1); there is no column 0"
     if n < 2 or not (-n <= word <= n and -n <= tag <= n):
         return (
             f"has {n} column{'s' * (n != 1)}, but the word is to be in column {word} and its label in column {tag}. Say "

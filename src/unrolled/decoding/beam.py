@@ -61,7 +61,7 @@ class BeamOptions:
             if not low <= value <= high:
                 raise ConfigError(f"{name.replace('_', '-')} must lie in {low}..{high}, got {value}")
         if self.n_best > self.width:
-            raise ConfigError(f"n-best is {self.n_best}, but a beam of width {self.width} keeps no more than {self.width}")
+            raise ConfigError(f"n-best is {self.n_best}, a beam of width {self.width} keeps {self.width}: raise --beam")
         if self.min_length > self.max_length:
             raise ConfigError(f"min-length {self.min_length} is more than max-length {self.max_length}")
 

@@ -128,7 +128,7 @@ class Translator(nn.Module):
         memory = self.attention.remember(a.transpose(0, 1).contiguous(), lengths) if self.attention else None
         first = torch.tanh(self.bridge(last_states(a, lengths, bidirectional=True)))
         like = self.decoder.initial_state(len(lengths))
-        shape = (len(lengths), -1, *state_tensors(like)[0].shape[1:])
+        shape = (len(lengths), len(state_tensors(like)), *state_tensors(like)[0].shape[1:])
         return memory, state_like(like, first.view(shape).unbind(1))
 
     def decode(self, inputs: Tensor, memory: Memory | None, state: State) -> tuple[Tensor, State, list[Tensor]]:

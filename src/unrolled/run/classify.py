@@ -165,7 +165,8 @@ def _train_recurrent(
     options: ClassifyOptions, split: Split, average: AverageTraining, folder: Path, *, resume: bool
 ) -> Iterator[RecurrentTask | Event | Done]:
     """Train the recurrent network, and compare it with the average on the same validation texts."""
-    task = RecurrentTask(options, split)
+    known = TrainedClassifier.load(latest(folder / "last")) if resume else None
+    task = RecurrentTask(options, split, known)
     yield task
     reason, began = "budget", time.perf_counter()
     for event in fit(task, options.training, folder, resume=resume):

@@ -98,9 +98,10 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
     with run_lock(folder):
         read = partial(_read, options)
         examples, held = examples_again(folder, record, read, _columns, allow_changes=allow_changes)
-        task = TagTask(options, examples, held)
-        task.sources = record["examples"]["train"]
         begun = latest(folder / "last").exists()
+        known = TrainedTagger.load(latest(folder / "last")) if begun else None
+        task = TagTask(options, examples, held, known)
+        task.sources = record["examples"]["train"]
         if not begun:
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:

@@ -6,7 +6,6 @@ classifier.predict(["Not bad at all."])[0].label            # 'pos', or None whe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -18,6 +17,7 @@ import numpy as np
 from unrolled import __version__
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, FolderError
+from unrolled.features.fingerprints import fingerprints
 from unrolled.features.labels import LabelSet
 from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_bytes, write_json, write_text
 from unrolled.metrics.classification import (
@@ -33,13 +33,15 @@ from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.card import classifier_card
 from unrolled.tasks.recurrent_network import RecurrentNetwork
 
-__all__ = ["NAME", "NETWORKS", "Decision", "Network", "Prediction", "TrainedClassifier", "fingerprints"]
+__all__ = ["NAME", "NETWORKS", "Decision", "Network", "Prediction", "TrainedClassifier"]
 
 NAME = "classify"
 
 
 class Network(Protocol):
     """What turns texts into logits: a model and all it needs to read text."""
+
+    reading: Any
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """z (n, K)."""
@@ -233,12 +235,6 @@ class TrainedClassifier:
         from unrolled.tasks.explain_classifier import explain_text
 
         return explain_text(self, text)
-
-
-def fingerprints(texts: Iterable[str]) -> np.ndarray:
-    """64 bits of each text (n,) uint64, equal for texts that differ in blanks only."""
-    digests = (hashlib.blake2b(" ".join(text.split()).encode("utf-8", "surrogatepass"), digest_size=8) for text in texts)
-    return np.frombuffer(b"".join(digest.digest() for digest in digests), np.uint64)
 
 
 def _interval(right: np.ndarray) -> list[float]:

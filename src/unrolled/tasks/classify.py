@@ -21,6 +21,7 @@ import torch
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
+from unrolled.features.fingerprints import fingerprints, mixed
 from unrolled.features.labels import LabelSet
 from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
@@ -33,7 +34,7 @@ from unrolled.metrics.classification import (
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
 from unrolled.options.classify import ClassifyOptions, LabelledDataOptions
 from unrolled.tasks.averages import AverageNetwork
-from unrolled.tasks.classifier import Decision, Network, TrainedClassifier, fingerprints
+from unrolled.tasks.classifier import Decision, Network, TrainedClassifier
 from unrolled.tasks.reading import Reading, without_tags
 from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
 from unrolled.training.hogwild import at_once
@@ -281,17 +282,16 @@ def hold_out(examples: Labelled, keys: np.ndarray, fraction: float, seed: int) -
     """Places of the training and of the validation examples: a part of each label's, drawn by the texts' fingerprints, so
     that equal texts with equal labels are on one side.
     """
-    mixed = (keys ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
+    drawn = mixed(keys, seed)
     groups: dict[tuple[str, ...], list[int]] = {}
     for i, labels in enumerate(examples.labels):
         groups.setdefault(labels, []).append(i)
     held: list[np.ndarray] = []
     for group in map(np.array, groups.values()):
-        ranks = np.argsort(mixed[group], kind="stable")
+        ranks = np.argsort(drawn[group], kind="stable")
         n = min(len(group) - 1, max(round(len(group) * fraction), int(len(group) > 1)))
         if n:
-            held.append(group[mixed[group] <= mixed[group[ranks[n - 1]]]])
+            held.append(group[drawn[group] <= drawn[group[ranks[n - 1]]]])
     chosen = np.zeros(len(examples), bool)
     for part in held:
         chosen[part] = True

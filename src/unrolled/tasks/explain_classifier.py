@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.errors import ConfigError
+from unrolled.tasks.reading import without_tags
 
 if TYPE_CHECKING:
     from unrolled.tasks.classifier import TrainedClassifier
@@ -25,6 +26,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     """
     if not text.strip():
         raise ConfigError("the text to explain is empty")
+    (text,) = without_tags([text]) if trained.network.reading.strip_tags else [text]
     tokens, parts, bias = trained.network.explain(text)
     (prediction,) = trained.predict([text])
     labels, temperature = trained.labels, trained.decision.temperature
@@ -80,6 +82,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "prefixes": [[float(p) for p in row] for row in turns],
         "cut": len(tokens) > _TOKENS,
+        "shown": min(len(tokens), _TOKENS),
         "blocks": blocks,
     }
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from unrolled.errors import ConfigError
+from unrolled.features.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from unrolled.tasks.translator import TrainedTranslator, Translation
@@ -23,6 +24,8 @@ def explain_translation(trained: TrainedTranslator, text: str, reference: str | 
     """
     if not text.strip():
         raise ConfigError("the text to explain is empty")
+    if reference is not None and not reference.strip():
+        raise ConfigError("the reference is empty")
     n_best = min(_OTHERS, trained.search.width)
     best = trained.translate([text], replace(trained.search, n_best=n_best))[0]
     rows = [["translation", best.text], ["score", round(best.score, 4)]]
@@ -51,8 +54,10 @@ def explain_translation(trained: TrainedTranslator, text: str, reference: str | 
 
 
 def _verdict(best: Translation, right: Translation) -> str:
-    if best.symbols == right.symbols:
+    if best.text == right.text:
         return "none: it was found"
+    if UNKNOWN in right.symbols:
+        return "neither: the reference has symbols that the model does not know, so it cannot write it"
     if right.score > best.score:
         return "search error: the model prefers the reference, the beam has missed it"
     return "model error: the model prefers what was found"

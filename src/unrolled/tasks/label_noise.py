@@ -14,9 +14,9 @@ import numpy as np
 
 from unrolled.data.labelled import Labelled
 from unrolled.errors import ConfigError, DataError
+from unrolled.features.fingerprints import fingerprints
 from unrolled.metrics.classification import confusion
 from unrolled.options.classify import ClassifyOptions
-from unrolled.tasks.classifier import fingerprints
 from unrolled.tasks.classify import AverageTraining, Split
 
 __all__ = ["Checked", "Doubt", "check_labels"]
@@ -58,13 +58,8 @@ def check_labels(
     if not 2 <= folds <= 100:
         raise ConfigError(f"the number of folds must lie in 2..100, got {folds}")
     counts = Counter(label for labels in examples.labels for label in labels)
-    rare = {label for label, n in counts.items() if n < 4}  # one may be judged, and two must be left to learn from
-    kept = [i for i, labels in enumerate(examples.labels) if not rare & set(labels)]
-    judged = examples.part(kept)
-    if len(judged) < 2 * folds:
-        raise DataError(f"{len(judged)} texts are too few to be judged in {folds} parts: give more, or fewer --folds.")
-    keys, p = fingerprints(judged.texts), np.zeros(0)
-    which, split = _folds(judged, keys, folds, options.training.seed), None
+    judged, which = _judgeable(examples, folds, options.training.seed)
+    keys, p, split = fingerprints(judged.texts), np.zeros(0), None
     for fold in range(folds):
         inside = which == fold
         if inside.any():
@@ -84,6 +79,26 @@ def check_labels(
     empty, repeated = examples.empty, len(judged) - len(np.unique(keys))
     rest = (empty, repeated, split.facts.contradictory, dict(counts), float(right.mean()))
     yield Checked(doubts, len(judged), len(examples) - len(judged), *rest)
+
+
+def _judgeable(examples: Labelled, folds: int, seed: int) -> tuple[Labelled, np.ndarray]:
+    """The texts without those whose labels are too rare, and the fold of each (n,). Of every label two texts or more stand
+    outside of any fold, so that it can be learned there. DataError if too few are left.
+    """
+    rare: set[str] = set()
+    while True:
+        judged = examples.part(i for i, labels in enumerate(examples.labels) if not rare & set(labels))
+        if len(judged) < 2 * folds:
+            raise DataError(f"{len(judged)} texts are too few to be judged in {folds} parts: give more, or fewer --folds.")
+        which = _folds(judged, fingerprints(judged.texts), folds, seed)
+        spread: dict[str, Counter[int]] = {}
+        for fold, labels in zip(which.tolist(), judged.labels, strict=True):
+            for label in labels:
+                spread.setdefault(label, Counter())[fold] += 1
+        lonely = {label for label, of in spread.items() if of.total() - max(of.values()) < 2}
+        if not lonely:
+            return judged, which
+        rare |= lonely
 
 
 def _folds(examples: Labelled, keys: np.ndarray, folds: int, seed: int) -> np.ndarray:

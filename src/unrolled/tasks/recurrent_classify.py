@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from unrolled.errors import DataError
 from unrolled.features.texts import TextRows, TextsBatch
 from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.options.classify import ClassifyOptions
+from unrolled.tasks.classifier import TrainedClassifier
 from unrolled.tasks.classify import Split, calibrated, validated
 from unrolled.tasks.reading import EncoderReading, Reading
 from unrolled.tasks.recurrent_network import RecurrentNetwork
@@ -21,13 +23,19 @@ __all__ = ["RecurrentTask"]
 
 
 class RecurrentTask:
-    """Implements `types.Task` for recurrent classifiers."""
+    """Implements `types.Task` for recurrent classifiers. known: one whose training goes on; the network has its words."""
 
-    def __init__(self, options: ClassifyOptions, split: Split) -> None:
+    def __init__(self, options: ClassifyOptions, split: Split, known: TrainedClassifier | None = None) -> None:
         self.options, self.split = options, split
         self.encoder = encoder_at(options.transfer.encoder) if options.transfer.encoder else None
         self.reading: Reading | EncoderReading
-        if self.encoder:
+        if known is not None and known.labels != split.labels:
+            names = ", ".join(known.labels.names)
+            raise DataError(f"the training that goes on has other labels: {names}. Begin a new one.")
+        if known is not None:
+            self.reading = known.network.reading
+            bags = self.reading.encode(split.train.texts)
+        elif self.encoder:
             self.reading = EncoderReading(self.encoder.codec, options.data.strip_tags)
             bags = self.reading.encode(split.train.texts)
         else:

@@ -11,13 +11,13 @@ from torch import nn
 
 from unrolled.data.tagged import Tagged, TaggedColumns
 from unrolled.errors import DataError
+from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
 from unrolled.metrics.classification import log_loss, temperature_for
 from unrolled.models.tagger import Tagger, TaggerConfig
 from unrolled.options.tag import TagOptions
-from unrolled.tasks.classifier import fingerprints
 from unrolled.tasks.tagger import TaggerReading, TrainedTagger
 from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
 from unrolled.types import Stage
@@ -43,20 +43,24 @@ class TagFacts(NamedTuple):
 
 
 class TagTask:
-    """Implements `types.Task` for taggers. usual: how often the most frequent label of each word would be right."""
+    """Implements `types.Task` for taggers. usual: how often the most frequent label of each word would be right.
 
-    def __init__(self, options: TagOptions, examples: Tagged, valid: Tagged | None = None) -> None:
+    known: a tagger whose training goes on; its words, letters and labels are those of the network.
+    """
+
+    def __init__(
+        self, options: TagOptions, examples: Tagged, valid: Tagged | None = None, known: TrainedTagger | None = None
+    ) -> None:
         data, training = options.data, options.training
         self.options = options
         keys = fingerprints(map(" ".join, examples.words))
         counts = Counter(label for labels in examples.labels for label in labels)
-        self.labels = LabelSet(_labels(counts), "one")
+        self.labels = known.labels if known else LabelSet(_labels(counts), "one")
         self.train, self.valid = _split(examples, keys, valid, data.valid_fraction, training.seed)
         train_keys, valid_keys = (fingerprints(map(" ".join, part.words)) for part in (self.train, self.valid))
         self.seen = np.concatenate([train_keys, valid_keys])
-        self.reading = TaggerReading(
-            WordForms.learned(self.train.words, data.min_count, data.vocabulary_size), data.restore, data.split
-        )
+        forms = known.reading.forms if known else WordForms.learned(self.train.words, data.min_count, data.vocabulary_size)
+        self.reading = TaggerReading(forms, data.restore, data.split)
         self.rows = TaggedRows(
             self.reading.forms.encode(self.train.words),
             self._places(self.train),
@@ -80,7 +84,7 @@ class TagTask:
         self._held = np.zeros((len(self.given), len(self.labels)), np.float32)
 
     def _places(self, examples: Tagged) -> np.ndarray:
-        """The labels of all words, as numbers. DataError for a validation label that the training sentences do not have."""
+        """The labels of all words, as numbers. DataError for a label that training does not have."""
         place = {label: i for i, label in enumerate(self.labels.names)}
         for where, labels in zip(examples.places, examples.labels, strict=True):
             strange = next((label for label in labels if label not in place), None)
@@ -163,9 +167,7 @@ def _split(examples: Tagged, keys: np.ndarray, valid: Tagged | None, fraction: f
     """Sentences to learn from and to choose by: drawn by their fingerprints, so that equal ones are on one side."""
     if valid is not None:
         return examples, valid
-    mixed = (keys ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
-    held = mixed <= np.sort(mixed)[max(0, round(len(keys) * fraction) - 1)]
+    held = held_out(keys, fraction, seed)
     if held.all():
         raise DataError("there are too few sentences to hold some out for validation. Give more, or --valid FILE.")
     return examples.part(np.flatnonzero(~held)), examples.part(np.flatnonzero(held))

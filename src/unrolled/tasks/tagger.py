@@ -20,6 +20,7 @@ from unrolled.data.restoring import restored, taken_apart
 from unrolled.data.tagged import LONGEST, Tagged, TaggedColumns
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import bounds_of
+from unrolled.features.fingerprints import fingerprints
 from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import tagged_batch
@@ -38,7 +39,6 @@ from unrolled.metrics.classification import calibration_error, confusion, macro_
 from unrolled.metrics.tagging import entity_scores, label_scores, marks_entities
 from unrolled.models.tagger import Tagger, TaggerConfig
 from unrolled.tasks.card import tagger_card
-from unrolled.tasks.classifier import fingerprints
 from unrolled.training.weights import load_weights, save_weights
 
 __all__ = ["NAME", "TaggedText", "TaggerReading", "TrainedTagger"]

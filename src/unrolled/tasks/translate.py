@@ -12,10 +12,10 @@ from torch import nn
 from unrolled.data.pairs import Pairs
 from unrolled.decoding.beam import BeamOptions
 from unrolled.errors import DataError
+from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_rows import PairBatch, PairRows
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.options.translate import TranslateOptions
-from unrolled.tasks.classifier import fingerprints
 from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.translator import TrainedTranslator
 from unrolled.types import Stage
@@ -123,10 +123,7 @@ def _split(pairs: Pairs, valid: Pairs | None, fraction: float, seed: int) -> tup
     """Pairs to learn from and to choose by: drawn by the sources' fingerprints, so that equal ones are on one side."""
     if valid is not None:
         return pairs, valid
-    keys = fingerprints(pairs.sources)
-    mixed = (keys ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
-    held = mixed <= np.sort(mixed)[max(0, round(len(keys) * fraction) - 1)]
+    held = held_out(fingerprints(pairs.sources), fraction, seed)
     if held.all():
         raise DataError("there are too few pairs to hold some out for validation. Give more, or --valid SOURCE TARGET.")
     return pairs.part(np.flatnonzero(~held)), pairs.part(np.flatnonzero(held))

@@ -21,6 +21,7 @@ from unrolled.decoding.beam import BeamOptions, Hypothesis, beam_search
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.texts import padded_rows
+from unrolled.features.tokenizers import Words
 from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
@@ -109,10 +110,10 @@ class TrainedTranslator:
         """`translate`, one after another as they are known, `batch_size` texts at once."""
         remaining = iter(texts)
         while group := list(islice(remaining, batch_size)):
-            rows = [self.codec.source.encode(text) for text in group]
-            found: dict[int, Translation] = {}
-            for size in sorted({_longest(row) for row in rows}):
-                of = [i for i, row in enumerate(rows) if _longest(row) == size]
+            rows = {i: self.codec.source.encode(text) for i, text in enumerate(group) if text.strip()}
+            found = {i: Translation(text, "", 0.0, [], [], [], None, True) for i, text in enumerate(group) if i not in rows}
+            for size in sorted({_longest(row) for row in rows.values()}):
+                of = [i for i, row in rows.items() if _longest(row) == size]
                 found |= zip(of, self._searched([group[i] for i in of], [rows[i] for i in of], size, options), strict=True)
             yield from (found[i] for i in range(len(group)))
 
@@ -185,6 +186,7 @@ class TrainedTranslator:
         """BLEU and chrF of the translations, by length of the source too; perplexity; empty and looping translations."""
         if not len(pairs):
             raise ConfigError("there are no pairs to evaluate on")
+        corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
         total, n = self.losses(pairs)
         made = self.translate(pairs.sources, options)
         texts = [one.text for one in made]
@@ -203,7 +205,8 @@ def _longest(row: np.ndarray) -> int:
 
 def _by_length(pairs: Pairs, texts: Sequence[str]) -> list[dict[str, Any]]:
     """BLEU of sentences by the number of words of the source: quarters of the pairs."""
-    lengths = np.array([len(source.split()) or len(source) for source in pairs.sources])
+    words = Words()
+    lengths = np.array([sum(not symbol.isspace() for symbol in words.split(source)) for source in pairs.sources])
     bounds = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
     bounds = np.repeat(bounds, 2) if len(bounds) == 1 else bounds
     found = []
