@@ -24,19 +24,18 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the numbers: tokens, contributions (T, K) that with the bias are z, and left_out
     (T, K), by how much z is lower without the token (leave-one-out).
     """
+    text = without_tags([text])[0] if trained.network.reading.strip_tags else text
     if not text.strip():
         raise ConfigError("the text to explain is empty")
-    (text,) = without_tags([text]) if trained.network.reading.strip_tags else [text]
     tokens, parts, bias = trained.network.explain(text)
     (prediction,) = trained.predict([text])
     labels, temperature = trained.labels, trained.decision.temperature
-    names = _outputs(trained)
+    names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
     spans = _spans(text, tokens[:_TOKENS])
     turns = trained.probabilities([text[:end] for _, end in spans]) if spans else np.zeros((0, len(labels)))
     without = [text[:start] + text[end:] for start, end in spans]
     missed = trained.network.logits([text]) - trained.network.logits(without) if spans else parts
-    centred = labels.kind == "one"  # a softmax sees differences only
     blocks = [
         {
             "kind": "facts",
@@ -82,7 +81,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "prefixes": [[float(p) for p in row] for row in turns],
         "cut": len(tokens) > _TOKENS,
-        "shown": min(len(tokens), _TOKENS),
+        "shown": len(spans),
         "blocks": blocks,
     }
 
