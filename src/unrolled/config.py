@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,9 +18,21 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from unrolled.errors import ConfigError, nearest
+from unrolled.errors import ConfigError, nearest, unknown_name
 
-__all__ = ["Leaf", "Options", "Section", "explain", "flat", "leaves", "parse_assignment", "read_toml", "resolve", "to_toml"]
+__all__ = [
+    "Leaf",
+    "Options",
+    "Section",
+    "explain",
+    "flat",
+    "leaves",
+    "parse_assignment",
+    "preset_named",
+    "read_toml",
+    "resolve",
+    "to_toml",
+]
 
 
 class Section(BaseModel):
@@ -56,8 +68,11 @@ def resolve(
     preset: Mapping[str, Any] | None = None,
     file: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
 ) -> Options:
-    """Put the layers together. `preset` and `flags` are flat (leaf name -> value), `file` has sections as TOML does."""
+    """Put the layers together. `preset` and `flags` are flat (leaf name -> value), `file` has sections as TOML does,
+    `settings` are written key=value.
+    """
     section_of = {leaf.name: leaf.section for leaf in leaves(options)}
     tree: dict[str, dict[str, Any]] = {section: {} for section in options.model_fields}
     environment = {
@@ -67,7 +82,7 @@ def resolve(
         ("preset", preset or {}),
         ("config file", _flatten(file or {}, section_of)),
         ("environment", environment),
-        ("options", flags or {}),
+        ("options", dict(map(parse_assignment, settings)) | dict(flags or {})),
     ):
         for key, value in layer.items():
             section, _, name = key.replace("-", "_").rpartition(".")
@@ -78,6 +93,13 @@ def resolve(
         return options.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(explain(error)) from None
+
+
+def preset_named(name: str | None, presets: Mapping[str, Mapping[str, Any]], otherwise: str) -> Mapping[str, Any]:
+    """The settings of a preset, of `otherwise` where none is named. ConfigError for a name that is not known."""
+    if name is not None and name not in presets:
+        raise unknown_name("preset", name, presets)
+    return presets[name or otherwise]
 
 
 def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str, Any]:

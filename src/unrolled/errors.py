@@ -13,7 +13,7 @@ ShapeError (also a ValueError)     a tensor whose axes do not fit
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "ConfigError",
@@ -24,6 +24,7 @@ __all__ = [
     "RankError",
     "ShapeError",
     "UnrolledError",
+    "check_bounds",
     "first_of",
     "nearest",
     "unknown_name",
@@ -79,6 +80,14 @@ def first_of(problems: Sequence[str], most: int = 10) -> str:
     """The first problems, a line each, and how many more there are."""
     more = f"\n... and {len(problems) - most} more" if len(problems) > most else ""
     return "\n".join(problems[:most]) + more
+
+
+def check_bounds(options: object, bounds: Mapping[str, tuple[float, float]]) -> None:
+    """ConfigError for a number that does not lie in its bounds, these included."""
+    for name, (low, high) in bounds.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{name.replace('_', '-')} must lie in {low}..{high}, got {value}")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:

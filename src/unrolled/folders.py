@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from unrolled import __version__
 from unrolled.errors import FolderError
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "cache_folder",
     "check_new",
     "check_run",
+    "header",
     "latest",
     "model_folder",
     "new_folder",
@@ -34,6 +36,7 @@ __all__ = [
     "prepare_run",
     "read_config",
     "read_json",
+    "read_rows",
     "run_lock",
     "settle_run",
     "tensor_entries",
@@ -85,6 +88,16 @@ def write_stream(path: Path, pieces: Iterable[bytes]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8; what UTF-8 cannot hold (half of a surrogate pair from a file name, say) is written as an escape."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl of a run folder."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def header(task: str) -> dict[str, Any]:
+    """What config.json of every model folder begins with."""
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, "task": task, "unrolled": __version__}
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, say
+from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
@@ -112,7 +112,7 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                 case RecurrentTask():
                     progress.say(f"then the recurrent network, up to {event.options.training.minutes:g} minutes:")
                 case Resumed():
-                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
+                    progress.say(resumed(event))
                 case Step():
                     progress.step(event, what="texts")
                 case Evaluated():
@@ -120,13 +120,12 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                 case Done():
                     done = event
         assert done is not None
-        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(done.reason, done.reason)
+        why = why_ended(done.reason)
         progress.say(f"{why}. On the validation texts: {_figures(done.held)}")
         if done.beside is not None:
             progress.say(_beside(done.beside))
         resumable = done.reason == "interrupted" and done.beside is not None
-        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "some text"'
-        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
+        progress.say(what_next(out, f'unrolled predict {out} "some text"', resumable=resumable))
     if done.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:
@@ -154,13 +153,12 @@ def _facts(facts: Any) -> str:
     shown = ", ".join(f"{name} {n:,}" for name, n in sorted(facts.labels.items(), key=lambda pair: -pair[1])[:8])
     more = f" and {len(facts.labels) - 8} more" if len(facts.labels) > 8 else ""
     lines = [f"{facts.train:,} texts to train on, {facts.valid:,} to validate on; labels: {shown}{more}"]
-    for n, what in (
+    counted = (
         (facts.empty, "had no text and were left out"),
         (facts.contradictory, "stand there more than once with different labels"),
         (facts.overlap, "of the validation texts stand among the training texts too"),
-    ):
-        lines += [f"{n:,} {what}"] if n else []
-    return "\n".join(lines)
+    )
+    return "\n".join([*lines, *left_out(counted)])
 
 
 def _figures(found: dict[str, Any]) -> str:

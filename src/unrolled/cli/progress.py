@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Line", "Progress", "say", "validation"]
+__all__ = ["Line", "Progress", "left_out", "resumed", "say", "validation", "what_next", "why_ended"]
 
 _EVERY_SECONDS = 10.0
 
@@ -77,6 +79,26 @@ class Progress(Line):
         self.say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{best}")
         if self._previews:
             self.say(f"           {event.preview!r}")
+
+
+def resumed(event: Any) -> str:
+    """That a training goes on."""
+    return f"going on from step {event.step} of {event.total or 'a number not known yet'}"
+
+
+def why_ended(reason: str) -> str:
+    """What ended a training, in words."""
+    return {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
+
+
+def what_next(out: Path, otherwise: str, *, resumable: bool) -> str:
+    """The last line of a training: where its report is, and the command to try next."""
+    return f"Report: {out / 'report.html'}   Next: {f'unrolled train --resume {out}' if resumable else otherwise}"
+
+
+def left_out(found: Iterable[tuple[int, str]]) -> list[str]:
+    """A line for each thing that was counted, if there is any of it."""
+    return [f"{n:,} {what}" for n, what in found if n]
 
 
 def validation(row: dict[str, Any]) -> str:

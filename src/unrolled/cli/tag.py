@@ -12,7 +12,7 @@ import typer
 from unrolled.cli.classify import show_classes
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, say
+from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
@@ -94,7 +94,7 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
                     task = event
                     progress.say(_facts(event.facts, event.options.training.minutes))
                 case Resumed():
-                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
+                    progress.say(resumed(event))
                 case Step():
                     progress.step(event, what="words")
                 case Evaluated():
@@ -102,16 +102,14 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
                 case TaggerDone():
                     done = event
         assert done is not None
-        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(done.reason, done.reason)
+        why = why_ended(done.reason)
         entity = done.held.get("entity_f1")
         shown = "" if entity is None else f", F1 of whole entities {entity:.4f}"
         progress.say(
             f"{why}. On the validation sentences {100 * done.held['accuracy']:.2f} % of the labels are right{shown}; with "
             f"the most frequent label of each word {100 * done.usual:.2f} % would be."
         )
-        resumable = done.reason == "interrupted"
-        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "some text"'
-        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
+        progress.say(what_next(out, f'unrolled predict {out} "some text"', resumable=done.reason == "interrupted"))
     if done.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:
@@ -126,13 +124,12 @@ def _facts(facts: Any, minutes: float) -> str:
         f"{facts.train:,} sentences of {facts.train_words:,} words to train on, {facts.valid:,} of {facts.valid_words:,} "
         f"to validate on; labels: {shown}; up to {minutes:g} minutes"
     ]
-    for n, what in (
+    counted = (
         (facts.cut, "sentences have more than 1,000 words and were cut: is the blank line between sentences missing?"),
         (facts.contradictory, "sentences stand there more than once with different labels"),
         (facts.overlap, "of the validation sentences stand among the training sentences too"),
-    ):
-        lines += [f"{n:,} {what}"] if n else []
-    return "\n".join(lines)
+    )
+    return "\n".join([*lines, *left_out(counted)])
 
 
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import typer
 from unrolled.cli.classify import classify, follow_classifier
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, say, validation
+from unrolled.cli.progress import Progress, resumed, say, validation, what_next, why_ended
 from unrolled.cli.tag import follow_tagger, tag
 from unrolled.cli.translate import follow_translator, translate
 from unrolled.cli.word_vectors import word_vectors
@@ -160,7 +160,7 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
                         f"up to {event.options.training.minutes:g} minutes"
                     )
                 case Resumed() if not quiet:
-                    say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
+                    say(resumed(event))
                 case Step():
                     progress.step(event)
                 case Evaluated():
@@ -168,10 +168,9 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
                 case Finished():
                     best, reason = event.best, event.reason
     if not quiet:
-        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(reason, reason)
+        why = why_ended(reason)
         say(f"{why}. {'Best' if validation(best) else 'Last'} model: step {best['step']}{validation(best)}")
-        further = f"unrolled train --resume {out}" if reason == "interrupted" else f"unrolled sample {out}"
-        say(f"Report: {out / 'report.html'}   Next: {further}")
+        say(what_next(out, f"unrolled sample {out}", resumable=reason == "interrupted"))
     if reason == "interrupted":
         raise KeyboardInterrupt
     if as_json and first:

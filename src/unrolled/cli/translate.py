@@ -11,7 +11,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, say
+from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.translate import PRESETS, TranslateOptions
@@ -87,7 +87,7 @@ def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                 case TranslateTask():
                     progress.say(_facts(event.facts, event.options.training.minutes))
                 case Resumed():
-                    progress.say(f"going on from step {event.step} of {event.total or 'a number not known yet'}")
+                    progress.say(resumed(event))
                 case Step():
                     progress.step(event)
                 case Evaluated():
@@ -95,12 +95,10 @@ def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                 case Finished():
                     finished = event
         assert finished is not None
-        why = {"budget": "done", "patience": "stopped: validation no longer improves"}.get(finished.reason, finished.reason)
+        why = why_ended(finished.reason)
         best = finished.best
         progress.say(f"{why}. Best model: step {best['step']}, validation perplexity {best['valid_perplexity']:.3f}")
-        resumable = finished.reason == "interrupted"
-        further = f"unrolled train --resume {out}" if resumable else f'unrolled predict {out} "a sentence"'
-        progress.say(f"Report: {out / 'report.html'}   Next: {further}")
+        progress.say(what_next(out, f'unrolled predict {out} "a sentence"', resumable=finished.reason == "interrupted"))
     if finished.reason == "interrupted":
         raise KeyboardInterrupt
     if as_json:
@@ -113,13 +111,12 @@ def _facts(facts: Any, minutes: float) -> str:
         f"{facts.train:,} pairs to train on, {facts.valid:,} to validate on; {facts.source:,} source symbols, "
         f"{facts.target:,} target symbols; up to {minutes:g} minutes"
     ]
-    for n, what in (
+    counted = (
         (facts.empty, "pairs have an empty side and were left out"),
         (facts.long, "pairs are longer than --longest and were left out"),
         (facts.overlap, "of the validation pairs stand among the training pairs too"),
-    ):
-        lines += [f"{n:,} {what}"] if n else []
-    return "\n".join(lines)
+    )
+    return "\n".join([*lines, *left_out(counted)])
 
 
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:

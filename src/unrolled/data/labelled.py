@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.data.text import Document, lines_of, read_documents
+from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
 __all__ = ["Columns", "Labelled", "read_labelled"]
@@ -185,15 +185,7 @@ def _read_table(
 
 
 def _read_jsonl(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    for number, line in enumerate(lines_of(document), start=1):
-        place = f"{document.name}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            problems.append(f"{place}: is not JSON ({error}): {line.strip()[:60]!r}")
-            continue
+    for place, _, row in json_lines(document, problems):
         names = [columns.text, columns.label] + ([columns.weight] if columns.weight else [])
         missing = next((key for key in names if not isinstance(row, dict) or key not in row), None)
         if missing is not None:

@@ -6,13 +6,12 @@ found.sources[0], found.targets[0], found.places[0]      # 'Ein Hund rennt.', 'A
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from unrolled.data.text import Document, lines_of, read_documents
+from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import ConfigError, DataError, first_of
 
 __all__ = ["Pairs", "read_pairs"]
@@ -111,15 +110,7 @@ def _read_tsv(document: Document, found: Pairs, problems: list[str]) -> None:
 
 
 def _read_jsonl(document: Document, found: Pairs, problems: list[str]) -> None:
-    for number, line in enumerate(lines_of(document), start=1):
-        place = f"{document.name}, line {number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            problems.append(f"{place}: is not JSON ({error}): {line.strip()[:60]!r}")
-            continue
+    for place, line, row in json_lines(document, problems):
         source, target = (row.get("source"), row.get("target")) if isinstance(row, dict) else (None, None)
         if not isinstance(source, str) or not isinstance(target, str):
             problems.append(f'{place}: needs the texts "source" and "target": {line.strip()[:60]!r}')

@@ -12,12 +12,13 @@ import contextlib
 import gzip
 import hashlib
 import io
+import json
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,7 @@ __all__ = [
     "Facts",
     "LongDocument",
     "code_points",
+    "json_lines",
     "lines",
     "lines_of",
     "read_documents",
@@ -183,6 +185,18 @@ def lines_of(document: Document) -> Iterator[str]:
             yield line + "\n"
     if rest:
         yield rest
+
+
+def json_lines(document: Document, problems: list[str]) -> Iterator[tuple[str, str, Any]]:
+    """Place, line and value of each line of JSON that is not blank; what is no JSON goes to `problems`."""
+    for number, line in enumerate(lines_of(document), start=1):
+        place = f"{document.name}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            yield place, line, json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            problems.append(f"{place}: is not JSON ({error}): {line.strip()[:60]!r}")
 
 
 def _between_lines(pieces: Iterable[str], size: int = CHUNK) -> Iterator[str]:

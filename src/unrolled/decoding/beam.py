@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError, unknown_name
+from unrolled.errors import ConfigError, check_bounds, unknown_name
 from unrolled.types import State, Stepper, map_state
 
 __all__ = ["NORMS", "BeamOptions", "Found", "Hypothesis", "beam_search"]
@@ -56,10 +56,7 @@ class BeamOptions:
             "max_length": (1, 10**6),
             "no_repeat": (0, 10**6),
         }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"{name.replace('_', '-')} must lie in {low}..{high}, got {value}")
+        check_bounds(self, bounds)
         if self.n_best > self.width:
             raise ConfigError(f"n-best is {self.n_best}, a beam of width {self.width} keeps {self.width}: raise --beam")
         if self.min_length > self.max_length:
@@ -179,7 +176,8 @@ def _allowed(
         found[:, end] = -torch.inf
     if end is not None and t == options.max_length:
         found[:, torch.arange(found.shape[1]) != end] = -torch.inf
-    for row, i in enumerate(beam.sentence.tolist()):
+    forced = any(t < len(sentence.prefix) for sentence in sentences)
+    for row, i in enumerate(beam.sentence.tolist() if forced or options.no_repeat else ()):
         prefix = sentences[i].prefix
         if t < len(prefix):
             found[row, torch.arange(found.shape[1]) != prefix[t]] = -torch.inf

@@ -11,14 +11,14 @@ Keskar et al. 2019, arXiv:1909.05858, section 4.1.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, check_bounds
 from unrolled.types import Stepper
 
 __all__ = ["SamplingOptions", "distribution", "sample"]
@@ -51,11 +51,7 @@ class SamplingOptions:
             "repetition_penalty": (1, 100),
             "seed": (0, 2**63),
         }
-        for field in fields(self):
-            low, high = bounds[field.name]
-            value = getattr(self, field.name)
-            if not low <= value <= high:
-                raise ConfigError(f"{field.name.replace('_', '-')} must lie in {low}..{high}, got {value}")
+        check_bounds(self, bounds)
         if self.top_p == 0:
             raise ConfigError("top-p must be greater than 0")
 

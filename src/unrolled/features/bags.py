@@ -32,6 +32,10 @@ class Bags(NamedTuple):
     starts: np.ndarray
     n_words: np.ndarray
 
+    def rows(self) -> list[np.ndarray]:
+        """The features of each text."""
+        return np.split(self.features, self.starts[1:-1]) if len(self.n_words) else []
+
 
 class _Rows(NamedTuple):
     """The words of texts one after another: those of text i at starts[i]:starts[i + 1]."""

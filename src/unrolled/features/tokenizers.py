@@ -36,6 +36,7 @@ __all__ = [
     "as_sentence",
     "load_tokenizer",
     "sequences",
+    "words_in",
 ]
 
 
@@ -169,6 +170,15 @@ class Words(Tokenizer):
                 yield symbol if gap is not None else expected + symbol
                 expect.after(expected if gap is None else gap, kind)
                 gap = None
+
+
+def words_in(text: str) -> list[str]:
+    """The words and marks of a text, without what tells their gaps.
+
+    >>> words_in('He said, "No  way."')
+    ['He', 'said', ',', '"', 'No', 'way', '.', '"']
+    """
+    return [symbol for symbol in _WORD.findall(text) if not symbol.isspace()]
 
 
 _BLANK, _NOTHING_BEFORE, _NOTHING_AFTER, _QUOTE, _CJK = 1, 2, 4, 8, 16

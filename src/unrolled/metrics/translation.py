@@ -30,7 +30,7 @@ def corpus_scores(found: Sequence[str], references: Sequence[str]) -> dict[str, 
     return scores
 
 
-def loops(symbols: Sequence[int], longest: int = 4, times: int = 3) -> bool:
+def loops(symbols: Sequence[object], longest: int = 4, times: int = 3) -> bool:
     """Whether some run of up to `longest` symbols stands there `times` times in a row."""
     n = len(symbols)
     for size in range(1, longest + 1):

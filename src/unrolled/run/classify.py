@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
-from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.labelled import Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
-from unrolled.folders import check_run, latest, new_folder, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
 from unrolled.pictures.report import classifier_page
 from unrolled.record import accept_changes, read_record, recorded_options, write_record
@@ -47,10 +47,8 @@ def classify_options(
     settings: Sequence[str] = (),
 ) -> ClassifyOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
-    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
-    if preset is not None and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    options = resolve(ClassifyOptions, preset=PRESETS[preset or "average"], file=file, flags=given)
+    named = preset_named(preset, PRESETS, "average")
+    options = resolve(ClassifyOptions, preset=named, file=file, flags=flags, settings=settings)
     data, decision, transfer = options.data, options.decision, options.transfer
     if options.recurrent.cell not in CELLS:
         raise unknown_name("cell", options.recurrent.cell, CELLS)
@@ -177,7 +175,7 @@ def _train_recurrent(
     held = trained.evaluate(split.valid)
     beside = compared(average.trained(), trained, split)
     beside |= {"average_seconds": average.rows[-1]["seconds"], "seconds": time.perf_counter() - began}
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(folder)
     _write_pages(folder, split, held, rows, beside)
     yield Done(reason, held, beside)
 

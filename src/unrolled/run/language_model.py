@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -11,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
-from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.config import resolve, to_toml
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
-from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
@@ -47,14 +46,13 @@ def language_model_options(
 
     Without a preset the tokens choose it, and for characters the size of the text's alphabet.
     """
-    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
     if preset is not None and preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
-    tokens = resolve(LanguageModelOptions, file=file, flags=given).data.tokens
+    tokens = resolve(LanguageModelOptions, file=file, flags=flags, settings=settings).data.tokens
     if preset is None:
         alphabet = set().union(*(document.facts().alphabet for document in documents)) if tokens == "char" else ()
         preset = preset_for(tokens, len(alphabet))
-    options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=given)
+    options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=flags, settings=settings)
     for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
         if value not in known:
             raise unknown_name(name, value, known)
@@ -173,18 +171,14 @@ def _write_pages(event: Event, board: Board, folder: Path, options: LanguageMode
             board.step(event.step, event.loss)
         case Evaluated():
             board.row(event.row, event.preview)
-            write_text(folder / "report.html", report_page(folder.name, _rows(folder), to_toml(options)))
+            write_text(folder / "report.html", report_page(folder.name, read_rows(folder), to_toml(options)))
         case Finished():
             board.close()
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
             if importlib.util.find_spec("matplotlib"):
-                importlib.import_module("unrolled.pictures.png").curves(_rows(folder), folder / "curves.png")
+                importlib.import_module("unrolled.pictures.png").curves(read_rows(folder), folder / "curves.png")
 
 
 def restarted(out: str | Path) -> bool:
     """Whether torchrun has started this training once more after a failure, and there is something to go on from."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0 and (Path(out) / "run.json").exists()
-
-
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

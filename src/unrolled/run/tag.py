@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
-from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.tagged import Tagged, TaggedColumns, read_restorable, read_tagged
 from unrolled.data.text import Document
 from unrolled.errors import unknown_name
-from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.tag import FIXED, PRESETS, TagOptions
 from unrolled.pictures.report import tagger_page
 from unrolled.record import accept_changes, read_record, recorded_options, write_record
@@ -45,10 +44,8 @@ def tag_options(
     settings: Sequence[str] = (),
 ) -> TagOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
-    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
-    if preset is not None and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    options = resolve(TagOptions, preset=PRESETS[preset or "default"], file=file, flags=given)
+    named = preset_named(preset, PRESETS, "default")
+    options = resolve(TagOptions, preset=named, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
     return options
@@ -127,7 +124,7 @@ def _train(task: TagTask, folder: Path, *, resume: bool) -> Iterator[TagTask | E
             reason = event.reason
         yield event
     held = TrainedTagger.load(folder).evaluate(task.valid)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = read_rows(folder)
     page = tagger_page(folder.name, rows, held | {"usual": task.usual}, task.facts._asdict(), to_toml(task.options))
     write_text(folder / "report.html", page)
     write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
-from unrolled.config import parse_assignment, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.errors import unknown_name
-from unrolled.folders import check_run, latest, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.translate import FIXED, PRESETS, TranslateOptions
 from unrolled.pictures.report import report_page
 from unrolled.record import accept_changes, read_record, recorded_options, write_record
@@ -35,10 +34,8 @@ def translate_options(
     settings: Sequence[str] = (),
 ) -> TranslateOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
-    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
-    if preset is not None and preset not in PRESETS:
-        raise unknown_name("preset", preset, PRESETS)
-    options = resolve(TranslateOptions, preset=PRESETS[preset or "default"], file=file, flags=given)
+    named = preset_named(preset, PRESETS, "default")
+    options = resolve(TranslateOptions, preset=named, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
     return options
@@ -98,7 +95,7 @@ def _train(task: TranslateTask, folder: Path, *, resume: bool) -> Iterator[Trans
     yield task
     for event in fit(task, task.options.training, folder, resume=resume):
         if isinstance(event, Evaluated):
-            rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+            rows = read_rows(folder)
             write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))
         if isinstance(event, Finished):
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())

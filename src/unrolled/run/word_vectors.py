@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from unrolled.config import flat, parse_assignment, resolve, to_toml
+from unrolled.config import flat, resolve, to_toml
 from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
 from unrolled.errors import ConfigError, DataError
@@ -48,9 +48,8 @@ def word_vectors_options(
 
     ConfigError where those cannot be learned on with such options.
     """
-    given = dict(parse_assignment(setting) for setting in settings) | (flags or {})
     before = flat(start.config.get("options") or {}) if start else {}
-    options = resolve(WordVectorsOptions, preset=before, file=file, flags=given)
+    options = resolve(WordVectorsOptions, preset=before, file=file, flags=flags, settings=settings)
     now = flat(options.model_dump())
     for name in FIXED if start else ():
         if name in before and now[name] != before[name]:

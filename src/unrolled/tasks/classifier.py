@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from unrolled import __version__
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, FolderError
-from unrolled.features.fingerprints import fingerprints
+from unrolled.features.fingerprints import fingerprints, read_seen
 from unrolled.features.labels import LabelSet
-from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_bytes, write_json, write_text
+from unrolled.folders import header, open_model, prepare_model, write_bytes, write_json, write_text
 from unrolled.metrics.classification import (
     calibration_error,
     confusion,
@@ -113,17 +112,14 @@ class TrainedClassifier:
             columns = Columns(**config["columns"])
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise FolderError(f"{folder}: config.json does not describe a text classifier ({error}).") from None
-        try:
-            seen = np.fromfile(folder / "seen.bin", np.uint64)
-        except OSError as error:
-            raise FolderError(f"{folder}: seen.bin cannot be read ({error.strerror}). Copy the folder again.") from None
+        seen = read_seen(folder)
         return TrainedClassifier(network, labels, decision, config.get("metrics"), seen, columns)
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
         kind = next(name for name, made in NETWORKS.items() if isinstance(self.network, made))
-        config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config = header(NAME)
         config |= {"network": kind, "labels": self.labels.to_json(), "metrics": self.metrics}
         config |= {"columns": self.columns._asdict()}
         config |= {"decision": {"temperature": self.decision.temperature, "thresholds": list(self.decision.thresholds)}}

@@ -21,7 +21,7 @@ import torch
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
-from unrolled.features.fingerprints import fingerprints, mixed
+from unrolled.features.fingerprints import contradictory, fingerprints, mixed
 from unrolled.features.labels import LabelSet
 from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
@@ -97,8 +97,8 @@ class Split:
         self.seen = np.concatenate([train_keys, valid_keys])
         overlap = int(np.isin(valid_keys, train_keys).sum())
         counts = Counter(label for labels in examples.labels for label in labels)
-        contradictory = _contradictory(keys, examples)
-        self.facts = Facts(len(self.train), len(self.valid), examples.empty, contradictory, overlap, dict(counts))
+        different = contradictory(keys, map(frozenset, examples.labels))
+        self.facts = Facts(len(self.train), len(self.valid), examples.empty, different, overlap, dict(counts))
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
         #: The names of the files, and where things stood in them.
         self.sources, self.columns = ["examples"], columns_of(data)
@@ -308,11 +308,3 @@ def _known(valid: Labelled, labels: LabelSet) -> Labelled:
         where = next(place for place, given in zip(valid.places, valid.labels, strict=True) if name in given)
         raise DataError(f"{where}: the label {name!r} does not occur in training. Labels there: {', '.join(labels.names)}")
     return valid
-
-
-def _contradictory(keys: np.ndarray, examples: Labelled) -> int:
-    """Texts that stand there more than once, not always with the same labels."""
-    labels: dict[int, set[frozenset[str]]] = {}
-    for key, given in zip(keys.tolist(), examples.labels, strict=True):
-        labels.setdefault(key, set()).add(frozenset(given))
-    return sum(len(different) > 1 for different in labels.values())

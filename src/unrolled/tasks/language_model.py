@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from unrolled import __version__
 from unrolled.data.text import Document
 from unrolled.decoding.sampling import SamplingOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
 from unrolled.features.tokenizers import as_sentence
-from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_json, write_text
+from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -91,7 +90,7 @@ class TrainedLanguageModel:
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
-        config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config = header(NAME)
         config |= {"model": self.model.config.to_json(), "metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")
         self.codec.save(folder)

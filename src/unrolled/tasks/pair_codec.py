@@ -12,7 +12,7 @@ import numpy as np
 
 from unrolled.errors import DataError, FolderError
 from unrolled.features.tokenizers import TOKENIZERS, Tokenizer, load_tokenizer
-from unrolled.features.vocabulary import Vocabulary
+from unrolled.features.vocabulary import END, Vocabulary
 from unrolled.folders import read_json, write_json
 
 __all__ = ["PairCodec", "Side"]
@@ -40,7 +40,7 @@ class Side(NamedTuple):
 
     def symbols(self, text: str) -> list[str]:
         """The symbols of a sentence, without its end."""
-        return [symbol for symbol in self.tokenizer.split(text) if symbol != "<eos>"]
+        return [symbol for symbol in self.tokenizer.split(text) if symbol != END]
 
     def encode(self, text: str) -> np.ndarray:
         """int64 ids (T,) of a sentence, its end last."""

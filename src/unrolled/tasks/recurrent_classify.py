@@ -54,8 +54,7 @@ class RecurrentTask:
             seed=training.seed,
         )
         self.transferred: Transferred | None = None
-        valid = self.reading.encode(split.valid.texts)
-        self._valid = np.split(valid.features, valid.starts[1:-1])
+        self._valid = self.reading.encode(split.valid.texts).rows()
         self._held = np.zeros((len(split.valid), split.labels.n_outputs), np.float32)
 
     def build(self) -> Classifier:

@@ -33,8 +33,7 @@ class RecurrentNetwork:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """z (n, K)."""
-        bags = self.reading.encode(texts)
-        return self.read(np.split(bags.features, bags.starts[1:-1]) if len(texts) else [])
+        return self.read(self.reading.encode(texts).rows())
 
     @torch.no_grad()
     def read(self, rows: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import nn
 
 from unrolled.data.tagged import Tagged, TaggedColumns
 from unrolled.errors import DataError
-from unrolled.features.fingerprints import fingerprints, held_out
+from unrolled.features.fingerprints import contradictory, fingerprints, held_out
 from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
@@ -73,7 +73,7 @@ class TagTask:
             len(self.valid),
             len(self.rows.labels),
             len(self.given),
-            _contradictory(keys, examples),
+            contradictory(keys, map(tuple, examples.labels)),
             int(np.isin(valid_keys, train_keys).sum()),
             examples.cut,
             dict(counts),
@@ -171,14 +171,6 @@ def _split(examples: Tagged, keys: np.ndarray, valid: Tagged | None, fraction: f
     if held.all():
         raise DataError("there are too few sentences to hold some out for validation. Give more, or --valid FILE.")
     return examples.part(np.flatnonzero(~held)), examples.part(np.flatnonzero(held))
-
-
-def _contradictory(keys: np.ndarray, examples: Tagged) -> int:
-    """Sentences that stand there more than once, not always with the same labels."""
-    found: dict[int, set[tuple[str, ...]]] = {}
-    for key, labels in zip(keys.tolist(), examples.labels, strict=True):
-        found.setdefault(key, set()).add(tuple(labels))
-    return sum(len(different) > 1 for different in found.values())
 
 
 def _usual(train: Tagged, valid: Tagged) -> float:

@@ -15,19 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from unrolled import __version__
 from unrolled.data.restoring import restored, taken_apart
 from unrolled.data.tagged import LONGEST, Tagged, TaggedColumns
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import bounds_of
-from unrolled.features.fingerprints import fingerprints
+from unrolled.features.fingerprints import fingerprints, read_seen
 from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import tagged_batch
-from unrolled.features.tokenizers import Words
+from unrolled.features.tokenizers import words_in
 from unrolled.folders import (
-    FORMAT,
-    FORMAT_VERSION,
+    header,
     open_model,
     prepare_model,
     read_json,
@@ -81,7 +79,7 @@ class TaggerReading:
             return taken_apart(text)[0]
         if self.split == "whitespace":
             return text.split()
-        return [symbol for symbol in Words().split(text) if not symbol.isspace() and symbol != "<glue>"]
+        return words_in(text)
 
 
 class TrainedTagger:
@@ -120,17 +118,14 @@ class TrainedTagger:
         if (len(forms.words), len(forms.letters), len(labels)) != (sizes.n_words, sizes.n_letters, sizes.n_outputs):
             raise FolderError(f"{folder}: vocabulary or labels are not those of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
-        try:
-            seen = np.fromfile(folder / "seen.bin", np.uint64)
-        except OSError as error:
-            raise FolderError(f"{folder}: seen.bin cannot be read ({error.strerror}). Copy the folder again.") from None
+        seen = read_seen(folder)
         return TrainedTagger(model.eval(), found, labels, temperature, config.get("metrics"), seen, columns)
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
         reading = {"restores": self.reading.restores, "split": self.reading.split}
-        config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config = header(NAME)
         config |= {"labels": list(self.labels.names), "temperature": self.temperature, "reading": reading}
         config |= {"columns": self.columns._asdict(), "model": self.model.config.to_json(), "metrics": self.metrics}
         config |= extra or {}

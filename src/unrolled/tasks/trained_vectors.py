@@ -16,8 +16,7 @@ from unrolled.data.fasttext import CODES, FastText, write_fasttext
 from unrolled.errors import FolderError
 from unrolled.features.subwords import NGrams, Subwords
 from unrolled.folders import (
-    FORMAT,
-    FORMAT_VERSION,
+    header,
     open_model,
     prepare_model,
     read_json,
@@ -90,7 +89,7 @@ class TrainedWordVectors(Vectors):
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
         config = self.config | (extra or {})
-        config |= {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config |= header(NAME)
         assert self.counts is not None
         tensors = {"inputs": self.array, "outputs": self.outputs, "counts": self.counts}
         if self.subwords is not None and self.subwords.buckets is not None:

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from unrolled import __version__
 from unrolled.data.pairs import Pairs
 from unrolled.decoding.beam import BeamOptions, Hypothesis, beam_search
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.texts import padded_rows
-from unrolled.features.tokenizers import Words
-from unrolled.folders import FORMAT, FORMAT_VERSION, open_model, prepare_model, write_json, write_text
+from unrolled.features.tokenizers import words_in
+from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.tasks.card import translator_card
@@ -92,7 +91,7 @@ class TrainedTranslator:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
         search = {name: getattr(self.search, name) for name in ("width", "norm", "alpha")}
-        config = {"format": FORMAT, "format_version": FORMAT_VERSION, "task": NAME, "unrolled": __version__}
+        config = header(NAME)
         config |= {"model": self.model.config.to_json(), "search": search, "metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")
         self.codec.save(folder)
@@ -193,7 +192,7 @@ class TrainedTranslator:
         found: dict[str, Any] = {"pairs": len(pairs), "empty_pairs": pairs.empty, "loss": total / n}
         found |= {"perplexity": float(np.exp(min(total / n, 700)))} | corpus_scores(texts, pairs.targets)
         found["empty"] = sum(not text for text in texts)
-        found["looping"] = sum(loops([hash(symbol) for symbol in one.symbols]) for one in made)
+        found["looping"] = sum(loops(one.symbols) for one in made)
         found["not_proved_optimal"] = sum(not one.optimal for one in made)
         return found | {"by_length": _by_length(pairs, texts)}
 
@@ -205,8 +204,7 @@ def _longest(row: np.ndarray) -> int:
 
 def _by_length(pairs: Pairs, texts: Sequence[str]) -> list[dict[str, Any]]:
     """BLEU of sentences by the number of words of the source: quarters of the pairs."""
-    words = Words()
-    lengths = np.array([sum(not symbol.isspace() for symbol in words.split(source)) for source in pairs.sources])
+    lengths = np.array([len(words_in(source)) for source in pairs.sources])
     bounds = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
     bounds = np.repeat(bounds, 2) if len(bounds) == 1 else bounds
     found = []
