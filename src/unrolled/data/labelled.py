@@ -50,6 +50,10 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All that is learned from: texts, labels and weights, (n,) each."""
+        return self.texts, self.labels, self.weights
+
     def part(self, rows: Iterable[int]) -> Labelled:
         """Some of the examples."""
         rows = list(rows)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import ConfigError, DataError, first_of
@@ -28,6 +29,10 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All that is learned from: both sides, (n,) each."""
+        return self.sources, self.targets
 
     def part(self, rows: Iterable[int]) -> Pairs:
         """Some of the pairs."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from unrolled.data.restoring import STRETCH, taken_apart
 from unrolled.data.text import Document, lines_of, read_documents
@@ -40,6 +40,10 @@ class Tagged:
 
     def __len__(self) -> int:
         return len(self.words)
+
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All that is learned from: words and labels, (n,) each."""
+        return self.words, self.labels
 
     def part(self, rows: Iterable[int]) -> Tagged:
         """Some of the sentences."""

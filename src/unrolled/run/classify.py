@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def train_classifier(
     held = read_labelled(valid, columns, encoding) if valid else None
     split = Split(options, examples, held)
     split.sources = ["examples"] if isinstance(sources, Labelled) else [str(source) for source in sources]
-    where = noted(sources, valid, _columns(examples), None if held is None else _columns(held))
+    where = noted(sources, valid, examples, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train classify --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {}, where)
@@ -103,13 +104,8 @@ def resume_classifier(
     options = recorded_options(folder, record, ClassifyOptions, fixed=FIXED, allow_changes=allow_changes)
     columns, encoding = columns_of(options.data), options.data.encoding
     with run_lock(folder):
-        examples, held = examples_again(
-            folder,
-            record,
-            lambda sources: read_labelled(sources, columns, encoding),
-            _columns,
-            allow_changes=allow_changes,
-        )
+        read = partial(read_labelled, columns=columns, encoding=encoding)
+        examples, held = examples_again(folder, record, read, allow_changes=allow_changes)
         split = Split(options, examples, held)
         split.sources = record["examples"]["train"]
         begun = latest(folder / "last").exists()
@@ -118,10 +114,6 @@ def resume_classifier(
         if allow_changes:
             accept_changes(folder, record, options, {})
         yield from _train(options, split, folder, resume=begun)
-
-
-def _columns(examples: Labelled) -> list[Any]:
-    return [examples.texts, examples.labels, examples.weights]
 
 
 def _train(

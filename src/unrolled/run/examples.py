@@ -6,34 +6,37 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from unrolled.errors import DataError, FolderError
 
 __all__ = ["examples_again", "noted"]
 
-Examples = TypeVar("Examples")
+
+class _Examples(Protocol):
+    def columns(self) -> tuple[Sequence[Any], ...]: ...
 
 
-def noted(
-    train: Any, valid: Any, examples: Sequence[Iterable[Any]], held: Sequence[Iterable[Any]] | None
-) -> dict[str, Any] | None:
-    """What run.json says of examples; nothing where they did not come from files. examples, held: columns of the data."""
+Examples = TypeVar("Examples", bound=_Examples)
+
+
+def noted(train: Any, valid: Any, examples: _Examples, held: _Examples | None) -> dict[str, Any] | None:
+    """What run.json says of examples and those held out; nothing where they did not come from files (train, valid)."""
     sources = [*train, *(valid or ())] if isinstance(train, Sequence) and isinstance(valid or (), Sequence) else [None]
     if not all(isinstance(source, (str, Path)) and str(source) != "-" for source in sources):
         return None
     paths = {"train": _absolute(train), "valid": _absolute(valid) if valid else None}
-    return paths | {"digest": _digest(examples, held or [])}
+    return paths | {"digest": _digest(examples, held)}
 
 
 def _absolute(sources: Iterable[str | Path]) -> list[str]:
     return [str(Path(source).absolute()) for source in sources]
 
 
-def _digest(*parts: Iterable[Iterable[Any]]) -> str:
+def _digest(*parts: _Examples | None) -> str:
     """SHA-256 of all values."""
     found = hashlib.sha256()
-    for column in (column for part in parts for column in part):
+    for column in (column for part in parts if part is not None for column in part.columns()):
         for value in column:
             found.update(json.dumps(value).encode() + b"\n")
         found.update(b"\0")
@@ -44,7 +47,6 @@ def examples_again(
     folder: Path,
     record: dict[str, Any],
     read: Callable[[list[str]], Examples],
-    columns: Callable[[Examples], Sequence[Iterable[Any]]],
     *,
     allow_changes: bool,
 ) -> tuple[Examples, Examples | None]:
@@ -53,7 +55,7 @@ def examples_again(
     if where is None:
         raise FolderError(f"{folder}: its examples did not come from files, so it cannot be resumed. Train anew.")
     train, valid = read(where["train"]), read(where["valid"]) if where["valid"] else None
-    digest = _digest(columns(train), [] if valid is None else columns(valid))
+    digest = _digest(train, valid)
     if digest != where["digest"] and not allow_changes:
         shown = ", ".join(where["train"] + (where["valid"] or []))
         raise DataError(

@@ -76,7 +76,7 @@ def train_tagger(
     task = TagTask(options, examples, held)
     if not isinstance(sources, Tagged):
         task.sources = [source.name if isinstance(source, Document) else str(source) for source in sources]
-    where = noted(sources, valid, _columns(examples), None if held is None else _columns(held))
+    where = noted(sources, valid, examples, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train tag --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {}, where)
@@ -94,7 +94,7 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
     options = recorded_options(folder, record, TagOptions, fixed=FIXED, allow_changes=allow_changes)
     with run_lock(folder):
         read = partial(_read, options)
-        examples, held = examples_again(folder, record, read, _columns, allow_changes=allow_changes)
+        examples, held = examples_again(folder, record, read, allow_changes=allow_changes)
         begun = latest(folder / "last").exists()
         known = TrainedTagger.load(latest(folder / "last")) if begun else None
         task = TagTask(options, examples, held, known)
@@ -109,10 +109,6 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
 def _read(options: TagOptions, sources: Sequence[str | Path | Document]) -> Tagged:
     data = options.data
     return read_examples(sources, TaggedColumns(data.word_column, data.tag_column), data.encoding, restore=data.restore)
-
-
-def _columns(examples: Tagged) -> list[Any]:
-    return [examples.words, examples.labels]
 
 
 def _train(task: TagTask, folder: Path, *, resume: bool) -> Iterator[TagTask | Event | TaggerDone]:

@@ -58,7 +58,7 @@ def train_translator(
     task = TranslateTask(options, pairs, held)
     if not isinstance(sources, Pairs):
         task.sources = [str(source) for source in sources]
-    where = noted(sources, valid, _columns(pairs), None if held is None else _columns(held))
+    where = noted(sources, valid, pairs, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train translate --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {}, where)
@@ -75,7 +75,7 @@ def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterat
     options = recorded_options(folder, record, TranslateOptions, fixed=FIXED, allow_changes=allow_changes)
     with run_lock(folder):
         read = partial(read_pairs, encoding=options.data.encoding)
-        pairs, held = examples_again(folder, record, read, _columns, allow_changes=allow_changes)
+        pairs, held = examples_again(folder, record, read, allow_changes=allow_changes)
         begun = latest(folder / "last").exists()
         task = TranslateTask(options, pairs, held, PairCodec.load(latest(folder / "last")) if begun else None)
         task.sources = record["examples"]["train"]
@@ -84,10 +84,6 @@ def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterat
         if allow_changes:
             accept_changes(folder, record, options, {})
         yield from _train(task, folder, resume=begun)
-
-
-def _columns(pairs: Pairs) -> list[Any]:
-    return [pairs.sources, pairs.targets]
 
 
 def _train(task: TranslateTask, folder: Path, *, resume: bool) -> Iterator[TranslateTask | Event]:

@@ -53,11 +53,11 @@ class TagTask:
     ) -> None:
         data, training = options.data, options.training
         self.options = options
-        keys = fingerprints(map(" ".join, examples.words))
+        keys = _keys(examples)
         counts = Counter(label for labels in examples.labels for label in labels)
         self.labels = known.labels if known else LabelSet(_labels(counts), "one")
-        self.train, self.valid = _split(examples, keys, valid, data.valid_fraction, training.seed)
-        train_keys, valid_keys = (fingerprints(map(" ".join, part.words)) for part in (self.train, self.valid))
+        parts = _split(examples, keys, valid, data.valid_fraction, training.seed)
+        (self.train, train_keys), (self.valid, valid_keys) = parts
         self.seen = np.concatenate([train_keys, valid_keys])
         forms = known.reading.forms if known else WordForms.learned(self.train.words, data.min_count, data.vocabulary_size)
         self.reading = TaggerReading(forms, data.restore, data.split)
@@ -163,14 +163,21 @@ def _labels(counts: Counter[str]) -> tuple[str, ...]:
     return tuple(sorted(counts))
 
 
-def _split(examples: Tagged, keys: np.ndarray, valid: Tagged | None, fraction: float, seed: int) -> tuple[Tagged, Tagged]:
-    """Sentences to learn from and to choose by: drawn by their fingerprints, so that equal ones are on one side."""
+def _keys(examples: Tagged) -> np.ndarray:
+    """Fingerprints of sentences (n,)."""
+    return fingerprints(map(" ".join, examples.words))
+
+
+def _split(
+    examples: Tagged, keys: np.ndarray, valid: Tagged | None, fraction: float, seed: int
+) -> tuple[tuple[Tagged, np.ndarray], tuple[Tagged, np.ndarray]]:
+    """Sentences to learn from and to choose by, and their fingerprints, by which they are drawn: equal ones together."""
     if valid is not None:
-        return examples, valid
+        return (examples, keys), (valid, _keys(valid))
     held = held_out(keys, fraction, seed)
     if held.all():
         raise DataError("there are too few sentences to hold some out for validation. Give more, or --valid FILE.")
-    return examples.part(np.flatnonzero(~held)), examples.part(np.flatnonzero(held))
+    return (examples.part(np.flatnonzero(~held)), keys[~held]), (examples.part(np.flatnonzero(held)), keys[held])
 
 
 def _usual(train: Tagged, valid: Tagged) -> float:
