@@ -17,6 +17,9 @@ from torch import Tensor
 import unrolled
 from test_cli import run
 from unrolled.decoding.beam import BeamOptions, Found, Hypothesis, beam_search
+from unrolled.decoding.ensemble import Ensemble, Joint
+from unrolled.decoding.exact import Exact, exact_search
+from unrolled.decoding.required import Prescribed
 from unrolled.errors import ConfigError
 
 N_SYMBOLS, END, BEGIN = 4, 0, 4
@@ -129,7 +132,9 @@ def test_it_ends_early_only_when_nothing_can_win() -> None:
 def test_lengths_prefixes_and_what_must_not_come() -> None:
     (found,) = search(Table(4), BeamOptions(width=4, n_best=4, min_length=3, max_length=5), [3])
     assert all(4 <= len(h.symbols) <= 6 and h.symbols[-1] == END for h in found.hypotheses)
-    first, second = search(Table(4), BeamOptions(width=4, n_best=4, max_length=5), [3, 6], prefixes=[[2, 2], []])
+    first, second = search(
+        Table(4), BeamOptions(width=4, n_best=4, max_length=5), [3, 6], prescribed=[Prescribed([2, 2]), Prescribed()]
+    )
     assert all(h.symbols[:2] == [2, 2] for h in first.hypotheses)
     assert [second] == search(Table(4), BeamOptions(width=4, n_best=4, max_length=5), [6])
     (found,) = search(Table(4), BeamOptions(width=4, n_best=4, max_length=5), [3], forbidden=[1])
@@ -140,7 +145,7 @@ def test_lengths_prefixes_and_what_must_not_come() -> None:
     (found,) = search(Table(4), BeamOptions(width=4, n_best=2, max_length=6), [3], end=None)
     assert [len(h.symbols) for h in found.hypotheses] == [6, 6]
     with pytest.raises(ConfigError, match="longer than max-length 5"):
-        search(Table(4), BeamOptions(max_length=5), [3], prefixes=[[1] * 6])
+        search(Table(4), BeamOptions(max_length=5), [3], prescribed=[Prescribed([1] * 6)])
 
 
 class Even:
@@ -175,7 +180,7 @@ class Attending(Table):
 
     def start(self, source: Tensor) -> tuple[Tensor, Looking]:  # type: ignore[override]
         memory, state = super().start(source)
-        return memory, Looking(state, torch.zeros(len(source), 5))
+        return memory, Looking(state, torch.ones(len(source), 5))  # all positions are true ones
 
     def step(self, last: Tensor, state: Looking, memory: Tensor, sentence_of_row: Tensor) -> tuple[Tensor, Looking]:  # type: ignore[override]
         logits, hidden = super().step(last, state.hidden, memory, sentence_of_row)
@@ -188,6 +193,130 @@ def test_every_hypothesis_has_its_own_attention() -> None:
         for hypothesis in found.hypotheses:
             assert hypothesis.attention is not None
             assert hypothesis.attention.argmax(1).tolist() == [BEGIN, *hypothesis.symbols[:-1]]
+
+
+def test_what_was_never_looked_at_costs() -> None:
+    plain, costly = BeamOptions(4, 4, max_length=6), BeamOptions(4, 4, max_length=6, coverage=0.3)
+    (found,), (other,) = search(Attending(5), plain, [3]), search(Attending(5), costly, [3])
+    scores = {tuple(h.symbols): h for h in found.hypotheses}
+    for hypothesis in other.hypotheses:
+        assert hypothesis.attention is not None
+        looked = np.clip(hypothesis.attention.sum(0), 1e-9, 1)
+        plain_score = float(plain.score(np.array(hypothesis.log_probability), len(hypothesis.symbols)))
+        assert hypothesis.score == pytest.approx(plain_score + 0.3 * float(np.log(looked).sum()), rel=1e-6)
+        if tuple(hypothesis.symbols) in scores:
+            assert scores[tuple(hypothesis.symbols)].score == pytest.approx(plain_score)
+    with pytest.raises(ConfigError, match="attention"):
+        search(Table(1), costly, [3])
+
+
+def test_required_phrases_stand_in_the_best_of_all_sequences_that_have_them() -> None:
+    options = BeamOptions(width=200, n_best=3, max_length=5)
+    for phrases in ([[3, 3]], [[1], [2, 3]], [[2, 1, 2]], [[1, 1], [1]]):
+        (found,) = search(Table(6), options, [4], prescribed=[Prescribed((), phrases)])
+        having = [
+            symbols
+            for _, symbols in every(Table(6), 4, options)
+            if all(any(symbols[i : i + len(p)] == p for i in range(len(symbols))) for p in phrases)
+        ]
+        assert [h.symbols for h in found.hypotheses] == having[:3]
+    for width in (1, 2, 5):
+        narrow = BeamOptions(width=width, max_length=12)
+        some, free = search(Table(7), narrow, [4, 8], prescribed=[Prescribed((), [[3, 1, 3], [2, 2]]), Prescribed()])
+        text = "".join(map(str, some.hypotheses[0].symbols))
+        assert "313" in text
+        assert "22" in text
+        assert text.endswith("0")
+        assert [free] == search(Table(7), narrow, [8])
+    for wrong, what in (([[1] * 9], "at most 8"), ([[]], "empty")):
+        with pytest.raises(ConfigError, match=what):
+            search(Table(7), BeamOptions(max_length=8), [4], prescribed=[Prescribed((), wrong)])
+
+
+def test_the_tree_holds_every_hypothesis_and_what_was_pruned() -> None:
+    options = BeamOptions(3, 3, max_length=6)
+    together, alone = search(Table(8), options, [2, 7], keep_tree=True), search(Table(8), options, [7], keep_tree=True)
+    assert together[1] == alone[0]
+    for found, sentence in zip(together, (2, 7), strict=True):
+        assert found.tree is not None
+        assert len(found.tree) == found.steps
+        assert found._replace(tree=None) == search(Table(8), options, [sentence])[0]
+        paths: list[list[list[int]]] = [[[]]]
+        for t, nodes in enumerate(found.tree):
+            paths.append([[*paths[t][node.parent if t else 0], node.symbol] for node in nodes])
+            assert sum(node.fate == "live" for node in nodes) <= 3
+            assert all(t == 0 or found.tree[t - 1][node.parent].fate == "live" for node in nodes)
+            for path, node in zip(paths[-1], nodes, strict=True):
+                assert node.log_probability == pytest.approx(sum(rescored(Table(8), sentence, path)))
+        ended = [
+            path
+            for step, nodes in zip(paths[1:], found.tree, strict=True)
+            for path, node in zip(step, nodes, strict=True)
+            if node.fate == "ended"
+        ]
+        assert all(h.symbols in ended for h in found.hypotheses)
+        assert any(node.fate == "pruned" for nodes in found.tree for node in nodes)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        BeamOptions(norm="none", max_length=5),
+        BeamOptions(alpha=0.6, max_length=5),
+        BeamOptions(norm="gnmt", max_length=5),
+        BeamOptions(reward=0.5, norm="none", min_length=2, max_length=4),
+    ],
+)
+def test_exact_search_finds_the_best_of_all_and_proves_it(options: BeamOptions) -> None:
+    for sentence in range(1, 6):
+        best = next((score, s) for score, s in every(Table(9), sentence, options) if len(s) > options.min_length)
+        for known in (None, search(Table(9), replace(options, width=1), [sentence])[0].hypotheses[0]):
+            found = exact(Table(9), sentence, options, known=known)
+            assert found.proved
+            assert found.best is not None
+            assert found.best.symbols == best[1]
+            assert found.best.score == found.bound == pytest.approx(best[0])
+            assert found.best.log_probability == pytest.approx(sum(rescored(Table(9), sentence, best[1])))
+
+
+def exact(model: Table, sentence: int, options: BeamOptions, **more: object) -> Exact:
+    return exact_search(model, torch.tensor([sentence]), torch.tensor([BEGIN]), options, end=END, **more)  # type: ignore[arg-type]
+
+
+def test_exact_search_gives_up_and_says_how_much_better_a_sequence_could_be() -> None:
+    options = BeamOptions(max_length=40, min_length=10)
+    found = exact(Table(10), 1, options, budget=100)
+    assert found.steps == 100
+    assert not found.proved
+    (beam,) = search(Table(10), replace(options, width=50), [1])
+    assert found.bound >= beam.hypotheses[0].score
+    again = exact(Table(10), 1, options, budget=100, known=beam.hypotheses[0])
+    assert again.best is not None
+    assert again.best.score >= beam.hypotheses[0].score
+    for wrong in (BeamOptions(no_repeat=2), BeamOptions(coverage=0.1)):
+        with pytest.raises(ConfigError, match="exact search"):
+            exact(Table(10), 1, wrong)
+    with pytest.raises(ConfigError, match="budget"):
+        exact(Table(10), 1, options, budget=0)
+
+
+def test_an_ensemble_is_the_mean_of_probabilities() -> None:
+    models = [Attending(11), Attending(12)]
+    (memory, state), last = Ensemble(models).start(torch.tensor([2, 5])), torch.tensor([BEGIN, BEGIN])
+    states = [model.start(torch.tensor([2, 5]))[1] for model in models]
+    for _ in range(3):
+        logits, state = Ensemble(models).step(last, state, memory, torch.arange(2))
+        stepped = [
+            model.step(last, s, torch.tensor([2, 5]), torch.arange(2)) for model, s in zip(models, states, strict=True)
+        ]
+        mean = torch.stack([one.softmax(1) for one, _ in stepped]).mean(0)
+        torch.testing.assert_close(logits.exp(), mean)
+        torch.testing.assert_close(state.attention, stepped[0][1].attention)  # type: ignore[union-attr]
+        states, last = [s for _, s in stepped], logits.argmax(1)
+    options = BeamOptions(4, 2, max_length=6)
+    (twice,), (once,) = search(Ensemble([Table(3), Table(3)]), options, [5]), search(Table(3), options, [5])  # type: ignore[arg-type]
+    assert [h.symbols for h in twice.hypotheses] == [h.symbols for h in once.hypotheses]
+    assert isinstance(Ensemble([Table(3), Table(4)]).start(torch.tensor([1]))[1], Joint)
 
 
 def test_hypotheses_are_plain_values() -> None:

@@ -96,6 +96,29 @@ def test_the_loss_is_weighted_cross_entropy_summed_over_texts() -> None:
         assert found.n_tokens == 2
 
 
+def test_adversarial_training_moves_each_text_by_a_part_of_its_length_to_where_its_loss_rises() -> None:
+    ids, lengths = padded_rows([np.array([1, 2, 5, 7]), np.array([3, 4])], 30)
+    batch = TextsBatch(ids, lengths, torch.tensor([[1.0, 0, 0], [0, 0, 1]]), torch.ones(2))
+    model = Classifier(replace(CONFIG, adversarial=0.01)).train()
+    plain = Classifier(replace(CONFIG, adversarial=0.0)).train()
+    plain.load_state_dict(model.state_dict())
+    x = model.embedding(ids.t()).detach().requires_grad_()
+    before = -(batch.targets * model.read(x, lengths).log_softmax(1)).sum(1)
+    for i, n in enumerate(lengths.tolist()):
+        (g,) = torch.autograd.grad(before[i], x, retain_graph=True)
+        moved = (model._moved(x, batch) - x)[:, i]
+        torch.testing.assert_close(moved, 0.01 * x[:, i].norm() / g[:, i].norm() * g[:, i])
+        assert not moved[n:].any()
+    rise = float(model.loss(batch).loss.detach()) - float(plain.loss(batch).loss.detach())
+    random = torch.randn_like(x)
+    random *= 0.01 * x.norm(dim=(0, 2), keepdim=True) / random.norm(dim=(0, 2), keepdim=True)
+    elsewhere = -(batch.targets * model.read(x + random, lengths).log_softmax(1)).sum(1)
+    assert rise > 3 * abs(float((elsewhere.sum() - before.sum()).detach()))
+    model.loss(batch).loss.backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+    torch.testing.assert_close(model.eval().loss(batch).loss, plain.eval().loss(batch).loss)
+
+
 def test_every_text_is_in_one_batch_of_an_epoch_and_batches_are_repeatable() -> None:
     rng = np.random.default_rng(0)
     lengths = rng.integers(0, 60, size=200)

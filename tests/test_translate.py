@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 from pathlib import Path
@@ -13,14 +14,19 @@ import unrolled
 from test_cli import run
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.samples import dates
-from unrolled.decoding.beam import BeamOptions
+from unrolled.decoding.beam import BeamOptions, Hypothesis
+from unrolled.decoding.sampling import SamplingOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.pair_rows import NO_SYMBOL, PairRows, pair_batch
+from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.run.translate import train_translator, translate_options
+from unrolled.tasks.explain_translator import blame, favourite
 from unrolled.tasks.pair_codec import PairCodec
+from unrolled.tasks.search_errors import choices, judged, shares
 from unrolled.tasks.translate import TranslateTask
-from unrolled.training.loop import Step
+from unrolled.tasks.translator import Wishes, in_parts
+from unrolled.training.loop import Evaluated, Step
 
 SIZES = {"tokens": "char", "embedding_size": 16, "encoder_size": 24, "decoder_size": 48, "attention_size": 24}
 FLAGS = SIZES | {"threads": 1, "minutes": 5, "epochs": 12, "batch_size": 16, "window": 8, "learning_rate": 0.01}
@@ -154,6 +160,148 @@ def test_the_verdict_on_a_reference(translator: Path) -> None:
         found.explain("abc", " ")
 
 
+def test_what_may_be_prescribed(translator: Path) -> None:
+    found = unrolled.load(translator)
+    assert all("D" in one.text for one in found.translate(["abc", "ce"], wishes=Wishes(required=["D"])))
+    assert all(one.text.startswith("EE") for one in found.translate(["abc", "ce"], wishes=Wishes("EE")))
+    with pytest.raises(ConfigError, match="cannot write 'Z'"):
+        found.translate(["abc"], wishes=Wishes(required=["Z"]))
+    costly = found.translate(["abc"], BeamOptions(4, 4, coverage=5.0))[0]
+    plain = found.translate(["abc"], BeamOptions(4, 4))[0]
+    assert costly.score <= plain.score
+    assert found.forced("abc", "CB").score < found.forced("abc", "CBA").score
+
+
+def test_translations_may_be_drawn(translator: Path) -> None:
+    found = unrolled.load(translator)
+    drawn = found.sampled("abcd", 20, SamplingOptions(temperature=1.5, seed=3))
+    assert len({one.text for one in drawn}) > 1
+    assert [one.text for one in drawn[:3]] == [one.text for one in found.sampled("abcd", 3, SamplingOptions(1.5, seed=3))]
+    greedy = found.translate(["abcd"], BeamOptions(1))[0]
+    (likeliest,) = found.sampled("abcd", 1, SamplingOptions(temperature=0))
+    assert likeliest.symbols == greedy.symbols
+    np.testing.assert_allclose(likeliest.token_scores, greedy.token_scores, atol=1e-5)
+    with pytest.raises(ConfigError, match="1 to 200 symbols"):
+        found.sampled(" ")
+
+
+def test_a_long_text_is_translated_in_parts_and_nothing_is_lost(translator: Path) -> None:
+    found = unrolled.load(translator)
+    found.longest = 5
+    one, short = found.translate(["abc de cd ba", "abc"])
+    assert one.parts == 3
+    assert one.text == " ".join(found.translate([part])[0].text for part in ("abc", "de", "cd ba"))
+    assert one.attention is not None
+    assert one.attention.shape == (len(one.symbols), len(one.read))
+    assert one.to_json()["parts"] == 3
+    assert (short.parts, "parts" in short.to_json()) == (1, False)
+    with pytest.raises(ConfigError, match="prescribed"):
+        found.translate(["abc de cd"], wishes=Wishes("A"))
+    with pytest.raises(ConfigError, match="take a part of it"):
+        found.explain("abc de cd")
+    assert found.evaluate(Pairs(["abc de cd"], ["CBA ED DC"], ["1"]))["in_parts"] == 1
+    fits = lambda text: len(text) <= 12  # noqa: E731
+    assert in_parts("One is. Two are! Three", fits) == ["One is.", "Two are!", "Three"]
+    assert in_parts("一二三。四五六七八九。十一十二十三", lambda text: len(text) <= 5) == [
+        "一二三。",
+        "四五六",
+        "七八九。",
+        "十一十",
+        "二十三",
+    ]
+    assert "".join(in_parts("a" * 30, fits)) == "a" * 30
+
+
+def test_models_translate_together(translator: Path, tmp_path: Path) -> None:
+    found = unrolled.load(translator)
+    both = found.joined_by([unrolled.load(translator)])
+    assert [one.text for one in both.translate(["abc", "de"])] == ["CBA", "ED"]
+    assert both.translate(["abc"])[0].score == pytest.approx(found.translate(["abc"])[0].score, abs=1e-5)
+    out, _ = run("predict", translator, "abc", "--ensemble", translator)
+    assert out == "CBA\n"
+    other = TranslateTask(translate_options(flags=FLAGS | {"tokens": "bpe"}), reversed_words(60), reversed_words(9, seed=1))
+    other.trained(other.build()).save(tmp_path / "other")
+    with pytest.raises(ConfigError, match="the same vocabularies"):
+        found.joined_by([unrolled.load(tmp_path / "other")])
+
+
+def test_unknown_words_become_those_that_were_looked_at() -> None:
+    pairs = Pairs(["der Hund", "die Katze"] * 9, ["the dog", "the cat"] * 9, ["x"] * 18)
+    task = TranslateTask(translate_options(flags=FLAGS | {"tokens": "words"}), pairs, pairs.part([0, 1]))
+    found = task.trained(task.build())
+    row, vocabulary = found.codec.source.encode("der Zug"), found.codec.target.vocabulary
+    symbols = [vocabulary.encode(["the"])[0], vocabulary.unknown, vocabulary.end]
+    looked = np.array([[0.8, 0.1, 0.1], [0.1, 0.3, 0.6], [0, 0, 1]])
+    told = found.told("der Zug", row, Hypothesis(symbols, [-1, -1, -1], -1, looked), optimal=True)
+    assert told.text == "the Zug"
+    assert told.symbols[1] == UNKNOWN
+    plain = TranslateTask(translate_options(flags=FLAGS | {"attention": "none"}), pairs, pairs.part([0, 1]))
+    with pytest.raises(ConfigError, match="needs a model with attention"):
+        plain.trained(plain.build()).translate(["der Hund"], wishes=Wishes(replace_unknown=True))
+
+
+def test_the_models_own_favourite_is_proved(translator: Path) -> None:
+    found = unrolled.load(translator)
+    own = favourite(found, "abc", 2000)
+    assert own.proved
+    assert own.translation.text == "CBA"
+    assert own.translation.score == pytest.approx(own.bound, abs=1e-5)
+    told = found.explain("abc", "EEEE", exact=2000)
+    assert told["favourite"]["proved"] is True
+    assert any("proved in" in str(value) for _, value in told["blocks"][0]["rows"])
+    stopped = favourite(found, "abcd", 1)
+    assert stopped.steps <= 2
+
+
+def test_a_tree_shows_where_the_reference_left_the_beam(translator: Path) -> None:
+    found = unrolled.load(translator)
+    told = found.explain("abc", "EEEE")
+    (tree,) = [block for block in told["blocks"] if block["kind"] == "tree"]
+    best = [node["token"] for nodes in tree["steps"] for node in nodes if "best" in node["paths"]]
+    assert best == ["C", "B", "A", END]
+    assert all(0 <= node["parent"] < len(before) for before, nodes in itertools.pairwise(tree["steps"]) for node in nodes)
+    left = told["left_the_beam"]
+    assert left["symbol"] in (1, 2)
+    assert f"at symbol {left['symbol']}, 'E': log P" in left["what"]
+    assert found.explain("abc", "CBA")["left_the_beam"] == {"symbol": None, "what": "never left it"}
+    part = found.explain("abc", "CBE")["left_the_beam"]
+    assert part["symbol"] is None or part["symbol"] >= 3
+
+
+def test_whose_fault_it_is_over_a_file(translator: Path, tmp_path: Path) -> None:
+    found = unrolled.load(translator)
+    pairs = Pairs(["abc", "de", "ce", "ab"], ["CBA", "EEEE", "Zz", "BA"], list("1234"))
+    rows = list(judged(found, pairs, found.translate(pairs.sources)))
+    assert [row.blame for row in rows] == ["found", "model", "unknown", "found"]
+    told = shares(rows)
+    assert told["blame"] == {"found": 0.5, "search": 0, "norm": 0, "model": 0.25, "unknown": 0.25}
+    narrow = found.translate(["de"])[0]
+    better = narrow._replace(symbols=["E"], token_scores=[-1e-9], score=0.0)
+    assert blame(narrow, better) == "search"
+    assert blame(narrow._replace(score=0.0), better._replace(score=-1.0)) == "norm"
+    tried = list(choices(found, pairs.part([0, 1]), widths=(1, 3), alphas=(1.0,)))
+    assert [(row.width, row.norm) for row in tried] == [(1, "none"), (1, "average"), (3, "none"), (3, "average")]
+    folder = translator.parent
+    page = tmp_path / "errors.html"
+    out, _ = run("evaluate", translator, folder / "test.src", folder / "test.tgt", "--choose", "--out", page, "--beam", 3)
+    assert "found: the reference itself" in out
+    assert "beam 10" in out
+    assert "Why references were not found" in page.read_text()
+
+
+def test_the_best_model_may_be_chosen_by_bleu_and_weights_averaged(tmp_path: Path) -> None:
+    flags = FLAGS | {"select": "bleu", "average_decay": 0.9, "epochs": 4, "tokens": "char"}
+    events = list(
+        train_translator(
+            translate_options(flags=flags), reversed_words(200), tmp_path / "run", valid=reversed_words(30, seed=1)
+        )
+    )
+    rows = [event.row for event in events if isinstance(event, Evaluated)]
+    assert all(row["valid_missing_bleu"] == pytest.approx(100 - row["valid_bleu"]) for row in rows)
+    best = max(rows, key=lambda row: row["valid_bleu"])
+    assert unrolled.load(tmp_path / "run").metrics["step"] == best["step"]
+
+
 def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     folder = translator.parent
     out, _ = run("predict", translator, "abc", "de")
@@ -176,6 +324,14 @@ def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     assert "have source and target changed places?" in err
     _, err = run("predict", translator, "abc", "--n-best", 9, code=3)
     assert "raise --beam" in err
+    out, _ = run("predict", translator, "abc", "--require", "D", "-s", "norm=none", "-s", "max_length=6")
+    assert "D" in out
+    out, _ = run("predict", translator, "abc", "--sample", 3, "-s", "temperature=0.5", "-s", "seed=2")
+    assert len(out.splitlines()) == 3
+    _, err = run("predict", translator, "abc", "-s", "nrom=none", code=3)
+    assert "unknown setting 'nrom'" in err
+    _, err = run("predict", translator, "abc", "--sample", 3, "--beam", 2, code=3)
+    assert "--sample draws by chance" in err
     run("explain", translator, "abc", "--reference", "CBA", "--out", tmp_path / "why.html")
     assert "looked at" in (tmp_path / "why.html").read_text()
     _, err = run("predict", translator, "abc", "--threshold", "0.5", code=3)

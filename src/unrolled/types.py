@@ -132,7 +132,10 @@ class Stepper(Protocol):
     """All that a decoder may know of a model. R is the number of rows (hypotheses) alive."""
 
     def start(self, source: Any) -> tuple[Any, State]:
-        """Read `source` once; return what is kept per sentence (never tiled or reordered) and the first state."""
+        """Read `source` once; return what is kept per sentence (never tiled or reordered) and the first state.
+
+        A state may say where it looked: `attention` (R, S). That of the first state is above 0 at true positions.
+        """
         ...
 
     def step(self, last: Tensor, state: State, memory: Any, sentence_of_row: Tensor) -> tuple[Tensor, State]:

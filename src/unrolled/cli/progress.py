@@ -110,7 +110,8 @@ def validation(row: dict[str, Any]) -> str:
         return f"  validation {row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right{entity}"
     perplexity = row["valid_perplexity"]
     shown = "beyond all numbers" if perplexity is None else f"{perplexity:.2f}"
-    return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {shown}"
+    bleu = f", {row['valid_bleu']:.2f} BLEU" if "valid_bleu" in row else ""
+    return f"  validation {row['valid_loss']:.4f} nats/token, perplexity {shown}{bleu}"
 
 
 def _write(text: str) -> None:

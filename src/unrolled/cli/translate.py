@@ -119,28 +119,79 @@ def _facts(facts: Any, minutes: float) -> str:
     return "\n".join([*lines, *left_out(counted)])
 
 
+def _search(trained: Any, given: dict[str, Any], known: frozenset[str] = frozenset()) -> Any:
+    """How to search: as at training, but for what is given; settings that are `known` belong to something else."""
+    from dataclasses import fields, replace
+
+    from unrolled.config import parse_assignment
+    from unrolled.decoding.beam import BeamOptions
+    from unrolled.errors import unknown_name
+
+    settings = dict(map(parse_assignment, given["settings"] or ()))
+    names = {field.name for field in fields(BeamOptions)} - {"width", "n_best"}
+    for name in settings:
+        if name not in names | known:
+            raise unknown_name("setting", name, sorted(names | known))
+    asked = {name: value for name, value in settings.items() if name in names}
+    return replace(trained.search, width=given["beam"] or trained.search.width, n_best=given.get("n_best") or 1, **asked)
+
+
+def _joined(trained: Any, given: dict[str, Any]) -> Any:
+    """The translator, or an ensemble of it and others."""
+    from unrolled.tasks import load
+
+    return trained.joined_by([load(path) for path in given["ensemble"]]) if given["ensemble"] else trained
+
+
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
-    """Print BLEU, chrF and what goes wrong on pairs of sentences."""
+    """Print BLEU, chrF and what goes wrong on pairs of sentences, and whose fault it is."""
     from unrolled.data.pairs import read_pairs
+    from unrolled.folders import write_text
+    from unrolled.pictures.page import page
+    from unrolled.pictures.report import translated
+    from unrolled.tasks.search_errors import BLAMES, choices, judged, shares
 
     pairs = read_pairs(files, given["encoding"])
+    options, trained = _search(trained, given), _joined(trained, given)
     if trained.swapped(pairs):
         say("the model finds the other direction far likelier: have source and target changed places?")
-    found = trained.evaluate(pairs)
+    made = trained.translate(pairs.sources, options)
+    found = trained.evaluate(pairs, made=made)
+    rows = list(judged(trained, pairs, made))
+    found |= shares(rows)
+    if given["choose"]:
+        found["choices"] = [choice._asdict() for choice in choices(trained, pairs)]
+    if given["out"] is not None:
+        write_text(given["out"], page(f"On {', '.join(files)}", {"blocks": translated(found, rows, BLAMES)}))
+        say(f"wrote {given['out']}")
     if given["as_json"]:
         print(json.dumps(found, ensure_ascii=False))
-        return
+    else:
+        _show(found)
+
+
+def _show(found: dict[str, Any]) -> None:
+    """Print what `evaluate` found."""
+    from unrolled.tasks.search_errors import BLAMES
+
     left_out = f"  ({found['empty_pairs']} with an empty side left out)" if found["empty_pairs"] else ""
     print(f"{'pairs':<24}{found['pairs']}{left_out}")
     for key in ("bleu", "chrf"):
         print(f"{key:<24}{found[key]:.2f}  ({found[f'{key}_signature']})")
     print(f"{'perplexity':<24}{found['perplexity']:.4f}  per target symbol")
     names = {"empty": "empty translations", "looping": "that repeat themselves", "not_proved_optimal": "not proved best"}
-    for key, name in names.items():
+    for key, name in (names | {"in_parts": "translated in parts"}).items():
         print(f"{name:<24}{found[key]}")
     print(f"\n{'words of the source':<24}{'pairs':>8}{'bleu':>8}")
     for row in found["by_length"]:
         print(f"{'{} to {}'.format(*row['words']):<24}{row['pairs']:>8}{row['bleu']:>8.2f}")
+    print()
+    for name, what in BLAMES.items():
+        print(f"{100 * found['blame'][name]:6.1f} %  {what}")
+    print(f"of those not found {found['length_ratio']:.3f} symbols for each of the reference's")
+    for row in found.get("choices", ()):
+        norm = row["norm"] if row["norm"] == "none" else f"{row['norm']}^{row['alpha']:g}"
+        print(f"beam {row['width']:<4}norm {norm:<14}{row['bleu']:8.2f} BLEU")
 
 
 def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
@@ -155,15 +206,36 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
 
 
 def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    from dataclasses import replace
+    from dataclasses import fields
 
-    options = replace(trained.search, width=given["beam"] or trained.search.width, n_best=given["n_best"] or 1)
-    return trained.translations(texts, options, batch_size=1 if one_by_one else 64)
+    from unrolled.config import parse_assignment
+    from unrolled.decoding.sampling import SamplingOptions
+    from unrolled.errors import ConfigError
+    from unrolled.tasks.translator import Wishes
+
+    trained = _joined(trained, given)
+    if given["sample"] is None:
+        wishes = Wishes(given["prefix"] or "", given["require"] or (), given["replace_unknown"])
+        return trained.translations(texts, _search(trained, given), wishes, 1 if one_by_one else 64)
+    if any(given[name] for name in ("prefix", "require", "replace_unknown", "beam", "n_best")):
+        raise ConfigError("--sample draws by chance: leave out --beam, --n-best, --prefix, --require, --replace-unknown")
+    names = frozenset(field.name for field in fields(SamplingOptions))
+    _search(trained, given, known=names)
+    settings = dict(map(parse_assignment, given["settings"] or ()))
+    options = SamplingOptions(**{name: value for name, value in settings.items() if name in names})
+    return (_first(trained.sampled(text, given["sample"], options)) for text in texts)
+
+
+def _first(drawn: list[Any]) -> Any:
+    """Several translations as one that has others."""
+    return drawn[0]._replace(others=tuple(drawn[1:]))
 
 
 def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -> tuple[str, Any]:
     text = needed(text)
-    return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"])
+    return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"], given["exact"])
 
 
-SPEAKER = Speaker("a translator", frozenset({"beam", "n_best", "reference"}), _evaluate, _explain, _predict, answer)
+_FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings"}
+_FLAGS |= {"choose", "out", "reference", "exact"}
+SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, answer)

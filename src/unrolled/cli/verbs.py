@@ -29,6 +29,12 @@ _SPEAKERS = {
     "TrainedTranslator": translate.SPEAKER,
 }
 
+Beam = Annotated[int | None, typer.Option(min=1, help="Translators: hypotheses side by side; 1: greedy.")]
+Ensemble = Annotated[
+    list[str] | None,
+    typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
+]
+_SEARCH = "Translators: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Classifiers: answer only from this probability on; unset: as chosen at training."),
@@ -50,7 +56,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "-s",
-            help="Setting of --adapt as key=value. cache: window, sharpness, weight; dynamic: tokens, rate, pull.",
+            help="key=value. Of --adapt, cache: window, sharpness, weight; dynamic: tokens, rate, pull. " + _SEARCH + ".",
         ),
     ] = None,
     vocabulary: Annotated[
@@ -59,12 +65,18 @@ def evaluate(
     text: Annotated[str | None, typer.Option(help="Classifiers: column of the text; unset: as at training.")] = None,
     label: Annotated[str | None, typer.Option(help="Classifiers: column of the label; unset: as at training.")] = None,
     threshold: Threshold = None,
-    out: Annotated[Path | None, typer.Option(help="Classifiers, taggers: HTML page with the figures to write.")] = None,
+    beam: Beam = None,
+    ensemble: Ensemble = None,
+    choose: Annotated[bool, typer.Option("--choose", help="Translators: BLEU for several beams and norms.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Classifiers, taggers, translators: HTML page with the figures to write.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """How good a model is: perplexity of texts; word pairs and analogies of word vectors; accuracy, F1 by label, confusion
-    and calibration of classifiers; accuracy and F1, of whole entities too, of taggers.
+    and calibration of classifiers; accuracy and F1, of whole entities too, of taggers; BLEU, chrF and errors of
+    translators.
 
     Examples:
 
@@ -86,6 +98,9 @@ def evaluate(
         "text": text,
         "label": label,
         "threshold": threshold,
+        "beam": beam,
+        "ensemble": ensemble,
+        "choose": choose,
         "out": out,
         "overwrite": overwrite,
         "as_json": as_json,
@@ -100,8 +115,23 @@ def predict(
     model: Folder,
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, the lines of standard input.")] = None,
     threshold: Threshold = None,
-    beam: Annotated[int | None, typer.Option(min=1, help="Translators: hypotheses side by side; 1: greedy.")] = None,
+    beam: Beam = None,
     n_best: Annotated[int | None, typer.Option(min=1, help="Translators: so many translations, with scores.")] = None,
+    require: Annotated[
+        list[str] | None, typer.Option(help="Translators: a word or phrase each translation has; may be repeated.")
+    ] = None,
+    prefix: Annotated[str | None, typer.Option(help="Translators: what each translation begins with.")] = None,
+    replace_unknown: Annotated[
+        bool, typer.Option("--replace-unknown", help="Translators: unknown words become those of the source looked at.")
+    ] = False,
+    ensemble: Ensemble = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Translators: so many translations, drawn by chance, in place of the best.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("-s", help=f"key=value. {_SEARCH}; of --sample, temperature, top_k, top_p, min_p, seed."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
@@ -118,6 +148,8 @@ def predict(
 
     trained = load(model)
     speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
+    given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
+    given |= {"sample": sample, "settings": settings}
     if speaker.predict is None or speaker.answer is None:
         raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
     speaker.check("predict", given)
@@ -139,6 +171,9 @@ def explain(
     reference: Annotated[
         str | None, typer.Option(help="Translators: a right translation; is it search or model that misses it?")
     ] = None,
+    exact: Annotated[
+        int | None, typer.Option(min=1, help="Translators: steps to spend on proving the model's own favourite.")
+    ] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
     """Show what happens inside while the model reads a text, or why a text gets its label; of word vectors, a map.
@@ -157,7 +192,7 @@ def explain(
 
     check_new(out, overwrite=overwrite)
     trained = load(model)
-    speaker, given = _speaker(trained), {"words": words, "reference": reference}
+    speaker, given = _speaker(trained), {"words": words, "reference": reference, "exact": exact}
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):

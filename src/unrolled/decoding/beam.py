@@ -4,11 +4,15 @@
     score            = (l + reward T) / norm(T)
 
     norm     none: 1      average: T^alpha      gnmt: ((5 + T) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144, equation 14)
+    coverage adds beta sum over s of log min(1, sum over t of alpha(t, s)): what was never looked at costs (ibid.)
 
 At each step every live hypothesis is continued with every symbol; the `width` best that do not end live on. The search of a
 sentence ends when no live hypothesis can win any more: l never rises, so what begins with l scores at most the largest of
 (l + reward T) / norm(T) over the lengths T that are left. Then `optimal_in_beam` holds: nothing that the beam could have
 reached from there is better. With a width of 1 the search is greedy: it ends when the end is the likeliest symbol.
+
+Phrases may be required (Post and Vilar 2018, arXiv:1804.06609): the beam is then shared out evenly among hypotheses by how
+many symbols of the phrases they have, and only those that have all of them may end.
 """
 
 from __future__ import annotations
@@ -21,18 +25,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.decoding.required import Prescribed, Required
 from unrolled.errors import ConfigError, check_bounds, unknown_name
 from unrolled.types import State, Stepper, map_state
 
-__all__ = ["NORMS", "BeamOptions", "Found", "Hypothesis", "beam_search"]
+__all__ = ["NORMS", "BeamOptions", "Found", "Hypothesis", "Node", "beam_search"]
 
 NORMS = ("none", "average", "gnmt")
+#: What has been looked at less than this counts as looked at so much: its logarithm is to be finite.
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """width: hypotheses that live side by side; n_best: how many are returned; norm, alpha, reward: see above; min_length,
-    max_length: symbols, the end not counted; no_repeat: no n-gram of so many symbols stands there twice (0: any may).
+    """width: hypotheses that live side by side; n_best: how many are returned; norm, alpha, reward, coverage (beta): see
+    above; min_length, max_length: symbols, the end not counted; no_repeat: no n-gram of so many symbols stands there twice
+    (0: any may).
     """
 
     width: int = 5
@@ -40,6 +48,7 @@ class BeamOptions:
     norm: str = "average"
     alpha: float = 1.0
     reward: float = 0.0
+    coverage: float = 0.0
     min_length: int = 0
     max_length: int = 200
     no_repeat: int = 0
@@ -52,6 +61,7 @@ class BeamOptions:
             "n_best": (1, 10_000),
             "alpha": (0, 10),
             "reward": (-100, 100),
+            "coverage": (0, 100),
             "min_length": (0, 10**6),
             "max_length": (1, 10**6),
             "no_repeat": (0, 10**6),
@@ -65,12 +75,21 @@ class BeamOptions:
     def score(self, log_probability: np.ndarray, length: np.ndarray | float) -> np.ndarray:
         """The score of sequences of `length` symbols, the end counted."""
         length = np.asarray(length, np.float64)
-        norm = {"none": np.ones_like(length), "average": length**self.alpha, "gnmt": ((5 + length) / 6) ** self.alpha}
-        return (log_probability + self.reward * length) / norm[self.norm]
+        return (log_probability + self.reward * length) / self._norm(length)
+
+    def _norm(self, length: np.ndarray) -> np.ndarray:
+        if self.norm == "none":
+            return np.ones_like(length)
+        return (length if self.norm == "average" else (5 + length) / 6) ** self.alpha
 
     def most(self, log_probability: np.ndarray, length: int, longest: int) -> np.ndarray:
         """The largest score that what has come so far, `length` symbols, can end with."""
         return self.score(log_probability[:, None], np.arange(length + 1, longest + 1)).max(1)
+
+    def least(self, score: float, length: int, longest: int) -> float:
+        """The smallest log P with which `length` symbols can still end with `score`: `most` turned round."""
+        lengths = np.arange(length + 1, longest + 1, dtype=np.float64)
+        return float((score * self._norm(lengths) - self.reward * lengths).min())
 
 
 class Hypothesis(NamedTuple):
@@ -87,19 +106,39 @@ class Hypothesis(NamedTuple):
         return float(np.sum(self.token_scores, dtype=np.float64))
 
 
+class Node(NamedTuple):
+    """A hypothesis that was considered at a step: `symbol` after the node `parent` of the step before (-1: the first),
+    log P of all its symbols in nats, and its fate: live, ended or pruned.
+    """
+
+    parent: int
+    symbol: int
+    log_probability: float
+    fate: str
+
+
 class Found(NamedTuple):
-    """The best sequences of a sentence, best first. optimal_in_beam: no live hypothesis could have won; steps: taken."""
+    """The best sequences of a sentence, best first. optimal_in_beam: no live hypothesis could have won; steps: taken;
+    tree: of each step what was considered, likeliest first, where it was asked for.
+    """
 
     hypotheses: list[Hypothesis]
     optimal_in_beam: bool
     steps: int
+    tree: list[list[Node]] | None = None
 
 
 @dataclass
 class _Sentence:
-    """What is known of a sentence: its ended hypotheses, best first."""
+    """What is known of a sentence: its ended hypotheses, best first. inside (S,): its true positions; node: which node of
+    the last step of the tree each of its live hypotheses is.
+    """
 
     prefix: Sequence[int]
+    required: Required | None = None
+    inside: np.ndarray | None = None
+    tree: list[list[Node]] | None = None
+    node: list[int] = field(default_factory=lambda: [-1])
     ended: list[Hypothesis] = field(default_factory=list)
     steps: int = 0
     optimal: bool = False
@@ -129,29 +168,47 @@ def beam_search(
     *,
     end: int | None = None,
     forbidden: Sequence[int] = (),
-    prefixes: Sequence[Sequence[int]] | None = None,
+    prescribed: Sequence[Prescribed] | None = None,
+    keep_tree: bool = False,
 ) -> list[Found]:
     """The best sequences for each of B sentences; begin (B,): the symbols that are fed first.
 
     end: the symbol that ends a sequence, None where all have `max_length` symbols; forbidden: symbols that never come;
-    prefixes: of each sentence what its sequences begin with. ConfigError for a prefix longer than `max_length`.
+    prescribed: of each sentence what its sequences must have. ConfigError where that is longer than `max_length`, and for
+    coverage without attention.
     """
-    if any(len(prefix) > options.max_length for prefix in prefixes or ()):
-        raise ConfigError(f"a forced beginning is longer than max-length {options.max_length}")
     memory, state = model.start(source)
     n = len(begin)
-    sentences = [_Sentence(prefixes[i] if prefixes else ()) for i in range(n)]
+    looked = getattr(state, "attention", None)
+    if options.coverage and looked is None:
+        raise ConfigError("coverage is for models with attention: this one has none")
+    sentences = [
+        _Sentence(
+            *_checked(prescribed[i] if prescribed else Prescribed(), options.max_length),
+            None if looked is None else looked[i].numpy() > 0,
+            [] if keep_tree else None,
+        )
+        for i in range(n)
+    ]
     beam = _Beam(np.arange(n), np.zeros(n), np.zeros((n, 0), np.int64), np.zeros((n, 0)))
     last, longest = begin, options.max_length + (end is not None)
     for t in range(longest):
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
         logits = _allowed(logits.double(), beam, sentences, options, t, end=end, forbidden=forbidden)
-        rows, symbols, scores = _candidates(logits, beam, options.width)
+        rows, symbols, scores = _candidates(logits, beam, sentences, options.width)
         kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
         if not len(kept):
             break
         last, state = torch.from_numpy(symbols[kept]), _taken(state, torch.from_numpy(rows[kept]))
-    return [Found(s.ended[: options.n_best], s.optimal, s.steps) for s in sentences]
+    return [Found(s.ended[: options.n_best], s.optimal, s.steps, s.tree) for s in sentences]
+
+
+def _checked(prescribed: Prescribed, max_length: int) -> tuple[Sequence[int], Required | None]:
+    """The prefix and the phrases of a sentence."""
+    prefix, phrases = prescribed
+    if len(prefix) > max_length:
+        raise ConfigError(f"a forced beginning is longer than max-length {max_length}")
+    return prefix, Required.of(phrases, max_length) if phrases else None
 
 
 def _taken(state: State, rows: Tensor) -> State:
@@ -176,9 +233,11 @@ def _allowed(
         found[:, end] = -torch.inf
     if end is not None and t == options.max_length:
         found[:, torch.arange(found.shape[1]) != end] = -torch.inf
-    forced = any(t < len(sentence.prefix) for sentence in sentences)
-    for row, i in enumerate(beam.sentence.tolist() if forced or options.no_repeat else ()):
-        prefix = sentences[i].prefix
+    special = options.no_repeat or any(t < len(sentence.prefix) or sentence.required for sentence in sentences)
+    for row, i in enumerate(beam.sentence.tolist() if special else ()):
+        prefix, required = sentences[i].prefix, sentences[i].required
+        if required and end is not None and required.missing(beam.symbols[row]):
+            found[row, end] = -torch.inf
         if t < len(prefix):
             found[row, torch.arange(found.shape[1]) != prefix[t]] = -torch.inf
         elif options.no_repeat:
@@ -192,15 +251,51 @@ def _repeating(symbols: list[int], n: int) -> list[int]:
     return [symbols[i + n - 1] for i in range(len(symbols) - n + 1) if symbols[i : i + n - 1] == before]
 
 
-def _candidates(found: Tensor, beam: _Beam, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best continuations of each sentence, best first, twice as many as can live on: rows, symbols, their log P."""
-    best, symbols = found.topk(min(2 * width, found.shape[1]), dim=1)
-    token, total = best.numpy(), best.numpy() + beam.log_probability[:, None]
-    rows = np.repeat(np.arange(len(total)), total.shape[1])
-    order = np.lexsort((rows, -total.ravel(), beam.sentence[rows]))
-    place = np.arange(len(order)) - np.searchsorted(beam.sentence[rows[order]], beam.sentence[rows[order]])
-    order = order[(place < 2 * width) & np.isfinite(total.ravel()[order])]
-    return rows[order], symbols.numpy().ravel()[order], token.ravel()[order]
+def _candidates(
+    found: Tensor, beam: _Beam, sentences: list[_Sentence], width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The best continuations of each sentence, best first, twice as many as can live on: rows, symbols, their log P.
+
+    Where phrases are required, the best of each number of symbols of them come first, then the second best, ...
+    """
+    best, columns = found.topk(min(2 * width, found.shape[1]), dim=1)
+    rows = np.repeat(np.arange(len(found)), best.shape[1])
+    symbols, token, had = columns.numpy().ravel(), best.numpy().ravel(), np.zeros(len(rows), np.int64)
+    if any(sentence.required for sentence in sentences):
+        rows, symbols, had = _with_required(rows, symbols, beam, sentences)
+        token = found.numpy()[rows, symbols]
+    total, of = token + beam.log_probability[rows], beam.sentence[rows]
+    order = np.lexsort((rows, -total, had, of))
+    order = order[np.isfinite(total[order])]
+    place = _place(of[order], had[order])
+    order = order[np.lexsort((-total[order], -had[order], place, of[order]))]
+    order = order[_place(of[order], np.zeros(len(order))) < 2 * width]
+    return rows[order], symbols[order], token[order]
+
+
+def _place(*keys: np.ndarray) -> np.ndarray:
+    """The place of each element within its run of equal keys."""
+    n = len(keys[0])
+    begins = np.ones(n, bool)
+    begins[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
+    return np.arange(n) - np.maximum.accumulate(np.where(begins, np.arange(n), 0))
+
+
+def _with_required(
+    rows: np.ndarray, symbols: np.ndarray, beam: _Beam, sentences: list[_Sentence]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Continuations, those that go on with a required phrase added; and how many symbols of phrases each has then."""
+    pairs = dict.fromkeys(zip(rows.tolist(), symbols.tolist(), strict=True))
+    for row, i in enumerate(beam.sentence.tolist()):
+        required = sentences[i].required
+        if required is not None and len(beam.symbols[row]) >= len(sentences[i].prefix):
+            pairs |= dict.fromkeys((row, symbol) for symbol in required.wanted(beam.symbols[row]))
+    had = []
+    for row, symbol in pairs:
+        required = sentences[beam.sentence[row]].required
+        had.append(0 if required is None else required.had(np.append(beam.symbols[row], symbol)))
+    each = np.array(list(pairs), np.int64)
+    return each[:, 0], each[:, 1], np.array(had, np.int64)
 
 
 def _continued(
@@ -228,15 +323,19 @@ def _continued(
         if first == last:
             continue
         live: list[int] = []
+        ended: list[int] = []
         for at in range(first, last):
-            if len(live) == options.width:
+            if len(live) == options.width or (options.width == 1 and ended):
                 break
             if symbols[at] == end or (end is None and length == longest):
-                sentence.ended.append(_hypothesis(beam, int(rows[at]), int(symbols[at]), float(scores[at]), options))
+                ended.append(at)
+                sentence.ended.append(
+                    _hypothesis(beam, sentence, rows[at].item(), symbols[at].item(), scores[at].item(), options)
+                )
             else:
                 live.append(at)
-            if options.width == 1:
-                break
+        if sentence.tree is not None:
+            _note(sentence, beam, candidates, range(first, last), live=live, ended=ended)
         sentence.ended = sorted(sentence.ended, key=lambda h: -h.score)[: options.width]
         sentence.steps = length
         kept += [] if _over(sentence, beam.log_probability[rows[live]] + scores[live], options, length, longest) else live
@@ -258,13 +357,40 @@ def _over(sentence: _Sentence, live: np.ndarray, options: BeamOptions, length: i
     return sentence.optimal or not len(live) or (options.width == 1 and bool(sentence.ended))
 
 
-def _hypothesis(beam: _Beam, row: int, symbol: int, score: float, options: BeamOptions) -> Hypothesis:
+def _note(
+    sentence: _Sentence,
+    beam: _Beam,
+    candidates: tuple[np.ndarray, np.ndarray, np.ndarray],
+    considered: range,
+    *,
+    live: list[int],
+    ended: list[int],
+) -> None:
+    """Add a step to the tree of a sentence."""
+    assert sentence.tree is not None
+    rows, symbols, scores = candidates
+    first = int(np.searchsorted(beam.sentence, beam.sentence[rows[considered[0]]]))
+    nodes = []
+    for at in considered:
+        row, fate = int(rows[at]), "live" if at in live else "ended" if at in ended else "pruned"
+        nodes.append(
+            Node(sentence.node[row - first], int(symbols[at]), float(beam.log_probability[row] + scores[at]), fate)
+        )
+    sentence.tree.append(nodes)
+    sentence.node = [at - considered[0] for at in live]
+
+
+def _hypothesis(beam: _Beam, sentence: _Sentence, row: int, symbol: int, score: float, options: BeamOptions) -> Hypothesis:
     """The sequence of a row with its last symbol."""
     symbols, token_scores = [*beam.symbols[row].tolist(), symbol], [*beam.token_scores[row].tolist(), score]
-    total = options.score(np.array(np.sum(token_scores)), len(symbols))
+    total = float(options.score(np.array(np.sum(token_scores)), len(symbols)))
     weights: list[np.ndarray] = []
     at = row
     for step in reversed(range(len(beam.attention))):
         weights.append(beam.attention[step][0][at])
         at = int(beam.attention[step - 1][1][at]) if step else at
-    return Hypothesis(symbols, token_scores, float(total), np.stack(weights[::-1]) if weights else None)
+    attention = np.stack(weights[::-1]) if weights else None
+    if options.coverage and attention is not None:
+        looked = attention[:, sentence.inside].sum(0, dtype=np.float64)
+        total += options.coverage * float(np.log(np.clip(looked, _LEAST, 1)).sum())
+    return Hypothesis(symbols, token_scores, total, attention)

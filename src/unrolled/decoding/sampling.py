@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ConfigError, check_bounds
-from unrolled.types import Stepper
+from unrolled.types import Stepper, map_state
 
 __all__ = ["SamplingOptions", "distribution", "sample"]
 
@@ -89,14 +89,16 @@ def sample(
     options: SamplingOptions,
     end: int | None = None,
     forbidden: tuple[int, ...] = (),
+    source: Any = None,
 ) -> Iterator[list[int | None]]:
     """Continue a prompt (T,), begin id first: yield the next symbol of each row, None for rows that have ended.
 
+    source: one sentence that is read first; unset: what is read is the prompt, as a language model does.
     Stops after `length` symbols, or when every row has drawn `end`. `forbidden` symbols are never drawn.
     """
-    start = prompt.unsqueeze(0).expand(n_rows, -1)
-    memory, state = model.start(start[:, :-1])
-    last, sentence = start[:, -1], torch.zeros(n_rows, dtype=torch.long)
+    memory, state = model.start(prompt[None, :-1] if source is None else source)
+    sentence = torch.zeros(n_rows, dtype=torch.long)
+    state, last = map_state(lambda s: s[sentence], state), prompt[-1:].expand(n_rows)
     draws = [np.random.default_rng([options.seed, row]) for row in range(n_rows)]
     ended = [False] * n_rows
     seen: Tensor | None = None
@@ -104,7 +106,7 @@ def sample(
         logits, state = model.step(last, state, memory, sentence)
         logits[:, list(forbidden)] = -torch.inf
         if options.repetition_penalty != 1:
-            seen = _mark(seen, start[:, 1:] if seen is None else last.unsqueeze(1), logits)
+            seen = _mark(seen, prompt[1:].expand(n_rows, -1) if seen is None else last.unsqueeze(1), logits)
         cumulative = distribution(logits, options, seen).cumsum(1)
         uniform = torch.tensor([[rng.random()] for rng in draws], dtype=torch.float64) * cumulative[:, -1:]
         last = torch.searchsorted(cumulative, uniform, right=True).squeeze(1).clamp(max=logits.shape[1] - 1)

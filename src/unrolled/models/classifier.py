@@ -7,6 +7,11 @@
 
 Pooling: `last` is the state after the last word (of each direction: its own last), `mean`, `max`, `attention` (weights
 softmax(v a<t>) over t); `concat` is last, max and mean beside each other (Howard and Ruder 2018, arXiv:1801.06146).
+
+Adversarial training (Miyato, Dai and Goodfellow 2017, arXiv:1605.07725, equation 2): what is learned from is the text whose
+vectors were moved to where the loss rises fastest,
+
+    e + epsilon |e| g / |g|,   g = dL/de    e, g: all vectors of a text as one; epsilon a part of their length
 """
 
 from __future__ import annotations
@@ -50,6 +55,7 @@ class ClassifierConfig:
     dropout_output: float = 0.0
     dropout_word: float = 0.0
     dropout_weight: float = 0.0
+    adversarial: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -109,7 +115,10 @@ class Classifier(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """ids (B, T) of texts of lengths (B,), each at least 1 -> logits (B, K)."""
-        return self.read(embedded(self.embedding, ids.t(), self.config.dropout_input), lengths)
+        return self.read(self._vectors(ids), lengths)
+
+    def _vectors(self, ids: Tensor) -> Tensor | Lookup:
+        return embedded(self.embedding, ids.t(), self.config.dropout_input)
 
     def read(self, x: Tensor | Lookup, lengths: Tensor) -> Tensor:
         """Embedded words (T, B, D), or their Lookup -> logits (B, K)."""
@@ -139,9 +148,22 @@ class Classifier(nn.Module):
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over the texts, each times its weight; there is no state to carry."""
         batch = batch.to(self.device)
-        z = self(batch.ids, batch.lengths)
+        x = self._vectors(batch.ids)
+        if self.training and self.config.adversarial:
+            x = self._moved(x.expand() if isinstance(x, Lookup) else x, batch)
+        return LossSum(self._loss(x, batch), len(batch.targets))
+
+    def _loss(self, x: Tensor | Lookup, batch: _Batch) -> Tensor:
+        z = self.read(x, batch.lengths)
         if self.config.independent:
             losses = functional.binary_cross_entropy_with_logits(z, batch.targets, reduction="none").sum(1)
         else:
             losses = -(batch.targets * z.log_softmax(1)).sum(1)
-        return LossSum((losses * batch.weights).sum(), len(z))
+        return (losses * batch.weights).sum()
+
+    def _moved(self, x: Tensor, batch: _Batch) -> Tensor:
+        """Vectors x (T, B, D) moved by `adversarial` of their text's length to where its loss rises fastest."""
+        given = x.detach().requires_grad_()
+        (g,) = torch.autograd.grad(self._loss(given, batch), given)
+        length, steepness = given.detach().norm(dim=(0, 2), keepdim=True), g.norm(dim=(0, 2), keepdim=True)
+        return x + self.config.adversarial * length / steepness.clamp(min=torch.finfo(g.dtype).tiny) * g

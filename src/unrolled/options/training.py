@@ -38,6 +38,13 @@ class TrainingOptions(Section):
         description="Average the weights once validation is worse than the best of those this many before (NT-ASGD: 5, "
         "with sgd, constant, rate 30, clip .25); 0: never.",
     )
+    average_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Validate and keep an exponential mean of the weights: this part of it stays at each step (.999 is "
+        "the mean of about 1,000 steps); 0: the weights themselves.",
+    )
     weight_decay: float = Field(0.01, ge=0, le=100, description="Decay of matrices.")
     clip: float = Field(1.0, gt=0, le=1e9, description="Largest norm of the gradient.")
     evaluations: int = Field(25, ge=1, le=100_000, description="Validations during training, evenly spread.")

@@ -2,6 +2,7 @@
 //   facts   rows: [[name, value]]                       texts   rows: [[name, text]]
 //   lines   x, series: [{name, points: [[x, y]]}], log  heat    columns, rows, values[row][column], range: [low, high]
 //   tokens  tokens, values, alternatives: [[[token, probability]]]
+//   tree    steps: [[{parent, token, log_probability, fate: live | ended | pruned, paths: [best, reference]}]]
 //   map     words, places: [[x, y]] in -1..1, neighbors: [[[word, cosine]]]
 "use strict";
 
@@ -32,12 +33,12 @@ function visible(token) {
 
 function facts(block) {
   return element("table", {}, ...block.rows.map(([name, value]) =>
-    element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, String(number(value))))));
+    element("tr", {}, element("th", { scope: "row" }, name), element("td", { dir: "auto" }, String(number(value))))));
 }
 
 function texts(block) {
   return element("table", {}, ...block.rows.map(([name, text]) =>
-    element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, element("pre", {}, text)))));
+    element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, element("pre", { dir: "auto" }, text)))));
 }
 
 // Round numbers from low to high, about five of them, no closer than `least`.
@@ -217,7 +218,31 @@ function map(block) {
   return element("div", {}, element("p", {}, search, list), detail, element("div", { class: "scroll" }, canvas));
 }
 
-const KINDS = { facts, lines, heat, tokens, texts, map };
+// A beam: a column a step, a row a hypothesis, a line to what it continues.
+function tree(block) {
+  const column = 96, row = 20, top = 14;
+  const most = Math.max(...block.steps.map((nodes) => nodes.length));
+  const width = column * (block.steps.length + 1), height = top + row * most + 10;
+  const svg = shape("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": block.title });
+  const x = (t) => 20 + column * (t + 1), y = (i) => top + row * i, is = (node, path) => node.paths.includes(path);
+  const colour = (node) => is(node, "best") ? COLOURS[1] : is(node, "reference") ? COLOURS[0] : "var(--line)";
+  block.steps.forEach((nodes, t) => nodes.forEach((node, i) => {
+    const from = t ? [x(t - 1) + column - 34, y(node.parent)] : [20, y(0)];
+    svg.append(shape("path", { d: `M${from} C${from[0] + 16},${from[1]} ${x(t) - 20},${y(i)} ${x(t) - 3},${y(i)}`, fill: "none",
+      stroke: colour(node), "stroke-width": node.paths.length ? 2 : 1, opacity: node.fate === "pruned" ? 0.5 : 1 }));
+  }));
+  block.steps.forEach((nodes, t) => nodes.forEach((node, i) => {
+    if (node.fate === "ended") svg.append(shape("rect", { x: x(t) - 2, y: y(i) - 9, width: column - 36, height: 17, fill: "none", stroke: colour(node) }));
+    const word = shape("text", { x: x(t), y: y(i) + 4, opacity: node.fate === "pruned" ? 0.55 : 1,
+      style: `${is(node, "best") ? "font-weight:bold;fill:var(--ink);" : ""}${is(node, "reference") ? "text-decoration:underline;" : ""}` },
+      visible(node.token).slice(0, 9));
+    word.append(shape("title", {}, `“${visible(node.token)}”, ${node.fate}: log P ${node.log_probability}`));
+    svg.append(word);
+  }));
+  return element("div", { class: "scroll" }, svg);
+}
+
+const KINDS = { facts, lines, heat, tokens, texts, tree, map };
 
 function draw(explanation, into) {
   for (const block of explanation.blocks) {

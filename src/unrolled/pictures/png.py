@@ -85,4 +85,19 @@ def _map(block: dict[str, Any], axes: Any) -> None:
     axes.set_ylim(-1.05, 1.05)
 
 
-_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map}
+def _tree(block: dict[str, Any], axes: Any) -> None:
+    axes.axis("off")
+    for t, nodes in enumerate(block["steps"]):
+        for i, node in enumerate(nodes):
+            best, pruned = "best" in node["paths"], node["fate"] == "pruned"
+            ink = "tab:red" if best else "tab:blue" if node["paths"] else "0.7" if pruned else "0.3"
+            start = node["parent"] if t else 0
+            axes.plot([t - 0.35, t - 0.05], [start, i], color=ink, linewidth=1.5 if node["paths"] else 0.4)
+            frame = {"edgecolor": ink, "facecolor": "none", "pad": 1.5} if node["fate"] == "ended" else None
+            word = repr(node["token"])[1:-1].replace("$", r"\$")
+            axes.text(t, i, word, fontsize=6, color=ink, va="center", weight="bold" if best else "normal", bbox=frame)
+    axes.set_xlim(-0.5, len(block["steps"]))
+    axes.invert_yaxis()
+
+
+_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map, "tree": _tree}

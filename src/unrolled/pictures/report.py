@@ -7,7 +7,7 @@ from typing import Any
 
 from unrolled.pictures.page import page
 
-__all__ = ["classifier_page", "judged", "report_page", "tagger_page", "vectors_page"]
+__all__ = ["classifier_page", "judged", "report_page", "tagger_page", "translated", "vectors_page"]
 
 #: What `evaluate` says that is a single figure, in the order in which it is shown.
 _FIGURES = (
@@ -30,14 +30,15 @@ _FIGURES = (
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
     """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
     validated = "valid_loss" in rows[-1]
-    best = min(rows, key=lambda row: row["valid_loss"]) if validated else rows[-1]
+    watched = "valid_missing_bleu" if "valid_bleu" in rows[-1] else "valid_loss"
+    best = min(rows, key=lambda row: row[watched]) if validated else rows[-1]
     blocks = [
         {
             "kind": "facts",
             "title": "Best validation" if validated else "The end: nothing was held out to validate on",
             "rows": [
                 [key, best[key]]
-                for key in ("valid_loss", "valid_perplexity", "train_loss", "step", "epoch", "seconds")
+                for key in ("valid_bleu", "valid_loss", "valid_perplexity", "train_loss", "step", "epoch", "seconds")
                 if best.get(key) is not None
             ],
             "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact."
@@ -191,6 +192,44 @@ def judged(found: dict[str, Any], where: str) -> list[dict[str, Any]]:
         + ([confused] if "confusion" in found and len(names) <= 50 else [])
         + [reliable]
     )
+
+
+def translated(found: dict[str, Any], rows: list[Any], blames: dict[str, str]) -> list[dict[str, Any]]:
+    """Blocks that show what `evaluate` says of a translator; rows: `tasks.search_errors.Judged`, the clearest are shown."""
+    figures = [[key.replace("_", " "), found[key]] for key in ("pairs", "bleu", "chrf", "perplexity", "empty", "looping")]
+    figures += [["signature", found["bleu_signature"]], ["length, of the reference's", found["length_ratio"]]]
+    blamed = [[blames[name], f"{100 * share:.1f} %"] for name, share in found["blame"].items()]
+    lengths = [
+        ["{} to {} words".format(*row["words"]), f"{row['bleu']:.2f} BLEU, {row['pairs']} pairs"]
+        for row in found["by_length"]
+    ]
+    blocks: list[dict[str, Any]] = [
+        {"kind": "facts", "title": "Translations", "rows": figures},
+        {"kind": "facts", "title": "Why references were not found", "rows": blamed},
+        {"kind": "facts", "title": "By length of the source", "rows": lengths},
+    ]
+    if "choices" in found:
+        blocks.append(_choices(found["choices"]))
+    for kind in ("search", "norm", "model"):
+        of = sorted((row for row in rows if row.blame == kind), key=lambda row: -abs(row.right.score - row.found.score))
+        texts = [
+            [f"{r.found.score:.3f}, {r.right.score:.3f}", f"{r.found.source}\n{r.found.text}\n{r.right.text}"]
+            for r in of[:10]
+        ]
+        if texts:
+            note = "Scores of what was found and of the reference; source, what was found, reference."
+            blocks.append({"kind": "texts", "title": f"The clearest: {blames[kind]}", "note": note, "rows": texts})
+    return blocks
+
+
+def _choices(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """BLEU by width and norm as a block."""
+    series: dict[str, list[list[float]]] = {}
+    for row in rows:
+        name = "none" if row["norm"] == "none" else f"{row['norm']}^{row['alpha']:g}"
+        series.setdefault(name, []).append([row["width"], row["bleu"]])
+    lines = [{"name": name, "points": points} for name, points in series.items()]
+    return {"kind": "lines", "title": "BLEU by width of the beam and norm", "x": "beam", "series": lines}
 
 
 def _scores(of: dict[str, dict[str, Any]]) -> list[list[str]]:

@@ -3,71 +3,191 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import torch
+
+from unrolled.decoding.beam import Node
+from unrolled.decoding.exact import exact_search
 from unrolled.errors import ConfigError
+from unrolled.features.texts import padded_rows
 from unrolled.features.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from unrolled.tasks.translator import TrainedTranslator, Translation
 
-__all__ = ["explain_translation"]
+__all__ = ["Favourite", "blame", "explain_translation", "favourite"]
 
-_OTHERS = 5
+#: Of each step of the beam, so many of what was pruned are drawn.
+_PRUNED = 5
 
 
-def explain_translation(trained: TrainedTranslator, text: str, reference: str | None) -> dict[str, Any]:
+class Favourite(NamedTuple):
+    """What the model itself likes best, as far as it is known: see `decoding.exact.Exact`."""
+
+    translation: Translation
+    proved: bool
+    bound: float
+    steps: int
+
+    def to_json(self) -> dict[str, Any]:
+        return self.translation.to_json() | {"proved": self.proved, "bound": self.bound, "steps": self.steps}
+
+
+def favourite(trained: TrainedTranslator, text: str, budget: int) -> Favourite:
+    """The best of all translations of a text that is not too long, with proof unless it takes more than `budget` steps."""
+    row, vocabulary = trained.codec.source.encode(text), trained.codec.target.vocabulary
+    options = replace(trained.options_for(row), no_repeat=0)
+    (known,) = trained.searched([row], options)
+    found = exact_search(
+        trained.stepper,
+        padded_rows([row], trained.codec.source.vocabulary.padding),
+        torch.tensor([vocabulary.begin]),
+        options,
+        end=vocabulary.end,
+        forbidden=trained.never_written(),
+        known=known.hypotheses[0],
+        budget=budget,
+    )
+    assert found.best is not None
+    best = trained.forced_ids(text, row, found.best.symbols[:-1])
+    return Favourite(best._replace(optimal=found.proved), found.proved, found.bound, found.steps)
+
+
+def blame(best: Translation, right: Translation) -> str:
+    """Why a reference was not found, in a word.
+
+    found; unknown: it has symbols that the model cannot write; search: the model scores it above what was found, the beam
+    has missed it; norm: the model finds it likelier, but not after the division by a norm of the lengths; model: the model
+    itself prefers what was found.
+    """
+    if best.symbols == right.symbols:
+        return "found"
+    if UNKNOWN in right.symbols:
+        return "unknown"
+    if right.score > best.score:
+        return "search"
+    return "norm" if sum(right.token_scores) > sum(best.token_scores) else "model"
+
+
+_VERDICTS = {
+    "found": "none: it was found",
+    "unknown": "neither: the reference has symbols that the model does not know, so it cannot write it",
+    "search": "search error: the model prefers the reference, the beam has missed it",
+    "norm": "the norm: the reference is likelier, but not once it is divided by a norm of its length",
+    "model": "model error: the model prefers what was found",
+}
+
+
+def explain_translation(
+    trained: TrainedTranslator, text: str, reference: str | None = None, exact: int | None = None
+) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the translation itself with its attention and its rivals.
 
-    The verdict, given a reference: if the model scores it above what was found, the search has missed it (search error);
-    if below, the model itself prefers what was found (model error).
+    ConfigError for an empty text or reference, and for a text that would be translated in parts.
     """
     if not text.strip():
         raise ConfigError("the text to explain is empty")
     if reference is not None and not reference.strip():
         raise ConfigError("the reference is empty")
-    n_best = min(_OTHERS, trained.search.width)
-    best = trained.translate([text], replace(trained.search, n_best=n_best))[0]
+    row = trained.codec.source.encode(text)
+    if len(row) - 1 > trained.longest:
+        raise ConfigError(f"the text has {len(row) - 1} symbols; up to {trained.longest} are explained: take a part of it")
+    options = replace(trained.options_for(row), n_best=trained.search.width)
+    (searched,) = trained.searched([row], options, keep_tree=True)
+    best, *others = [trained.told(text, row, one, optimal=searched.optimal_in_beam) for one in searched.hypotheses]
+    assert searched.tree is not None
     rows = [["translation", best.text], ["score", round(best.score, 4)]]
     rows += [["nothing the beam could have reached is better", "proved" if best.optimal else "not proved"]]
-    found: dict[str, Any] = best.to_json()
+    found: dict[str, Any] = best._replace(others=tuple(others)).to_json()
+    paths = {"best": searched.hypotheses[0].symbols}
+    series = {"found": best.token_scores}
     right = None if reference is None else trained.forced(text, reference)
     if right is not None:
-        found |= {"reference": right.to_json(), "verdict": _verdict(best, right)}
+        paths["reference"] = trained.codec.target.encode(right.text).tolist()
+        series["reference"] = right.token_scores
+        verdict, left = blame(best, right), _left(searched.tree, paths["reference"], right)
+        found |= {"reference": right.to_json(), "verdict": _VERDICTS[verdict], "blame": verdict, "left_the_beam": left}
         rows += [["reference", right.text], ["its score", round(right.score, 4)], ["verdict", found["verdict"]]]
+        rows += [["the reference in the beam", left["what"]]]
+    if exact is not None:
+        own = favourite(trained, text, exact)
+        found["favourite"] = own.to_json()
+        rows += _favourite_rows(own)
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "Translation", "rows": rows}]
     blocks += _looks("What each symbol (row) looked at", best)
     if right is not None:
         blocks += _looks("What the reference would have looked at", right)
-    of = {"found": best} | ({} if right is None else {"reference": right})
-    blocks.append(
-        {
-            "kind": "lines",
-            "title": "log P, in nats, added up symbol by symbol",
-            "x": "symbol",
-            "series": [{"name": name, "points": _added(one.token_scores)} for name, one in of.items()],
-        }
-    )
-    others = [[f"{one.score:.4f}", one.text] for one in (best, *best.others)]
-    blocks.append({"kind": "texts", "title": "The best that were found", "rows": others})
+    lines = [{"name": name, "points": _added(scores)} for name, scores in series.items()]
+    blocks.append({"kind": "lines", "title": "log P, in nats, added up symbol by symbol", "x": "symbol", "series": lines})
+    blocks.append(_tree(searched.tree, trained, paths))
+    listed = [[f"{one.score:.4f}", one.text] for one in (best, *others)]
+    blocks.append({"kind": "texts", "title": "The best that were found", "rows": listed})
     return found | {"tokens": best.symbols, "blocks": blocks}
 
 
-def _verdict(best: Translation, right: Translation) -> str:
-    if best.text == right.text:
-        return "none: it was found"
-    if UNKNOWN in right.symbols:
-        return "neither: the reference has symbols that the model does not know, so it cannot write it"
-    if right.score > best.score:
-        return "search error: the model prefers the reference, the beam has missed it"
-    return "model error: the model prefers what was found"
+def _favourite_rows(own: Favourite) -> list[list[Any]]:
+    what = "the model's own favourite" if own.proved else f"the best after {own.steps:,} steps of exact search"
+    proof = f"proved in {own.steps:,} steps" if own.proved else f"not proved; none scores above {own.bound:.4f}"
+    return [[what, own.translation.text], ["its score", round(own.translation.score, 4)], ["better than all others", proof]]
+
+
+def _left(tree: list[list[Node]], path: list[int], right: Translation) -> dict[str, Any]:
+    """Where a path leaves the beam: the number of the symbol (from 1), the symbol, and what happened there."""
+    at = -1
+    for t, symbol in enumerate(path):
+        nodes = tree[t] if t < len(tree) else []
+        if not nodes:
+            return {"symbol": t + 1, "what": f"alive until the search ended, after {len(tree)} symbols"}
+        where = next((i for i, node in enumerate(nodes) if (node.parent, node.symbol) == (at, symbol)), None)
+        if where is None or nodes[where].fate == "pruned":
+            total, last = sum(right.token_scores[: t + 1]), min(n.log_probability for n in nodes if n.fate == "live")
+            how = "never considered" if where is None else "pruned"
+            what = f"{how} at symbol {t + 1}, {right.symbols[t]!r}: log P {total:.3f}, the last that lived had {last:.3f}"
+            return {"symbol": t + 1, "token": right.symbols[t], "what": what}
+        at = where
+    return {"symbol": None, "what": "never left it"}
+
+
+def _tree(tree: list[list[Node]], trained: TrainedTranslator, paths: dict[str, list[int]]) -> dict[str, Any]:
+    """The beam as a block: of each step all that lived or ended, the likeliest that were pruned, and the paths named."""
+    symbols, steps = trained.codec.target.vocabulary.symbols, list[list[dict[str, Any]]]()
+    on, place = dict.fromkeys(paths, -1), {-1: -1}
+    for t, nodes in enumerate(tree):
+        marked: dict[int, list[str]] = {}
+        for name, path in paths.items():
+            hits = [i for i, n in enumerate(nodes) if t < len(path) and (n.parent, n.symbol) == (on[name], path[t])]
+            on[name] = hits[0] if hits else len(nodes)
+            if hits:
+                marked.setdefault(hits[0], []).append(name)
+        pruned = [i for i, node in enumerate(nodes) if node.fate == "pruned"]
+        left_out = set(pruned[_PRUNED:]) - set(marked)
+        kept = [i for i in range(len(nodes)) if i not in left_out]
+        steps.append(
+            [
+                {
+                    "parent": place[nodes[i].parent],
+                    "token": symbols[nodes[i].symbol],
+                    "log_probability": round(nodes[i].log_probability, 4),
+                    "fate": nodes[i].fate,
+                    "paths": marked.get(i, []),
+                }
+                for i in kept
+            ]
+        )
+        place = {i: k for k, i in enumerate(kept)}
+    note = (
+        "Step by step, likeliest first. Framed: ended. Grey: pruned. Strong: what was returned; underlined: the reference."
+    )
+    return {"kind": "tree", "title": "The beam", "note": note, "steps": steps}
 
 
 def _looks(title: str, of: Translation) -> list[dict[str, Any]]:
     """The attention of a translation as a block, where there is any."""
     if of.attention is None:
         return []
-    values = [[round(float(a), 4) for a in row] for row in of.attention]
+    values = np.round(of.attention, 4).tolist()
     return [
         {"kind": "heat", "title": title, "columns": of.read, "rows": of.symbols, "values": values, "range": [-1.0, 1.0]}
     ]

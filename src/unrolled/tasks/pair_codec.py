@@ -42,6 +42,12 @@ class Side(NamedTuple):
         """The symbols of a sentence, without its end."""
         return [symbol for symbol in self.tokenizer.split(text) if symbol != END]
 
+    def inside(self, phrase: str) -> list[str]:
+        """The symbols of a phrase as they are in the middle of a sentence."""
+        before = self.tokenizer.split("a")
+        found = self.tokenizer.split(f"a {phrase.strip()}")[len(before) :]
+        return found[1:] if found and found[0].isspace() else found
+
     def encode(self, text: str) -> np.ndarray:
         """int64 ids (T,) of a sentence, its end last."""
         return np.append(self.vocabulary.encode(self.symbols(text)), self.vocabulary.end).astype(np.int64)
@@ -79,6 +85,10 @@ class PairCodec(NamedTuple):
             both = Side.fit([*sources, *targets], *rest)
             return PairCodec(both, both)
         return PairCodec(Side.fit(sources, *rest), Side.fit(targets, *rest))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """All that says how text becomes ids."""
+        return [{"vocabulary": side.vocabulary.to_json(), "tokenizer": side.tokenizer.to_json()} for side in self]
 
     def save(self, folder: Path) -> None:
         """Write both sides."""

@@ -14,6 +14,7 @@ from unrolled.decoding.beam import BeamOptions
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_rows import PairBatch, PairRows
+from unrolled.metrics.translation import corpus_scores
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.options.translate import TranslateOptions
 from unrolled.tasks.pair_codec import PairCodec
@@ -95,12 +96,22 @@ class TranslateTask:
         """The model with what it needs to read and write."""
         assert isinstance(model, Translator)
         search = self.options.search
-        return TrainedTranslator(model, self.codec, BeamOptions(search.beam, norm=search.norm, alpha=search.alpha))
+        chosen = search.model_dump() | {"width": search.beam}
+        del chosen["beam"], chosen["select"]
+        return TrainedTranslator(model, self.codec, BeamOptions(**chosen), longest=self.options.data.longest)
 
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
-        """Loss in nats a symbol, without smoothing, and perplexity, on the validation pairs."""
-        total, n = self.trained(model).losses(self.valid)
-        return {"valid_loss": total / n, "valid_perplexity": math.exp(total / n) if total / n < 700 else None}
+        """Loss in nats a symbol, without smoothing, and perplexity, on the validation pairs; with `select` BLEU in front of
+        them how much is missing from a BLEU of 100.
+        """
+        trained = self.trained(model)
+        total, n = trained.losses(self.valid)
+        found = {"valid_loss": total / n, "valid_perplexity": math.exp(total / n) if total / n < 700 else None}
+        if self.options.search.select == "loss":
+            return found
+        made = [one.text for one in trained.translate(self.valid.sources, BeamOptions(1))]
+        bleu = corpus_scores(made, self.valid.targets)["bleu"]
+        return {"valid_missing_bleu": 100 - bleu, "valid_bleu": bleu} | found
 
     def preview(self, model: nn.Module) -> str:
         """The first validation sentence, translated greedily."""

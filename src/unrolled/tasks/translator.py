@@ -6,29 +6,35 @@ translator.translate(["Ein Hund rennt."])[0].text            # 'A dog runs.'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from unrolled.data.pairs import Pairs
-from unrolled.decoding.beam import BeamOptions, Hypothesis, beam_search
+from unrolled.decoding.beam import BeamOptions, Found, Hypothesis, beam_search
+from unrolled.decoding.ensemble import Ensemble
+from unrolled.decoding.required import Prescribed
+from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.texts import padded_rows
 from unrolled.features.tokenizers import words_in
+from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.tasks.card import translator_card
 from unrolled.tasks.pair_codec import PairCodec
 from unrolled.training.weights import load_weights, save_weights
+from unrolled.types import Stepper
 
-__all__ = ["NAME", "TrainedTranslator", "Translation"]
+__all__ = ["NAME", "TrainedTranslator", "Translation", "Wishes", "in_parts"]
 
 NAME = "translate"
 #: Sentences translated at once. Changes no result.
@@ -39,7 +45,8 @@ _LONGER, _MORE = 2, 20
 
 class Translation(NamedTuple):
     """text, its score (see `decoding.beam`), its symbols and log P of each; attention (T, S): how much each symbol looked
-    at each symbol of the source, `read`; optimal: nothing that the beam could have reached is better; others: the next.
+    at each symbol of the source, `read`; optimal: nothing that the beam could have reached is better; others: the next;
+    parts: in how many the text was translated because it is too long.
     """
 
     source: str
@@ -51,6 +58,7 @@ class Translation(NamedTuple):
     attention: np.ndarray | None
     optimal: bool
     others: tuple[Translation, ...] = ()
+    parts: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line of `predict`."""
@@ -61,16 +69,38 @@ class Translation(NamedTuple):
         found |= {"optimal_in_beam": self.optimal}
         if self.attention is not None:
             found["attention"] = [[round(float(a), 4) for a in row] for row in self.attention]
+        found |= {} if self.parts == 1 else {"parts": self.parts}
         return found | ({"others": [other.to_json() for other in self.others]} if self.others else {})
 
 
+class Wishes(NamedTuple):
+    """What is wished of translations. prefix: what each begins with; required: words or phrases that each has;
+    replace_unknown: a word that the model cannot write is that of the source which it looked at most.
+    """
+
+    prefix: str = ""
+    required: Sequence[str] = ()
+    replace_unknown: bool = False
+
+
+_NO_WISHES, _NOTHING = Wishes(), Prescribed()
+
+
 class TrainedTranslator:
-    """A translator and all it needs to read and write. search: how translations are searched for."""
+    """A translator and all it needs to read and write. search: how translations are searched for; longest: symbols of a
+    source that is translated as a whole; stepper: what is searched with, the model or an ensemble.
+    """
 
     def __init__(
-        self, model: Translator, codec: PairCodec, search: BeamOptions | None = None, metrics: dict[str, Any] | None = None
+        self,
+        model: Translator,
+        codec: PairCodec,
+        search: BeamOptions | None = None,
+        metrics: dict[str, Any] | None = None,
+        longest: int = 200,
     ) -> None:
         self.model, self.codec, self.search, self.metrics = model, codec, search or BeamOptions(), metrics or {}
+        self.longest, self.stepper = longest, cast(Stepper, model)
 
     @staticmethod
     def load(path: str | Path) -> TrainedTranslator:
@@ -78,69 +108,154 @@ class TrainedTranslator:
         folder, config = open_model(path, NAME, "a translator")
         try:
             model = Translator(TranslatorConfig(**config["model"]))
-            search = BeamOptions(**config["search"])
+            search, longest = BeamOptions(**config["search"]), int(config["longest"])
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise FolderError(f"{folder}: config.json does not describe a translator ({error}).") from None
         codec = PairCodec.load(folder)
         if (len(codec.source.vocabulary), len(codec.target.vocabulary)) != (model.config.n_source, model.config.n_target):
             raise FolderError(f"{folder}: the vocabularies are not those of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
-        return TrainedTranslator(model.eval(), codec, search, config.get("metrics"))
+        return TrainedTranslator(model.eval(), codec, search, config.get("metrics"), longest)
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
-        search = {name: getattr(self.search, name) for name in ("width", "norm", "alpha")}
+        search = {name: getattr(self.search, name) for name in ("width", "norm", "alpha", "reward", "coverage")}
         config = header(NAME)
-        config |= {"model": self.model.config.to_json(), "search": search, "metrics": self.metrics} | (extra or {})
+        config |= {"model": self.model.config.to_json(), "search": search, "longest": self.longest}
+        config |= {"metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")
         self.codec.save(folder)
         write_json(folder / "metrics.json", self.metrics)
         write_text(folder / "README.md", translator_card(config))
         write_json(folder / "config.json", config)
 
-    def translate(self, texts: Iterable[str], options: BeamOptions | None = None) -> list[Translation]:
+    def translate(
+        self, texts: Iterable[str], options: BeamOptions | None = None, wishes: Wishes = _NO_WISHES
+    ) -> list[Translation]:
         """The best translation of each text, with `options.n_best` - 1 others."""
-        return list(self.translations(texts, options))
+        return list(self.translations(texts, options, wishes))
 
     def translations(
-        self, texts: Iterable[str], options: BeamOptions | None = None, batch_size: int = _TOGETHER
+        self,
+        texts: Iterable[str],
+        options: BeamOptions | None = None,
+        wishes: Wishes = _NO_WISHES,
+        batch_size: int = _TOGETHER,
     ) -> Iterator[Translation]:
-        """`translate`, one after another as they are known, `batch_size` texts at once."""
+        """`translate`, one after another as they are known, `batch_size` texts at once.
+
+        A text of more symbols than the model has learned from is translated in parts. ConfigError for words that the model
+        does not know.
+        """
+        prescribed = self._prescribed(wishes)
         remaining = iter(texts)
         while group := list(islice(remaining, batch_size)):
-            rows = {i: self.codec.source.encode(text) for i, text in enumerate(group) if text.strip()}
-            found = {i: Translation(text, "", 0.0, [], [], [], None, True) for i, text in enumerate(group) if i not in rows}
-            for size in sorted({_longest(row) for row in rows.values()}):
-                of = [i for i, row in rows.items() if _longest(row) == size]
-                found |= zip(of, self._searched([group[i] for i in of], [rows[i] for i in of], size, options), strict=True)
-            yield from (found[i] for i in range(len(group)))
+            split = [in_parts(text, self._fits) if text.strip() else [] for text in group]
+            if any(prescribed) and any(len(parts) > 1 for parts in split):
+                raise ConfigError("a text that is too long, and so translated in parts, can have nothing prescribed")
+            found = iter(self._together([part for parts in split for part in parts], options, prescribed, wishes))
+            yield from (_joined(text, [next(found) for _ in parts]) for text, parts in zip(group, split, strict=True))
 
-    def _searched(
-        self, texts: list[str], rows: list[np.ndarray], longest: int, options: BeamOptions | None
+    def _fits(self, text: str) -> bool:
+        """Whether a text is as short as those that the model has learned from."""
+        return len(self.codec.source.symbols(text)) <= self.longest
+
+    def _prescribed(self, wishes: Wishes) -> Prescribed:
+        """What is wished, as ids."""
+        target = self.codec.target
+        symbols = [target.symbols(wishes.prefix), *map(target.inside, wishes.required)]
+        unknown = [symbol for row in symbols for symbol in row if symbol not in target.vocabulary]
+        if unknown:
+            raise ConfigError(
+                f"the model cannot write {unknown[0]!r}: it is not among its {len(target.vocabulary)} symbols"
+            )
+        if wishes.replace_unknown and self.model.attention is None:
+            raise ConfigError("--replace-unknown needs a model with attention: it tells which word of the source is meant")
+        prefix, *phrases = [target.vocabulary.encode(row).tolist() for row in symbols]
+        return Prescribed(prefix, phrases)
+
+    def _together(
+        self, texts: list[str], options: BeamOptions | None, prescribed: Prescribed, wishes: Wishes
     ) -> list[Translation]:
-        """Translations of texts whose translations may have `longest` symbols."""
-        codec, chosen = self.codec, options or self.search
-        if options is None or options.max_length == BeamOptions.max_length:
-            chosen = replace(chosen, max_length=max(longest, chosen.min_length))
-        self.model.eval()
-        ids, lengths = padded_rows(rows, codec.source.vocabulary.padding)
-        begin, end = torch.full((len(rows),), codec.target.vocabulary.begin), codec.target.vocabulary.end
-        forbidden = [] if len(codec.target.vocabulary) == 2 else [codec.target.vocabulary.unknown]
-        results = beam_search(self.model, (ids, lengths), begin, chosen, end=end, forbidden=forbidden)
-        made = []
-        for text, row, found in zip(texts, rows, results, strict=True):
-            best, *others = [self._translation(text, row, one, optimal=found.optimal_in_beam) for one in found.hypotheses]
-            made.append(best._replace(others=tuple(others)))
-        return made
+        """Translations of texts none of which is empty or too long."""
+        rows = [self.codec.source.encode(text) for text in texts]
+        found: dict[int, Translation] = {}
+        for size in sorted(set(map(_longest, rows))):
+            of = [i for i, row in enumerate(rows) if _longest(row) == size]
+            chosen = self.options_for(rows[of[0]], options)
+            results = self.searched([rows[i] for i in of], chosen, prescribed, unknown=wishes.replace_unknown)
+            for i, one in zip(of, results, strict=True):
+                best, *others = [self.told(texts[i], rows[i], h, optimal=one.optimal_in_beam) for h in one.hypotheses]
+                found[i] = best._replace(others=tuple(others))
+        return [found[i] for i in range(len(texts))]
 
-    def _translation(self, text: str, row: np.ndarray, found: Hypothesis, *, optimal: bool) -> Translation:
-        target, read = self.codec.target, self.codec.source.vocabulary.decode(row.tolist())
-        symbols = target.vocabulary.decode(found.symbols)
-        attention = None if found.attention is None else found.attention[:, : len(row)]
-        return Translation(
-            text, target.decode(found.symbols), found.score, symbols, found.token_scores, read, attention, optimal
+    def options_for(self, row: np.ndarray, options: BeamOptions | None = None) -> BeamOptions:
+        """The options of a search for a source (S,): unless they say otherwise, a translation is not far longer than it."""
+        chosen = options or self.search
+        if chosen.max_length != BeamOptions.max_length:
+            return chosen
+        return replace(chosen, max_length=max(_longest(row), chosen.min_length))
+
+    def searched(
+        self,
+        rows: list[np.ndarray],
+        options: BeamOptions,
+        prescribed: Prescribed = _NOTHING,
+        *,
+        unknown: bool = False,
+        keep_tree: bool = False,
+    ) -> list[Found]:
+        """What the beam finds for sources as ids. unknown: whether the unknown symbol may be written."""
+        codec, n = self.codec, len(rows)
+        self.model.eval()
+        begin, end = torch.full((n,), codec.target.vocabulary.begin), codec.target.vocabulary.end
+        return beam_search(
+            self.stepper,
+            padded_rows(rows, codec.source.vocabulary.padding),
+            begin,
+            options,
+            end=end,
+            forbidden=() if unknown else self.never_written(),
+            prescribed=[prescribed] * n,
+            keep_tree=keep_tree,
         )
+
+    def never_written(self) -> tuple[int, ...]:
+        """The unknown symbol, unless it is the only one."""
+        vocabulary = self.codec.target.vocabulary
+        return () if len(vocabulary) == 2 else (vocabulary.unknown,)
+
+    def told(self, text: str, row: np.ndarray, found: Hypothesis, *, optimal: bool) -> Translation:
+        """A hypothesis as a translation; unknown words are those of the source that were looked at most."""
+        source, target = self.codec.source, self.codec.target
+        symbols, words = target.vocabulary.decode(found.symbols), [*source.symbols(text), END]
+        attention = None if found.attention is None else found.attention[:, : len(row)]
+        written = list(symbols)
+        if attention is not None and len(row) > 1:
+            at = attention[:, :-1].argmax(1)
+            written = [words[at[t]] if symbol == UNKNOWN else symbol for t, symbol in enumerate(symbols)]
+        read = source.vocabulary.decode(row.tolist())
+        made = target.tokenizer.join(symbol for symbol in written if symbol != END).strip()
+        return Translation(text, made, found.score, symbols, found.token_scores, read, attention, optimal)
+
+    def sampled(self, text: str, n: int = 1, options: SamplingOptions | None = None) -> list[Translation]:
+        """`n` translations drawn from the model's own distribution; each a function of (seed, its place)."""
+        vocabulary, row = self.codec.target.vocabulary, self.codec.source.encode(text)
+        if not text.strip() or not self._fits(text):
+            raise ConfigError(f"translations are drawn for texts of 1 to {self.longest} symbols, got {len(row) - 1}")
+        steps = sample(
+            self.stepper,
+            torch.tensor([vocabulary.begin]),
+            n_rows=n,
+            length=_longest(row),
+            options=options or SamplingOptions(),
+            end=vocabulary.end,
+            forbidden=self.never_written(),
+            source=padded_rows([row], self.codec.source.vocabulary.padding),
+        )
+        drawn = [[i for i in symbols if i is not None] for symbols in zip(*steps, strict=True)]
+        return [self.forced_ids(text, row, [i for i in ids if i != vocabulary.end]) for ids in drawn]
 
     @torch.no_grad()
     def losses(self, pairs: Pairs) -> tuple[float, int]:
@@ -160,19 +275,31 @@ class TrainedTranslator:
 
     def forced(self, text: str, target: str) -> Translation:
         """A given translation as the model sees it: its score, log P of each symbol, and where it looks."""
-        row, wanted = self.codec.source.encode(text), self.codec.target.encode(target)
-        options = replace(self.search, width=1, n_best=1, max_length=max(1, len(wanted) - 1), min_length=0)
-        begin, end = torch.tensor([self.codec.target.vocabulary.begin]), self.codec.target.vocabulary.end
-        ids, lengths = padded_rows([row], self.codec.source.vocabulary.padding)
-        self.model.eval()
-        (found,) = beam_search(self.model, (ids, lengths), begin, options, end=end, prefixes=[wanted[:-1].tolist()])
-        return self._translation(text, row, found.hypotheses[0], optimal=False)
+        return self.forced_ids(text, self.codec.source.encode(text), self.codec.target.encode(target)[:-1].tolist())
 
-    def explain(self, text: str, reference: str | None = None) -> dict[str, Any]:
-        """What each symbol looked at, what it cost, what else was found; and, given a reference, why it was not."""
+    def forced_ids(self, text: str, row: np.ndarray, wanted: list[int]) -> Translation:
+        """The translation that has these symbols and then ends."""
+        search = replace(self.search, width=1, n_best=1, max_length=max(1, len(wanted)), min_length=0)
+        (found,) = self.searched([row], search, Prescribed(wanted), unknown=True)
+        return self.told(text, row, found.hypotheses[0], optimal=False)
+
+    def joined_by(self, others: Sequence[TrainedTranslator]) -> TrainedTranslator:
+        """An ensemble with models that read and write the same symbols: the mean of their probabilities."""
+        for other in others:
+            if other.codec.to_json() != self.codec.to_json():
+                raise ConfigError("models can translate together only if they have the same vocabularies: train them alike")
+        found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest)
+        found.stepper = Ensemble([self.model, *(other.model for other in others)])
+        return found
+
+    def explain(self, text: str, reference: str | None = None, exact: int | None = None) -> dict[str, Any]:
+        """What each symbol looked at, what it cost, what else was in the beam; given a reference, why it was not found.
+
+        exact: the steps that a search for the model's own favourite may take.
+        """
         from unrolled.tasks.explain_translator import explain_translation
 
-        return explain_translation(self, text, reference)
+        return explain_translation(self, text, reference, exact)
 
     def swapped(self, pairs: Pairs) -> bool:
         """Whether source and target seem to have changed places: the other direction is far likelier."""
@@ -181,25 +308,66 @@ class TrainedTranslator:
         turned, m = self.losses(Pairs(few.targets, few.sources, few.places))
         return turned / m < 0.8 * total / n
 
-    def evaluate(self, pairs: Pairs, options: BeamOptions | None = None) -> dict[str, Any]:
-        """BLEU and chrF of the translations, by length of the source too; perplexity; empty and looping translations."""
+    def evaluate(self, pairs: Pairs, made: Sequence[Translation] | None = None) -> dict[str, Any]:
+        """BLEU and chrF of the translations, by length of the source too; perplexity; empty and looping translations.
+
+        made: the translations, if they are there already.
+        """
         if not len(pairs):
             raise ConfigError("there are no pairs to evaluate on")
         corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
         total, n = self.losses(pairs)
-        made = self.translate(pairs.sources, options)
+        made = made or self.translate(pairs.sources)
         texts = [one.text for one in made]
         found: dict[str, Any] = {"pairs": len(pairs), "empty_pairs": pairs.empty, "loss": total / n}
         found |= {"perplexity": float(np.exp(min(total / n, 700)))} | corpus_scores(texts, pairs.targets)
         found["empty"] = sum(not text for text in texts)
         found["looping"] = sum(loops(one.symbols) for one in made)
         found["not_proved_optimal"] = sum(not one.optimal for one in made)
+        found["in_parts"] = sum(one.parts > 1 for one in made)
         return found | {"by_length": _by_length(pairs, texts)}
 
 
 def _longest(row: np.ndarray) -> int:
     """Symbols that a translation may have, rounded up so that sentences of like length are searched together."""
     return -(-(_LONGER * len(row) + _MORE) // 20) * 20
+
+
+def _joined(text: str, parts: list[Translation]) -> Translation:
+    """The translation of a text from those of its parts."""
+    if len(parts) == 1:
+        return parts[0]._replace(source=text)
+    if not parts:
+        return Translation(text, "", 0.0, [], [], [], None, True)
+    attention = None
+    if all(part.attention is not None for part in parts):
+        attention = np.zeros((sum(len(part.symbols) for part in parts), sum(len(part.read) for part in parts)))
+        t = s = 0
+        for part in parts:
+            attention[t : (t := t + len(part.symbols)), s : (s := s + len(part.read))] = part.attention
+    return Translation(
+        text,
+        " ".join(part.text for part in parts),
+        sum(part.score for part in parts),
+        [symbol for part in parts for symbol in part.symbols],
+        [score for part in parts for score in part.token_scores],
+        [symbol for part in parts for symbol in part.read],
+        attention,
+        all(part.optimal for part in parts),
+        parts=len(parts),
+    )
+
+
+def in_parts(text: str, fits: Callable[[str], bool]) -> list[str]:
+    """The text, or parts of it that fit: parted at the end of a sentence, else at a blank, as near its middle as can be."""
+    if fits(text) or len(text) < 2:
+        return [text]
+    for pattern in (r"(?<=[.!?…])\s+|(?<=[。！？])", r"\s+", r"(?!^)(?!$)"):
+        places = [found.span() for found in re.finditer(pattern, text) if found.start() > 0 and found.end() < len(text)]
+        if places:
+            first, last = min(places, key=lambda place: abs(place[0] + place[1] - len(text)))
+            return [*in_parts(text[:first], fits), *in_parts(text[last:], fits)]
+    return [text]
 
 
 def _by_length(pairs: Pairs, texts: Sequence[str]) -> list[dict[str, Any]]:

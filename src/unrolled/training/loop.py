@@ -177,6 +177,8 @@ def fit(
         model=model,
         optimiser=make_optimiser(task.stages(model), options),
     )
+    if options.average_decay:
+        run.average = Average(model, options.average_decay)
     if resume:
         _restore(run)
         run.total = 0 if replan else run.total
@@ -233,8 +235,8 @@ def _restore(run: _Run) -> None:
         setattr(run, f.name, found.record[f.name])
     device = next(run.model.parameters()).device
     run.state = None if found.state is None else map_state(lambda s: s.to(device), found.state)
-    if run.averaged and run.options.average_after:
-        run.average = Average(run.model)
+    if run.averaged and (run.options.average_after or run.options.average_decay):
+        run.average = Average(run.model, run.options.average_decay)
         run.average.n = run.averaged
         for mean, stored in zip(run.average.mean, found.mean, strict=True):
             mean.copy_(stored)

@@ -1,7 +1,8 @@
 """How weights move: the optimiser, the learning rate over the steps, averaged weights.
 
 Averages: the mean of the weights of all steps since it began (Polyak and Juditsky 1992), begun once validation stops
-improving: NT-ASGD of Merity et al. 2018, arXiv:1708.02182, algorithm 1, with any optimiser.
+improving: NT-ASGD of Merity et al. 2018, arXiv:1708.02182, algorithm 1, with any optimiser. Or an exponential mean from the
+first step on, the running form of averaged checkpoints.
 """
 
 from __future__ import annotations
@@ -89,9 +90,13 @@ def no_longer_improves(history: Sequence[float], patience: int) -> bool:
 
 
 class Average:
-    """The running mean of a model's parameters. `n`: steps it is the mean of."""
+    """The running mean of a model's parameters: of all steps, or with a decay mostly of the last 1 / (1 - decay).
 
-    def __init__(self, model: nn.Module) -> None:
+    n: steps that were taken in.
+    """
+
+    def __init__(self, model: nn.Module, decay: float = 0.0) -> None:
+        self.decay = decay
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.mean = [p.detach().clone() for p in self.parameters]
         self.n = 0
@@ -100,7 +105,8 @@ class Average:
     def add(self) -> None:
         """Take in the weights as they are now."""
         self.n += 1
-        torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], 1 / self.n)
+        share = max(1 / self.n, 1 - self.decay) if self.decay else 1 / self.n
+        torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], share)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -1,0 +1,80 @@
+"""Whose fault wrong translations are, over a file: the search's or the model's; and which beam and norm suit it best.
+
+For each pair the score of the reference is compared with that of what was found (`explain_translator.blame`): with many
+search errors a wider beam pays, with many of the model more data or a better model, where the norm decides another norm.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unrolled.data.pairs import Pairs
+from unrolled.metrics.translation import corpus_scores
+from unrolled.tasks.explain_translator import blame
+
+if TYPE_CHECKING:
+    from unrolled.tasks.translator import TrainedTranslator, Translation
+
+__all__ = ["BLAMES", "Choice", "Judged", "choices", "judged", "shares"]
+
+#: What `blame` says, as it is shown.
+BLAMES = {
+    "found": "found: the reference itself",
+    "search": "search errors: the model prefers the reference",
+    "norm": "the norm decides: the reference is likelier, but for its length",
+    "model": "model errors: the model prefers what was found",
+    "unknown": "the reference has symbols that the model cannot write",
+}
+
+
+class Judged(NamedTuple):
+    """A translation, the reference as the model sees it, and which of both is to blame."""
+
+    place: str
+    found: Translation
+    right: Translation
+    blame: str
+
+
+def judged(trained: TrainedTranslator, pairs: Pairs, made: Sequence[Translation]) -> Iterator[Judged]:
+    """Each pair with its translation, those left out that were translated in parts."""
+    for place, target, one in zip(pairs.places, pairs.targets, made, strict=True):
+        if one.parts == 1:
+            right = trained.forced(one.source, target)
+            yield Judged(place, one, right, blame(one, right))
+
+
+def shares(rows: Sequence[Judged]) -> dict[str, Any]:
+    """How often each is to blame, of all pairs; and how much longer or shorter than the reference is what was found."""
+    n, counts = max(1, len(rows)), Counter(row.blame for row in rows)
+    wrong = [row for row in rows if row.blame != "found"]
+    lengths = [(len(row.found.symbols), len(row.right.symbols)) for row in wrong]
+    return {
+        "blame": {name: counts[name] / n for name in BLAMES},
+        "shorter": sum(a < b for a, b in lengths) / n,
+        "longer": sum(a > b for a, b in lengths) / n,
+        "length_ratio": sum(a for a, _ in lengths) / max(1, sum(b for _, b in lengths)),
+    }
+
+
+class Choice(NamedTuple):
+    """BLEU of the translations that a beam of `width` finds with a norm."""
+
+    width: int
+    norm: str
+    alpha: float
+    bleu: float
+
+
+def choices(
+    trained: TrainedTranslator, pairs: Pairs, widths: Sequence[int] = (1, 3, 5, 10), alphas: Sequence[float] = (0.6, 1.0)
+) -> Iterator[Choice]:
+    """BLEU for each width, without a norm and with average^alpha; choose by these on validation pairs, not on a test."""
+    for width in widths:
+        for norm, alpha in (("none", 1.0), *(("average", alpha) for alpha in alphas)):
+            options = replace(trained.search, width=width, norm=norm, alpha=alpha)
+            made = trained.translate(pairs.sources, options)
+            yield Choice(width, norm, alpha, corpus_scores([one.text for one in made], pairs.targets)["bleu"])
