@@ -21,7 +21,7 @@ from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.data.samples import help_pages
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.bags import TextFeatures
-from unrolled.features.fingerprints import fingerprints
+from unrolled.features.fingerprints import fingerprints, mixed
 from unrolled.features.labels import LabelSet
 from unrolled.metrics import classification as metrics
 from unrolled.models.average import AverageClassifier, AverageConfig
@@ -369,11 +369,15 @@ def test_labels_that_teach_nothing_are_refused() -> None:
 def test_the_split_keeps_shares_and_equal_texts_together() -> None:
     data = examples(*[(f"text {i // 2}", "a" if i // 2 % 5 else "b") for i in range(1000)])
     keys = fingerprints(data.texts)
-    train, valid = hold_out(data, keys, 0.2, seed=1)
+    train, valid = hold_out(data, mixed(keys, 1), 0.2)
     assert sorted([*train, *valid]) == list(range(1000))
     assert not set(keys[train].tolist()) & set(keys[valid].tolist())
     assert Counter(data.labels[i][0] for i in valid) == {"a": 160, "b": 40}
-    assert set(valid) != set(hold_out(data, keys, 0.2, seed=2)[1])
+    assert set(valid) != set(hold_out(data, mixed(keys, 2), 0.2)[1])
+    split = Split(options(hold_out="last", valid_fraction=0.1), data)
+    last = {label: [i for i, given in enumerate(data.labels) if given == (label,)] for label in "ab"}
+    expected = sorted(i for rows in last.values() for i in rows[-len(rows) // 10 :])
+    assert split.valid.places == [data.places[i] for i in expected]
 
 
 def test_what_was_seen_or_contradicts_is_counted() -> None:

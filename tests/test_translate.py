@@ -30,7 +30,8 @@ from unrolled.training.loop import Evaluated, Step
 
 SIZES = {"tokens": "char", "embedding_size": 16, "encoder_size": 24, "decoder_size": 48, "attention_size": 24}
 FLAGS = SIZES | {"threads": 1, "minutes": 5, "epochs": 12, "batch_size": 16, "window": 8, "learning_rate": 0.01}
-FLAGS |= {"warmup_steps": 10, "evaluations": 3, "dropout_input": 0.0, "dropout_output": 0.0, "smoothing": 0.0}
+FLAGS |= {"warmup_steps": 10, "evaluations": 3, "smoothing": 0.0}
+FLAGS |= {f"dropout_{kind}": 0.0 for kind in ("input", "output", "word")}
 
 
 def reversed_words(n: int = 400, seed: int = 0) -> Pairs:

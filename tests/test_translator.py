@@ -15,7 +15,9 @@ from unrolled.decoding.beam import BeamOptions, beam_search
 from unrolled.errors import ConfigError
 from unrolled.layers.attention import ATTENTIONS, Attention
 from unrolled.layers.output import cross_entropy
-from unrolled.models.translator import Translator, TranslatorConfig
+from unrolled.models.translator import BRIDGES, Translator, TranslatorConfig
+from unrolled.models.translator_engine import TranslatorEngine
+from unrolled.types import map_state, state_tensors
 
 CONFIG = TranslatorConfig(11, 9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
 
@@ -81,7 +83,33 @@ def sentences() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn", "gru-before"])
 def test_all_steps_at_once_as_one_by_one_and_alone_as_together(cell: str, attention: str, layers: int) -> None:
     assert cell in CELLS
-    model = Translator(replace(CONFIG, cell=cell, attention=attention, encoder_layers=layers, decoder_layers=layers)).eval()
+    steps_agree(replace(CONFIG, cell=cell, attention=attention, encoder_layers=layers, decoder_layers=layers))
+
+
+@pytest.mark.parametrize("bridge", BRIDGES)
+@pytest.mark.parametrize("attention", ["additive", "scaled-dot"])
+def test_with_input_feeding_and_any_bridge_too(attention: str, bridge: str) -> None:
+    config = replace(CONFIG, cell="lstm", attention=attention, input_feeding=True, bridge=bridge, decoder_layers=2)
+    steps_agree(config)
+    torch.manual_seed(1)
+    model, (ids, lengths) = Translator(config).eval(), sentences()
+    memory, first = model.encode(ids, lengths)
+    assert memory is not None
+    zero = all(not s.any() for s in state_tensors(first))
+    assert zero is (bridge == "zero")
+    inputs = torch.tensor([[9, 1], [9, 4], [9, 8]])
+    o, state, _ = model.decode(inputs[:, :1], memory, first)
+    fed, _, _ = model.decode(inputs[:, 1:], memory, state, o[0])
+    unfed, _, _ = model.decode(inputs[:, 1:], memory, state)
+    assert not torch.allclose(fed, unfed)
+    for wrong, what in (({"attention": "none"}, "input feeding goes with attention"), ({"bridge": "x"}, "unknown bridge")):
+        with pytest.raises(ConfigError, match=what):
+            replace(config, **wrong)  # type: ignore[arg-type]
+
+
+def steps_agree(config: TranslatorConfig) -> None:
+    """All steps at once give what single steps give, and a sentence alone what it gives in company."""
+    model = Translator(config).eval()
     ids, lengths = sentences()
     inputs = torch.tensor([[9, 1, 2, 3], [9, 4, 4, 0], [9, 8, 7, 6]])
     memory, first = model.encode(ids, lengths)
@@ -124,3 +152,54 @@ def test_the_beam_scores_what_the_model_says(cell: str, attention: str) -> None:
                 assert a.attention is not None
                 weights = torch.stack(looked)[:, 0].detach().numpy()
                 np.testing.assert_allclose(a.attention[:, : weights.shape[1]], weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("attention", ["none", *ATTENTIONS])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn", "rnn-relu", "gru-before"])
+def test_an_engine_steps_like_its_model(cell: str, attention: str, layers: int) -> None:
+    config = replace(CONFIG, cell=cell, attention=attention, decoder_layers=layers, input_feeding=attention == "general")
+    engines_agree(Translator(replace(config, bridge="linear")).eval())
+
+
+@torch.no_grad()
+def engines_agree(model: Translator) -> None:
+    """The engine and its model on rows of three sentences that change places."""
+    engine, (ids, lengths) = TranslatorEngine(model), sentences()
+    for change in range(2):
+        expected_memory, expected = model.start((ids, lengths))
+        memory, state = engine.start((ids, lengths))
+        rows = torch.tensor([0, 0, 1, 2, 2])
+        expected, state = (map_state(lambda s, rows=rows: s[rows], of) for of in (expected, state))
+        for t in range(4):
+            last = torch.tensor([9, 3, 8, 1, t])  # 9 stands for no symbol
+            wanted, expected = model.step(last, expected, expected_memory, rows)
+            found, state = engine.step(last, state, memory, rows)
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+            for mine, theirs in zip(state_tensors(state), state_tensors(expected), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+            if t == 1:
+                order = torch.tensor([4, 2, 0])
+                rows, expected, state = rows[order], *(map_state(lambda s, o=order: s[o], of) for of in (expected, state))
+                rows = torch.cat((rows, rows[:2]))
+                expected, state = (map_state(lambda s: torch.cat((s, s[:2])), of) for of in (expected, state))
+        if not change:
+            for parameter in model.parameters():
+                parameter += 0.05
+
+
+def test_an_engine_in_bytes_and_what_it_refuses() -> None:
+    torch.manual_seed(2)
+    model = Translator(replace(CONFIG, n_target=300, embedding_size=32)).eval()
+    exact, rounded = TranslatorEngine(model), TranslatorEngine(model, rounded=True)
+    memory, state = exact.start(sentences())
+    last, rows = torch.tensor([5, 6, 7]), torch.arange(3)
+    a, b = exact.step(last, state, memory, rows)[0], rounded.step(last, state, memory, rows)[0]
+    assert torch.equal(a.argmax(1), b.argmax(1))
+    torch.testing.assert_close(a, b, atol=0.05, rtol=0.02)
+    with pytest.raises(ConfigError, match=r"call model\.eval"):
+        TranslatorEngine(model.train()).step(last, state, memory, rows)
+    with pytest.raises(ConfigError, match="serves RNN, GRU and LSTM"):
+        TranslatorEngine(Translator(replace(CONFIG, cell="mingru")))
+    with pytest.raises(ConfigError, match="in float32"):
+        TranslatorEngine(model.double())

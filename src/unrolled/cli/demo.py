@@ -146,7 +146,8 @@ def _translate(folder: Path, _: float | None) -> None:
 
     say("Learning to read dates as people write them: an encoder, a decoder, and attention between them.\n")
     flags = {"tokens": "char", "embedding_size": 64, "encoder_size": 64, "decoder_size": 128, "attention_size": 64}
-    flags |= {"minutes": 1, "learning_rate": 4e-3, "dropout_input": 0.0, "dropout_output": 0.0, "evaluations": 6}
+    flags |= {"minutes": 1, "learning_rate": 4e-3, "evaluations": 6}
+    flags |= {f"dropout_{kind}": 0.0 for kind in ("input", "output", "word")}
     run_translator(translate_options(flags=flags), dates(20_000), folder, valid=dates(500, seed=1))
     fresh = dates(1000, seed=2)
     made = load(folder).translate(fresh.sources)

@@ -22,10 +22,11 @@ from unrolled.errors import ConfigError, ShapeError
 from unrolled.kernels.step import KINDS, Layers, Output, run_layers, score
 from unrolled.kernels.workspace import Workspace
 from unrolled.layers.output import FullOutput
+from unrolled.layers.recurrent import Recurrent
 from unrolled.models.language_model import LanguageModel
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["StepEngine"]
+__all__ = ["StepEngine", "pack", "pack_layers", "pack_output", "step_kind"]
 
 #: Bytes up to which the first layer's projected inputs are kept for every symbol of the vocabulary.
 _TABLE = 128 * 2**20
@@ -47,7 +48,7 @@ class StepEngine:
     def serves(model: LanguageModel) -> bool:
         """Whether an engine can be made of the model."""
         plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters())
-        return plain and isinstance(model.output, FullOutput) and _kind(model.recurrent.cell) is not None
+        return plain and isinstance(model.output, FullOutput) and step_kind(model.recurrent.cell) is not None
 
     def start(self, source: Tensor) -> tuple[None, State]:
         """Read a prompt (R, T), begin id first and all but its last symbol; T may be 0."""
@@ -80,45 +81,60 @@ class StepEngine:
             return
         if not self.serves(self.model):
             raise ConfigError("the model is no longer in float32 on the CPU: make an engine of it again when it is")
-        self._layers, self._table = self._pack_layers()
-        self._output = self._pack_output()
+        self._layers, self._table = pack_layers(self.model.recurrent), self._projected()
+        assert isinstance(self.model.output, FullOutput)
+        self._output = pack_output(self.model.output, rounded=self.rounded)
         self._nothing = np.zeros((1, 0), np.float32)
         self._seen = now
 
-    def _pack_layers(self) -> tuple[Layers, np.ndarray | None]:
+    def _projected(self) -> np.ndarray | None:
+        """What every symbol, and none, is to the first layer; None where that is too much to keep."""
         recurrent, n_symbols = self.model.recurrent, self.model.config.n_symbols
-        cell, size = recurrent.cell, recurrent.cell.hidden_size
-        parts: list[np.ndarray] = []
-        table: np.ndarray | None = None
-        for k in range(recurrent.n_layers):
-            w = recurrent.weights(k)
-            bias = cell.projection_bias(w)
-            assert bias is not None
-            if k == 0 and 4 * (n_symbols + 1) * len(bias) <= _TABLE:
-                some = torch.arange(n_symbols + 1).split(1024)  # one-hot vectors of all symbols would be many numbers
-                rows = [torch.nn.functional.linear(self.model.embedding(ids), w.weight_ih, bias).float() for ids in some]
-                table = torch.cat(rows).numpy()
-            together = 2 * size if isinstance(cell, GRUCell) else len(w.weight_hh)
-            candidate = cell.recurrent_weights(w)[1:]
-            matrices = w.weight_ih, w.weight_hh[:together], w.weight_hh[together:]
-            parts += [_WORK.packed_transposed(m.detach().contiguous().numpy()) for m in matrices]
-            parts.append(torch.cat((bias, *candidate)).numpy())
-        places = np.array([0, *accumulate(map(len, parts))][:-1]).reshape(-1, 4)
-        kind = _kind(cell)
-        assert kind is not None
-        return Layers(KINDS[kind], np.concatenate(parts), places), table
-
-    def _pack_output(self) -> Output:
-        assert isinstance(self.model.output, FullOutput)
-        weight, bias = (t.detach().contiguous().numpy() for t in (self.model.output.weight, self.model.output.bias))
-        if not self.rounded:
-            return Output(_WORK.packed_transposed(weight), np.zeros(0, np.float32), weight, bias)
-        scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
-        packed = _WORK.packed_transposed(np.rint(weight / scales[:, None])).astype(np.int8)
-        return Output(packed, scales, weight, bias)
+        w = recurrent.weights(0)
+        bias = recurrent.cell.projection_bias(w)
+        assert bias is not None
+        if 4 * (n_symbols + 1) * len(bias) > _TABLE:
+            return None
+        some = torch.arange(n_symbols + 1).split(1024)  # one-hot vectors of all symbols would be many numbers
+        rows = [torch.nn.functional.linear(self.model.embedding(ids), w.weight_ih, bias).float() for ids in some]
+        return torch.cat(rows).numpy()
 
 
-def _kind(cell: Cell) -> str | None:
+def pack(weight: Tensor) -> np.ndarray:
+    """A matrix (N, K) as kernels multiply by it."""
+    return _WORK.packed_transposed(weight.detach().contiguous().numpy())
+
+
+def pack_layers(recurrent: Recurrent) -> Layers:
+    """The layers of a network that reads forward, of a cell that `step_kind` knows."""
+    cell, size = recurrent.cell, recurrent.cell.hidden_size
+    parts: list[np.ndarray] = []
+    for k in range(recurrent.n_layers):
+        w = recurrent.weights(k)
+        bias = cell.projection_bias(w)
+        assert bias is not None
+        together = 2 * size if isinstance(cell, GRUCell) else len(w.weight_hh)
+        candidate = cell.recurrent_weights(w)[1:]
+        parts += map(pack, (w.weight_ih, w.weight_hh[:together], w.weight_hh[together:]))
+        parts.append(torch.cat((bias, *candidate)).detach().numpy())
+    places = np.array([0, *accumulate(map(len, parts))][:-1]).reshape(-1, 4)
+    kind = step_kind(cell)
+    assert kind is not None
+    return Layers(KINDS[kind], np.concatenate(parts), places)
+
+
+def pack_output(output: FullOutput, *, rounded: bool) -> Output:
+    """The output layer, its matrix in bytes if `rounded`."""
+    weight, bias = (t.detach().contiguous().numpy() for t in (output.weight, output.bias))
+    if not rounded:
+        return Output(pack(output.weight), np.zeros(0, np.float32), weight, bias)
+    scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
+    packed = _WORK.packed_transposed(np.rint(weight / scales[:, None])).astype(np.int8)
+    return Output(packed, scales, weight, bias)
+
+
+def step_kind(cell: Cell) -> str | None:
+    """The name of a cell among those that are stepped by a kernel, if it is one."""
     if isinstance(cell, ElmanCell):
         return f"rnn_{cell.nonlinearity}"
     if isinstance(cell, GRUCell):

@@ -1,7 +1,8 @@
 """The encoder-decoder of the notes: one network reads the source, another writes the target.
 
     a        = bidirectional recurrent layers over the source words        the encoder
-    s<0>     = tanh(W [last of forward; last of backward])                 the bridge, for each layer of the decoder
+    s<0>     = tanh(W [last of forward; last of backward])                 the bridge, for each layer of the decoder;
+               `linear` has no tanh, `zero` starts from nothing
 
 with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
 
@@ -10,11 +11,15 @@ with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
     o<t>     = tanh(W [s<t>; c<t>; E[y<t-1>]])
     y<t>     = softmax(E o<t> + b)                                         the output matrix is the embedding
 
+with input feeding (Luong et al. 2015, arXiv:1508.04025, section 3.3) o<t-1> enters the recurrent layers too: what was
+decided is known when looking again.
+
 without (Sutskever et al. 2014, arXiv:1409.3215): the same with no c<t>; s<0> is all that the decoder knows of the source.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -34,7 +39,11 @@ from unrolled.layers.recurrent import Recurrent, last_states
 from unrolled.layers.unroll import unroll_attending
 from unrolled.types import LossSum, State, map_state, state_like, state_tensors
 
-__all__ = ["Translator", "TranslatorConfig", "Writing"]
+__all__ = ["BRIDGES", "Translator", "TranslatorConfig", "Writing"]
+
+BRIDGES = ("tanh", "linear", "zero")
+#: A query (B, H) -> what it saw (B, M), and where (B, S).
+Look = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -51,10 +60,13 @@ class TranslatorConfig:
     decoder_layers: int = 1
     attention: str = "additive"
     attention_size: int = 256
+    input_feeding: bool = False
+    bridge: str = "tanh"
     shared: bool = False
     dropout_input: float = 0.0
     dropout_between: float = 0.0
     dropout_output: float = 0.0
+    dropout_word: float = 0.0
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,6 +74,10 @@ class TranslatorConfig:
             raise unknown_name("cell", self.cell, CELLS)
         if self.attention not in ("none", *ATTENTIONS):
             raise unknown_name("attention", self.attention, ("none", *ATTENTIONS))
+        if self.bridge not in BRIDGES:
+            raise unknown_name("bridge", self.bridge, BRIDGES)
+        if self.input_feeding and self.attention == "none":
+            raise ConfigError("input feeding goes with attention: without it the decoder feeds on its own output anyway")
         if self.shared and self.n_source != self.n_target:
             raise ConfigError("a shared embedding needs one vocabulary for source and target")
 
@@ -84,10 +100,26 @@ class _Batch(Protocol):
 
 
 class Writing(NamedTuple):
-    """The state of the decoder after a step, for each row: hidden (R, L, ...) and where it looked (R, S)."""
+    """The state of the decoder after a step, for each row: hidden (R, L, ...), where it looked (R, S), and o (R, D)."""
 
     hidden: State
     attention: Tensor
+    fed: Tensor
+
+
+class _Feeding:
+    """What enters a step besides the symbol: the context, and o of the step before."""
+
+    def __init__(self, look: Look, read_out: Callable[[Tensor], Tensor], e: Tensor, fed: Tensor) -> None:
+        self.look, self.read_out, self.e, self.fed, self.t = look, read_out, e, fed, 0
+        self.context = fed
+
+    def __call__(self, top: Tensor) -> tuple[Tensor, Tensor]:
+        if self.t:
+            self.fed = self.read_out(torch.cat((top, self.context, self.e[self.t - 1]), 1))
+        self.t += 1
+        self.context, weights = self.look(top)
+        return torch.cat((self.context, self.fed), 1), weights
 
 
 class Translator(nn.Module):
@@ -97,21 +129,21 @@ class Translator(nn.Module):
         super().__init__()
         self.config = config
         cell, size = CELLS[config.cell], config.embedding_size
-        self.target = Embedding(config.n_target, size)
-        self.source = self.target if config.shared else Embedding(config.n_source, size)
+        self.target = Embedding(config.n_target, size, word_dropout=config.dropout_word)
+        self.source = self.target if config.shared else Embedding(config.n_source, size, word_dropout=config.dropout_word)
         dropout = Dropout(config.dropout_between, lock=True)
         self.encoder = Recurrent(
             cell(config.encoder_size), size, n_layers=config.encoder_layers, bidirectional=True, dropout=dropout
         )
         memory_size, attends = self.encoder.output_size, config.attention != "none"
         context_size = memory_size if attends else 0
-        self.decoder = Recurrent(
-            cell(config.decoder_size), size + context_size, n_layers=config.decoder_layers, dropout=dropout
-        )
+        entering = size + context_size + (size if config.input_feeding else 0)
+        self.decoder = Recurrent(cell(config.decoder_size), entering, n_layers=config.decoder_layers, dropout=dropout)
         width = self.decoder.output_size
         self.attention = Attention(config.attention, width, memory_size, config.attention_size) if attends else None
         parts = len(state_tensors(self.decoder.initial_state(1)))
-        self.bridge = nn.Linear(memory_size, parts * config.decoder_layers * width)
+        started = 0 if config.bridge == "zero" else parts * config.decoder_layers * width
+        self.bridge = nn.Linear(memory_size, started) if started else None
         self.readout = nn.Linear(width + context_size + size, size)
         self.output = FullOutput(size, config.n_target)
         self.output.weight = self.target.weight
@@ -126,13 +158,21 @@ class Translator(nn.Module):
         x = embedded(self.source, source.t(), self.config.dropout_input)
         a, _ = self.encoder.run(x, None, Layout.of(lengths, x))
         memory = self.attention.remember(a.transpose(0, 1).contiguous(), lengths) if self.attention else None
-        first = torch.tanh(self.bridge(last_states(a, lengths, bidirectional=True)))
         like = self.decoder.initial_state(len(lengths))
+        if self.bridge is None:
+            return memory, like
+        first = self.bridge(last_states(a, lengths, bidirectional=True))
+        first = torch.tanh(first) if self.config.bridge == "tanh" else first
         shape = (len(lengths), len(state_tensors(like)), *state_tensors(like)[0].shape[1:])
         return memory, state_like(like, first.view(shape).unbind(1))
 
-    def decode(self, inputs: Tensor, memory: Memory | None, state: State) -> tuple[Tensor, State, list[Tensor]]:
-        """What comes before each symbol, ids (B, T), and the state -> o (T, B, D), next state, attention of each step."""
+    def decode(
+        self, inputs: Tensor, memory: Memory | None, state: State, fed: Tensor | None = None
+    ) -> tuple[Tensor, State, list[Tensor]]:
+        """What comes before each symbol, ids (B, T), and the state -> o (T, B, D), next state, attention of each step.
+
+        fed: o (B, D) of the step before, for input feeding; unset: zero.
+        """
         e = locked(self.target(inputs.t()), self.config.dropout_input, self.training)
         if self.attention is None or memory is None:
             s, state = self.decoder.run(e, state, Layout.of(None, e))
@@ -143,10 +183,14 @@ class Translator(nn.Module):
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
         between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
-        look = partial(self.attention, memory=memory)
+        look: Look = partial(self.attention, memory=memory)
+        if self.config.input_feeding:
+            before = e.new_zeros(e.shape[1:]) if fed is None else fed
+            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, before)
         found = unroll_attending(cell, projected, layers, weights, look, weights[0].weight_ih[:, split:], between)
         state = map_state(lambda *parts: torch.stack(parts, 1), *found.layers)
-        return self._read_out(torch.cat((found.outputs, found.contexts, e), 2)), state, found.looked
+        contexts = found.contexts[..., : memory.values.shape[2]]
+        return self._read_out(torch.cat((found.outputs, contexts, e), 2)), state, found.looked
 
     def _read_out(self, parts: Tensor) -> Tensor:
         return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)
@@ -166,7 +210,10 @@ class Translator(nn.Module):
         """Read sentences, ids (B, S) and lengths (B,)."""
         ids, lengths = source
         memory, hidden = self.encode(ids.to(self.device), lengths.to(self.device))
-        return memory, hidden if memory is None else Writing(hidden, memory.inside.to(memory.values.dtype))
+        if memory is None:
+            return None, hidden
+        inside = memory.inside.to(memory.values.dtype)
+        return memory, Writing(hidden, inside, inside.new_zeros(len(ids), self.config.embedding_size))
 
     def step(self, last: Tensor, state: State, memory: Memory | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
         """Feed symbols (R,): logits (R, V) and the next state, a `Writing` where there is attention."""
@@ -175,5 +222,5 @@ class Translator(nn.Module):
             o, hidden, _ = self.decode(ids, None, state)
             return self.output(o[0]), hidden
         assert isinstance(state, Writing)
-        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state.hidden)
-        return self.output(o[0]), Writing(hidden, looked[0])
+        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state.hidden, state.fed)
+        return self.output(o[0]), Writing(hidden, looked[0], o[0])

@@ -40,6 +40,11 @@ class LabelledDataOptions(Section):
     valid_fraction: float = Field(
         0.1, gt=0, lt=0.9, description="Part of each class held out for validation where --valid is not given."
     )
+    hold_out: Literal["drawn", "last"] = Field(
+        "drawn",
+        description="Which those are. drawn: by chance; last: the last ones as they stand in the files, for texts whose "
+        "neighbours belong together (reviews of one film), so that validation texts are as new as others will be.",
+    )
     tokens: Literal["words-and-marks", "words", "cased-words", "whitespace", "chinese-words"] = Field(
         "words-and-marks",
         description="What a word is: words in lower case and punctuation marks (a Han character is a word); words alone; "
@@ -168,6 +173,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "window": 256,
         "adversarial": 0.004,
+        "average_decay": 0.998,
         "epochs": 30,
         "minutes": 26,
         "learning_rate": 2e-3,

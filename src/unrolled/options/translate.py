@@ -41,9 +41,14 @@ class TranslatorOptions(Section):
         "additive", description="How the decoder looks at the source; none: it knows only the encoder's last state."
     )
     attention_size: int = Field(256, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
+    input_feeding: bool = Field(False, description="What was decided at a step enters the next one (with attention).")
+    bridge: Literal["tanh", "linear", "zero"] = Field(
+        "tanh", description="How the encoder's last state starts the decoder; zero: not at all."
+    )
     dropout_input: float = Field(0.3, ge=0, lt=1, description="Locked dropout on embedded symbols.")
     dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
     dropout_output: float = Field(0.3, ge=0, lt=1, description="Dropout in front of the softmax.")
+    dropout_word: float = Field(0.1, ge=0, lt=1, description="Dropout of whole symbols of the vocabularies.")
     smoothing: float = Field(0.1, ge=0, lt=1, description="Part of each target's probability shared out among all symbols.")
 
 

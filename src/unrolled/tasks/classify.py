@@ -88,7 +88,8 @@ class Split:
         self.labels = LabelSet.learned(examples, data.labels, data.order)
         keys = fingerprints(examples.texts)
         if valid is None:
-            train, held = hold_out(examples, keys, data.valid_fraction, options.training.seed)
+            order = mixed(keys, options.training.seed) if data.hold_out == "drawn" else np.arange(len(keys))[::-1]
+            train, held = hold_out(examples, order, data.valid_fraction)
             self.train, self.valid = examples.part(train), examples.part(held)
             train_keys, valid_keys = keys[train], keys[held]
         else:
@@ -278,20 +279,19 @@ def columns_of(data: LabelledDataOptions) -> Columns:
     return Columns(data.text, data.label, data.weight, data.separator if data.labels == "many" else None)
 
 
-def hold_out(examples: Labelled, keys: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the training and of the validation examples: a part of each label's, drawn by the texts' fingerprints, so
-    that equal texts with equal labels are on one side.
+def hold_out(examples: Labelled, order: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the training and of the validation examples: of each label's the part that is first in `order` (n,). Those
+    of equal order, as equal texts have when they are ordered by fingerprints, are on one side.
     """
-    drawn = mixed(keys, seed)
     groups: dict[tuple[str, ...], list[int]] = {}
     for i, labels in enumerate(examples.labels):
         groups.setdefault(labels, []).append(i)
     held: list[np.ndarray] = []
     for group in map(np.array, groups.values()):
-        ranks = np.argsort(drawn[group], kind="stable")
+        ranks = np.argsort(order[group], kind="stable")
         n = min(len(group) - 1, max(round(len(group) * fraction), int(len(group) > 1)))
         if n:
-            held.append(group[drawn[group] <= drawn[group[ranks[n - 1]]]])
+            held.append(group[order[group] <= order[group[ranks[n - 1]]]])
     chosen = np.zeros(len(examples), bool)
     for part in held:
         chosen[part] = True

@@ -29,6 +29,7 @@ from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
+from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.tasks.card import translator_card
 from unrolled.tasks.pair_codec import PairCodec
 from unrolled.training.weights import load_weights, save_weights
@@ -88,7 +89,7 @@ _NO_WISHES, _NOTHING = Wishes(), Prescribed()
 
 class TrainedTranslator:
     """A translator and all it needs to read and write. search: how translations are searched for; longest: symbols of a
-    source that is translated as a whole; stepper: what is searched with, the model or an ensemble.
+    source that is translated as a whole; others: models that translate along.
     """
 
     def __init__(
@@ -100,7 +101,8 @@ class TrainedTranslator:
         longest: int = 200,
     ) -> None:
         self.model, self.codec, self.search, self.metrics = model, codec, search or BeamOptions(), metrics or {}
-        self.longest, self.stepper = longest, cast(Stepper, model)
+        self.longest, self.others = longest, list[Translator]()
+        self._stepper: Stepper | None = None
 
     @staticmethod
     def load(path: str | Path) -> TrainedTranslator:
@@ -289,8 +291,16 @@ class TrainedTranslator:
             if other.codec.to_json() != self.codec.to_json():
                 raise ConfigError("models can translate together only if they have the same vocabularies: train them alike")
         found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest)
-        found.stepper = Ensemble([self.model, *(other.model for other in others)])
+        found.others = [other.model for other in others]
         return found
+
+    @property
+    def stepper(self) -> Stepper:
+        """What is searched with: the model's engine, where it has one; or an ensemble of them."""
+        if self._stepper is None:
+            each = [TranslatorEngine(m) if TranslatorEngine.serves(m) else m for m in (self.model, *self.others)]
+            self._stepper = cast(Stepper, each[0] if len(each) == 1 else Ensemble(cast(list[Stepper], each)))
+        return self._stepper
 
     def explain(self, text: str, reference: str | None = None, exact: int | None = None) -> dict[str, Any]:
         """What each symbol looked at, what it cost, what else was in the beam; given a reference, why it was not found.

@@ -90,7 +90,8 @@ def no_longer_improves(history: Sequence[float], patience: int) -> bool:
 
 
 class Average:
-    """The running mean of a model's parameters: of all steps, or with a decay mostly of the last 1 / (1 - decay).
+    """The running mean of a model's parameters: of all steps, or with a decay mostly of the last 1 / (1 - decay), and in
+    the beginning of the last ninth.
 
     n: steps that were taken in.
     """
@@ -105,7 +106,7 @@ class Average:
     def add(self) -> None:
         """Take in the weights as they are now."""
         self.n += 1
-        share = max(1 / self.n, 1 - self.decay) if self.decay else 1 / self.n
+        share = max(9 / (9 + self.n), 1 - self.decay) if self.decay else 1 / self.n
         torch._foreach_lerp_(self.mean, [p.detach() for p in self.parameters], share)
 
     @contextmanager

@@ -1,0 +1,70 @@
+"""One look at a memory by every row of a beam: twin of `unrolled.layers.attention`.
+
+Memories and keys stand once a sentence; a row knows its sentence, so that nothing is copied or reordered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+from unrolled.kernels.elman import tanh
+from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
+
+__all__ = ["add_product", "add_product_tanh", "look"]
+
+
+@kernel
+def add_product(x, packed, out):  # type: ignore[no-untyped-def]
+    """out (R, N) += x (R, K) W^T; packed: W^T as `multiply` reads it."""
+    rows, columns, depth = out.shape[0], out.shape[1], x.shape[1]
+    flat, into = x.reshape(-1), out.reshape(-1)
+    multiply(flat, ZERO, depth, UNIT, packed, into, ZERO, columns, rows, columns, depth, new_tile(out))
+
+
+@kernel
+def add_product_tanh(x, packed, out):  # type: ignore[no-untyped-def]
+    """out (R, N) = tanh(out + x (R, K) W^T)."""
+    add_product(x, packed, out)
+    tanh(out.reshape(-1))
+
+
+@kernel
+def look(keys, values, lengths, sentence, asked, v, scale, context, weights):  # type: ignore[no-untyped-def]
+    """Queries asked (R, A) of sentences (R,) over keys (B, S, A), values (B, S, M) -> context (R, M), weights (R, S).
+
+    v (A,): the small network's output weights of additive attention; empty for the others, whose products are multiplied
+    with `scale`.
+    """
+    rows, size = asked.shape
+    additive = len(v) > 0
+    inner = np.empty(keys.shape[1] * size, keys.dtype)
+    for r in range(rows):
+        s = sentence[r]
+        n = lengths[s]
+        if additive:
+            for p in range(n):
+                for k in range(size):
+                    inner[p * size + k] = keys[s, p, k] + asked[r, k]
+            tanh(inner[: n * size])
+        largest = keys.dtype.type(-np.inf)
+        for p in range(n):
+            total = keys.dtype.type(0)
+            if additive:
+                for k in range(size):
+                    total += inner[p * size + k] * v[k]
+            else:
+                for k in range(size):
+                    total += keys[s, p, k] * asked[r, k]
+            weights[r, p] = total * scale
+            largest = max(largest, weights[r, p])
+        norm = keys.dtype.type(0)
+        for p in range(n):
+            weights[r, p] = np.exp(weights[r, p] - largest)
+            norm += weights[r, p]
+        context[r] = 0
+        weights[r, n:] = 0
+        for p in range(n):
+            weights[r, p] /= norm
+            for k in range(values.shape[2]):
+                context[r, k] += weights[r, p] * values[s, p, k]
