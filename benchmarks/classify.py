@@ -4,6 +4,7 @@
     python benchmarks/classify.py chinese --data DATA       # ChnSentiCorp, seeded 90/10 splits, average and recurrent
     python benchmarks/classify.py rnn --data DATA           # recurrent, vectors of the training texts; test texts once
     python benchmarks/classify.py transfer --data DATA      # upon a language model of the training texts; test texts once
+    python benchmarks/classify.py neighbours --data DATA    # IMDB: names that neighbouring reviews share
     python benchmarks/classify.py noise --data DATA         # check classify: how many labels that were changed are found
     python benchmarks/classify.py small --data DATA         # 1,000 reviews: recurrent, vectors given against random ones
     python benchmarks/classify.py predict --data DATA       # texts answered a second, averages and recurrent ones
@@ -18,9 +19,11 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -151,6 +154,17 @@ def run_rnn(data: Path, folder: Path, minutes: float) -> None:
     new = classifier.evaluate(test.part(i for i, text in enumerate(test.texts) if text not in seen))
     print(f"test: {found['accuracy']:.4f}, without those seen in training {new['accuracy']:.4f}")
     print(f"calibration error {found['calibration_error']:.4f}")
+
+
+def run_neighbours(data: Path) -> None:
+    """How many reviews have a rare name in common with one that stands so far away in the file: reviews of one film do."""
+    train = imdb(data, "train")
+    names = [set(re.findall(r"[A-Z][a-z]{4,}", text)) for text in train.texts]
+    texts = Counter(name for of in names for name in of)
+    rare = [{name for name in of if 2 <= texts[name] <= 30} for of in names]
+    for distance in (1, 2, 5, 10, 50, 500):
+        shared = [bool(rare[i] & rare[i + distance]) for i in range(12_000)]
+        print(f"{distance} lines away: {100 * statistics.mean(shared):.1f} % share a name that 2 to 30 reviews have")
 
 
 #: The language model that is tuned: words in lower case, chosen on validation texts, see docs/results.md.
@@ -307,7 +321,7 @@ def run_recurrent_predict(data: Path, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["imdb", "rnn", "transfer", "noise", "small", "chinese", "predict"])
+    parser.add_argument("what", choices=["imdb", "rnn", "transfer", "noise", "neighbours", "small", "chinese", "predict"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=26, help="time for a recurrent network")
@@ -323,6 +337,8 @@ def main() -> None:
                 run_rnn(args.data, Path(name), args.minutes)
             case "transfer":
                 run_transfer(args.data, Path(name), args.minutes)
+            case "neighbours":
+                run_neighbours(args.data)
             case "noise":
                 run_noise(args.data)
             case "small":

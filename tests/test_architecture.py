@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "layers": FOUNDATION | {"cells", "kernels"},
     "models": FOUNDATION | {"cells", "layers", "kernels"},
     "training": FOUNDATION,
-    "decoding": FOUNDATION,
+    "decoding": FOUNDATION | {"kernels"},
     "metrics": FOUNDATION,
     "pictures": FOUNDATION,
     "tasks": FOUNDATION | {"data", "features", "models", "layers", "decoding", "metrics", "training"},

@@ -16,10 +16,11 @@ from torch import Tensor
 
 import unrolled
 from test_cli import run
-from unrolled.decoding.beam import BeamOptions, Found, Hypothesis, beam_search
+from unrolled.decoding.beam import Found, Hypothesis, beam_search
 from unrolled.decoding.ensemble import Ensemble, Joint
 from unrolled.decoding.exact import Exact, exact_search
 from unrolled.decoding.required import Prescribed
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 
 N_SYMBOLS, END, BEGIN = 4, 0, 4

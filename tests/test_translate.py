@@ -14,8 +14,9 @@ import unrolled
 from test_cli import run
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.samples import dates
-from unrolled.decoding.beam import BeamOptions, Hypothesis
+from unrolled.decoding.beam import Hypothesis
 from unrolled.decoding.sampling import SamplingOptions
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.pair_rows import NO_SYMBOL, PairRows, pair_batch
 from unrolled.features.vocabulary import END, UNKNOWN
@@ -25,7 +26,7 @@ from unrolled.tasks.explain_translator import blame, favourite
 from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.search_errors import choices, judged, shares
 from unrolled.tasks.translate import TranslateTask
-from unrolled.tasks.translator import Wishes, in_parts
+from unrolled.tasks.translation import Wishes, in_parts
 from unrolled.training.loop import Evaluated, Step
 
 SIZES = {"tokens": "char", "embedding_size": 16, "encoder_size": 24, "decoder_size": 48, "attention_size": 24}

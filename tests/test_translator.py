@@ -11,11 +11,12 @@ import torch
 from torch.nn import functional
 
 from unrolled.cells import CELLS
-from unrolled.decoding.beam import BeamOptions, beam_search
+from unrolled.decoding.beam import beam_search
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 from unrolled.layers.attention import ATTENTIONS, Attention
 from unrolled.layers.output import cross_entropy
-from unrolled.models.translator import BRIDGES, Translator, TranslatorConfig
+from unrolled.models.translator import BRIDGES, LOOKS, Translator, TranslatorConfig
 from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.types import map_state, state_tensors
 
@@ -86,11 +87,30 @@ def test_all_steps_at_once_as_one_by_one_and_alone_as_together(cell: str, attent
     steps_agree(replace(CONFIG, cell=cell, attention=attention, encoder_layers=layers, decoder_layers=layers))
 
 
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_looking_after_the_step_too(cell: str, attention: str) -> None:
+    config = replace(CONFIG, cell=cell, attention=attention, looks="after", decoder_layers=2)
+    steps_agree(config)
+    engines_agree(Translator(config).eval())
+    model, (ids, lengths) = Translator(config).eval(), sentences()
+    memory, first = model.encode(ids, lengths)
+    assert memory is not None
+    assert model.attention is not None
+    inputs = torch.tensor([[9, 1], [9, 4], [9, 8]])
+    _, state, looked = model.decode(inputs, memory, first)
+    top = state_tensors(state)[0][:, -1]
+    torch.testing.assert_close(looked[-1], model.attention(top, memory)[1])
+
+
+@pytest.mark.parametrize("looks", LOOKS)
 @pytest.mark.parametrize("bridge", BRIDGES)
 @pytest.mark.parametrize("attention", ["additive", "scaled-dot"])
-def test_with_input_feeding_and_any_bridge_too(attention: str, bridge: str) -> None:
+def test_with_input_feeding_and_any_bridge_too(attention: str, bridge: str, looks: str) -> None:
     config = replace(CONFIG, cell="lstm", attention=attention, input_feeding=True, bridge=bridge, decoder_layers=2)
+    config = replace(config, looks=looks)
     steps_agree(config)
+    engines_agree(Translator(config).eval())
     torch.manual_seed(1)
     model, (ids, lengths) = Translator(config).eval(), sentences()
     memory, first = model.encode(ids, lengths)
@@ -102,7 +122,11 @@ def test_with_input_feeding_and_any_bridge_too(attention: str, bridge: str) -> N
     fed, _, _ = model.decode(inputs[:, 1:], memory, state, o[0])
     unfed, _, _ = model.decode(inputs[:, 1:], memory, state)
     assert not torch.allclose(fed, unfed)
-    for wrong, what in (({"attention": "none"}, "input feeding goes with attention"), ({"bridge": "x"}, "unknown bridge")):
+    for wrong, what in (
+        ({"attention": "none"}, "input feeding goes with attention"),
+        ({"bridge": "x"}, "unknown bridge"),
+        ({"looks": "x"}, "x"),
+    ):
         with pytest.raises(ConfigError, match=what):
             replace(config, **wrong)  # type: ignore[arg-type]
 

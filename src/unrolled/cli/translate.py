@@ -124,7 +124,7 @@ def _search(trained: Any, given: dict[str, Any], known: frozenset[str] = frozens
     from dataclasses import fields, replace
 
     from unrolled.config import parse_assignment
-    from unrolled.decoding.beam import BeamOptions
+    from unrolled.decoding.scoring import BeamOptions
     from unrolled.errors import unknown_name
 
     settings = dict(map(parse_assignment, given["settings"] or ()))
@@ -140,7 +140,9 @@ def _joined(trained: Any, given: dict[str, Any]) -> Any:
     """The translator, or an ensemble of it and others."""
     from unrolled.tasks import load
 
-    return trained.joined_by([load(path) for path in given["ensemble"]]) if given["ensemble"] else trained
+    found = trained.joined_by([load(path) for path in given["ensemble"]]) if given["ensemble"] else trained
+    found.rounded = bool(given.get("rounded"))
+    return found
 
 
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
@@ -211,7 +213,7 @@ def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_o
     from unrolled.config import parse_assignment
     from unrolled.decoding.sampling import SamplingOptions
     from unrolled.errors import ConfigError
-    from unrolled.tasks.translator import Wishes
+    from unrolled.tasks.translation import Wishes
 
     trained = _joined(trained, given)
     if given["sample"] is None:
@@ -236,6 +238,6 @@ def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -
     return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"], given["exact"])
 
 
-_FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings"}
+_FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded"}
 _FLAGS |= {"choose", "out", "reference", "exact"}
 SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, answer)

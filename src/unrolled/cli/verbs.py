@@ -124,6 +124,9 @@ def predict(
     replace_unknown: Annotated[
         bool, typer.Option("--replace-unknown", help="Translators: unknown words become those of the source looked at.")
     ] = False,
+    rounded: Annotated[
+        bool, typer.Option("--rounded", help="Translators: keep the output matrix in bytes; a little faster.")
+    ] = False,
     ensemble: Ensemble = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Translators: so many translations, drawn by chance, in place of the best.")
@@ -149,7 +152,7 @@ def predict(
     trained = load(model)
     speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
     given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
-    given |= {"sample": sample, "settings": settings}
+    given |= {"sample": sample, "settings": settings, "rounded": rounded}
     if speaker.predict is None or speaker.answer is None:
         raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
     speaker.check("predict", given)

@@ -1,10 +1,4 @@
-"""Beam search on a model that steps: the best complete sequences, in log space.
-
-    l(y<1> ... y<T>) = sum over t of log P(y<t> | x, y<1> ... y<t-1>)      a product of so many probabilities would be 0
-    score            = (l + reward T) / norm(T)
-
-    norm     none: 1      average: T^alpha      gnmt: ((5 + T) / 6)^alpha (Wu et al. 2016, arXiv:1609.08144, equation 14)
-    coverage adds beta sum over s of log min(1, sum over t of alpha(t, s)): what was never looked at costs (ibid.)
+"""Beam search on a model that steps: the best complete sequences, in log space, scored as `scoring` says.
 
 At each step every live hypothesis is continued with every symbol; the `width` best that do not end live on. The search of a
 sentence ends when no live hypothesis can win any more: l never rises, so what begins with l scores at most the largest of
@@ -26,70 +20,15 @@ import torch
 from torch import Tensor
 
 from unrolled.decoding.required import Prescribed, Required
-from unrolled.errors import ConfigError, check_bounds, unknown_name
+from unrolled.decoding.scoring import BeamOptions
+from unrolled.errors import ConfigError
+from unrolled.kernels.choose import largest
 from unrolled.types import State, Stepper, map_state
 
-__all__ = ["NORMS", "BeamOptions", "Found", "Hypothesis", "Node", "beam_search"]
+__all__ = ["Found", "Hypothesis", "Node", "beam_search"]
 
-NORMS = ("none", "average", "gnmt")
 #: What has been looked at less than this counts as looked at so much: its logarithm is to be finite.
 _LEAST = 1e-9
-
-
-@dataclass(frozen=True)
-class BeamOptions:
-    """width: hypotheses that live side by side; n_best: how many are returned; norm, alpha, reward, coverage (beta): see
-    above; min_length, max_length: symbols, the end not counted; no_repeat: no n-gram of so many symbols stands there twice
-    (0: any may).
-    """
-
-    width: int = 5
-    n_best: int = 1
-    norm: str = "average"
-    alpha: float = 1.0
-    reward: float = 0.0
-    coverage: float = 0.0
-    min_length: int = 0
-    max_length: int = 200
-    no_repeat: int = 0
-
-    def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise unknown_name("norm", self.norm, NORMS)
-        bounds = {
-            "width": (1, 10_000),
-            "n_best": (1, 10_000),
-            "alpha": (0, 10),
-            "reward": (-100, 100),
-            "coverage": (0, 100),
-            "min_length": (0, 10**6),
-            "max_length": (1, 10**6),
-            "no_repeat": (0, 10**6),
-        }
-        check_bounds(self, bounds)
-        if self.n_best > self.width:
-            raise ConfigError(f"n-best is {self.n_best}, a beam of width {self.width} keeps {self.width}: raise --beam")
-        if self.min_length > self.max_length:
-            raise ConfigError(f"min-length {self.min_length} is more than max-length {self.max_length}")
-
-    def score(self, log_probability: np.ndarray, length: np.ndarray | float) -> np.ndarray:
-        """The score of sequences of `length` symbols, the end counted."""
-        length = np.asarray(length, np.float64)
-        return (log_probability + self.reward * length) / self._norm(length)
-
-    def _norm(self, length: np.ndarray) -> np.ndarray:
-        if self.norm == "none":
-            return np.ones_like(length)
-        return (length if self.norm == "average" else (5 + length) / 6) ** self.alpha
-
-    def most(self, log_probability: np.ndarray, length: int, longest: int) -> np.ndarray:
-        """The largest score that what has come so far, `length` symbols, can end with."""
-        return self.score(log_probability[:, None], np.arange(length + 1, longest + 1)).max(1)
-
-    def least(self, score: float, length: int, longest: int) -> float:
-        """The smallest log P with which `length` symbols can still end with `score`: `most` turned round."""
-        lengths = np.arange(length + 1, longest + 1, dtype=np.float64)
-        return float((score * self._norm(lengths) - self.reward * lengths).min())
 
 
 class Hypothesis(NamedTuple):
@@ -194,8 +133,9 @@ def beam_search(
     last, longest = begin, options.max_length + (end is not None)
     for t in range(longest):
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
-        logits = _allowed(logits.double(), beam, sentences, options, t, end=end, forbidden=forbidden)
-        rows, symbols, scores = _candidates(logits, beam, sentences, options.width)
+        norm, scored = logits.logsumexp(1).double().cpu().numpy(), logits.cpu().contiguous().numpy()
+        _forbid(scored, beam, sentences, options, t, end=end, forbidden=forbidden)
+        rows, symbols, scores = _candidates(scored, norm, beam, sentences, options.width)
         kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
         if not len(kept):
             break
@@ -216,8 +156,8 @@ def _taken(state: State, rows: Tensor) -> State:
     return map_state(lambda s: s[rows], state)
 
 
-def _allowed(
-    logits: Tensor,
+def _forbid(
+    logits: np.ndarray,
     beam: _Beam,
     sentences: list[_Sentence],
     options: BeamOptions,
@@ -225,24 +165,29 @@ def _allowed(
     *,
     end: int | None,
     forbidden: Sequence[int],
-) -> Tensor:
-    """log P (R, V) of the next symbols, the model's own, but -inf for those that must not come."""
-    found = logits - logits.logsumexp(1, keepdim=True)
-    found[:, list(forbidden)] = -torch.inf
+) -> None:
+    """Make logits (R, V) of symbols that must not come -inf."""
+    logits[:, list(forbidden)] = -np.inf
     if end is not None and t < options.min_length:
-        found[:, end] = -torch.inf
+        logits[:, end] = -np.inf
     if end is not None and t == options.max_length:
-        found[:, torch.arange(found.shape[1]) != end] = -torch.inf
+        _force(logits, end)
     special = options.no_repeat or any(t < len(sentence.prefix) or sentence.required for sentence in sentences)
     for row, i in enumerate(beam.sentence.tolist() if special else ()):
         prefix, required = sentences[i].prefix, sentences[i].required
         if required and end is not None and required.missing(beam.symbols[row]):
-            found[row, end] = -torch.inf
+            logits[row, end] = -np.inf
         if t < len(prefix):
-            found[row, torch.arange(found.shape[1]) != prefix[t]] = -torch.inf
+            _force(logits[row], prefix[t])
         elif options.no_repeat:
-            found[row, _repeating(beam.symbols[row].tolist(), options.no_repeat)] = -torch.inf
-    return found
+            logits[row, _repeating(beam.symbols[row].tolist(), options.no_repeat)] = -np.inf
+
+
+def _force(logits: np.ndarray, symbol: int) -> None:
+    """Leave one symbol of logits (..., V)."""
+    kept = logits[..., symbol].copy()
+    logits[:] = -np.inf
+    logits[..., symbol] = kept
 
 
 def _repeating(symbols: list[int], n: int) -> list[int]:
@@ -252,18 +197,18 @@ def _repeating(symbols: list[int], n: int) -> list[int]:
 
 
 def _candidates(
-    found: Tensor, beam: _Beam, sentences: list[_Sentence], width: int
+    logits: np.ndarray, norm: np.ndarray, beam: _Beam, sentences: list[_Sentence], width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The best continuations of each sentence, best first, twice as many as can live on: rows, symbols, their log P.
 
     Where phrases are required, the best of each number of symbols of them come first, then the second best, ...
     """
-    best, columns = found.topk(min(2 * width, found.shape[1]), dim=1)
-    rows = np.repeat(np.arange(len(found)), best.shape[1])
-    symbols, token, had = columns.numpy().ravel(), best.numpy().ravel(), np.zeros(len(rows), np.int64)
+    values, columns = largest(logits, min(2 * width, logits.shape[1]))
+    rows = np.repeat(np.arange(len(logits)), columns.shape[1])
+    symbols, token, had = columns.ravel(), values.ravel() - norm[rows], np.zeros(len(rows), np.int64)
     if any(sentence.required for sentence in sentences):
         rows, symbols, had = _with_required(rows, symbols, beam, sentences)
-        token = found.numpy()[rows, symbols]
+        token = logits[rows, symbols] - norm[rows]
     total, of = token + beam.log_probability[rows], beam.sentence[rows]
     order = np.lexsort((rows, -total, had, of))
     order = order[np.isfinite(total[order])]

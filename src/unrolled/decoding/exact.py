@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.decoding.beam import BeamOptions, Hypothesis
+from unrolled.decoding.beam import Hypothesis
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 from unrolled.types import State, Stepper, map_state
 

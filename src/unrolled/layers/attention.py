@@ -64,10 +64,15 @@ class Attention(nn.Module):
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1."""
-        asked = self.query(query)
+        context, weights = self.every(query.unsqueeze(0), memory)
+        return context[0], weights[0]
+
+    def every(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        """queries (T, B, Q) -> contexts (T, B, M) and weights (T, B, S)."""
+        asked = self.query(queries).transpose(0, 1)  # (B, T, A)
         if self.score is not None:
-            scores = self.score(torch.tanh(memory.keys + asked.unsqueeze(1))).squeeze(2)
+            scores = self.score(torch.tanh(memory.keys.unsqueeze(1) + asked.unsqueeze(2))).squeeze(3)
         else:
-            scores = torch.bmm(memory.keys, asked.unsqueeze(2)).squeeze(2) * self.scale
-        weights = scores.masked_fill(~memory.inside, -torch.inf).softmax(1)
-        return torch.bmm(weights.unsqueeze(1), memory.values).squeeze(1), weights
+            scores = torch.bmm(asked, memory.keys.transpose(1, 2)) * self.scale
+        weights = scores.masked_fill(~memory.inside.unsqueeze(1), -torch.inf).softmax(2)
+        return torch.bmm(weights, memory.values).transpose(0, 1), weights.transpose(0, 1)

@@ -11,6 +11,9 @@ with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
     o<t>     = tanh(W [s<t>; c<t>; E[y<t-1>]])
     y<t>     = softmax(E o<t> + b)                                         the output matrix is the embedding
 
+looking after the step (Luong et al. 2015, arXiv:1508.04025): c<t> = attention of s<t>, and it enters o<t> alone. Then all
+steps look at once, and the recurrent layers need not wait for it.
+
 with input feeding (Luong et al. 2015, arXiv:1508.04025, section 3.3) o<t-1> enters the recurrent layers too: what was
 decided is known when looking again.
 
@@ -39,9 +42,10 @@ from unrolled.layers.recurrent import Recurrent, last_states
 from unrolled.layers.unroll import unroll_attending
 from unrolled.types import LossSum, State, map_state, state_like, state_tensors
 
-__all__ = ["BRIDGES", "Translator", "TranslatorConfig", "Writing"]
+__all__ = ["BRIDGES", "LOOKS", "Translator", "TranslatorConfig", "Writing"]
 
 BRIDGES = ("tanh", "linear", "zero")
+LOOKS = ("before", "after")
 #: A query (B, H) -> what it saw (B, M), and where (B, S).
 Look = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -60,6 +64,7 @@ class TranslatorConfig:
     decoder_layers: int = 1
     attention: str = "additive"
     attention_size: int = 256
+    looks: str = "before"
     input_feeding: bool = False
     bridge: str = "tanh"
     shared: bool = False
@@ -76,6 +81,8 @@ class TranslatorConfig:
             raise unknown_name("attention", self.attention, ("none", *ATTENTIONS))
         if self.bridge not in BRIDGES:
             raise unknown_name("bridge", self.bridge, BRIDGES)
+        if self.looks not in LOOKS:
+            raise unknown_name("looks", self.looks, LOOKS)
         if self.input_feeding and self.attention == "none":
             raise ConfigError("input feeding goes with attention: without it the decoder feeds on its own output anyway")
         if self.shared and self.n_source != self.n_target:
@@ -108,18 +115,20 @@ class Writing(NamedTuple):
 
 
 class _Feeding:
-    """What enters a step besides the symbol: the context, and o of the step before."""
+    """What enters a step besides the symbol: o of the step before, and the context unless one looks after the step."""
 
-    def __init__(self, look: Look, read_out: Callable[[Tensor], Tensor], e: Tensor, fed: Tensor) -> None:
-        self.look, self.read_out, self.e, self.fed, self.t = look, read_out, e, fed, 0
+    def __init__(self, look: Look, read_out: Callable[[Tensor], Tensor], e: Tensor, fed: Tensor, *, after: bool) -> None:
+        self.look, self.read_out, self.e, self.fed, self.after, self.t = look, read_out, e, fed, after, 0
         self.context = fed
 
     def __call__(self, top: Tensor) -> tuple[Tensor, Tensor]:
+        looked = self.look(top)
         if self.t:
-            self.fed = self.read_out(torch.cat((top, self.context, self.e[self.t - 1]), 1))
+            context = looked[0] if self.after else self.context
+            self.fed = self.read_out(torch.cat((top, context, self.e[self.t - 1]), 1))
         self.t += 1
-        self.context, weights = self.look(top)
-        return torch.cat((self.context, self.fed), 1), weights
+        self.context, weights = looked
+        return self.fed if self.after else torch.cat((self.context, self.fed), 1), weights
 
 
 class Translator(nn.Module):
@@ -137,7 +146,8 @@ class Translator(nn.Module):
         )
         memory_size, attends = self.encoder.output_size, config.attention != "none"
         context_size = memory_size if attends else 0
-        entering = size + context_size + (size if config.input_feeding else 0)
+        after = config.looks == "after"
+        entering = size + (0 if after else context_size) + (size if config.input_feeding else 0)
         self.decoder = Recurrent(cell(config.decoder_size), entering, n_layers=config.decoder_layers, dropout=dropout)
         width = self.decoder.output_size
         self.attention = Attention(config.attention, width, memory_size, config.attention_size) if attends else None
@@ -177,6 +187,21 @@ class Translator(nn.Module):
         if self.attention is None or memory is None:
             s, state = self.decoder.run(e, state, Layout.of(None, e))
             return self._read_out(torch.cat((s, e), 2)), state, []
+        if self.config.looks == "before":
+            s, contexts, looked, state = self._unrolled(e, memory, state, fed)
+            return self._read_out(torch.cat((s, contexts, e), 2)), state, looked
+        if self.config.input_feeding:
+            s, _, _, state = self._unrolled(e, memory, state, fed)
+        else:
+            s, state = self.decoder.run(e, state, Layout.of(None, e))
+        contexts, every = self.attention.every(s, memory)
+        return self._read_out(torch.cat((s, contexts, e), 2)), state, list(every)
+
+    def _unrolled(
+        self, e: Tensor, memory: Memory, state: State, fed: Tensor | None
+    ) -> tuple[Tensor, Tensor, list[Tensor], State]:
+        """Step by step over embedded symbols e (T, B, D): outputs, contexts, where each step looked, the last state."""
+        assert self.attention is not None
         weights = [self.decoder.weights(k) for k in range(self.config.decoder_layers)]
         split, cell = e.shape[2], self.decoder.cell
         projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
@@ -185,12 +210,11 @@ class Translator(nn.Module):
         between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
         look: Look = partial(self.attention, memory=memory)
         if self.config.input_feeding:
-            before = e.new_zeros(e.shape[1:]) if fed is None else fed
-            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, before)
+            before, after = e.new_zeros(e.shape[1:]) if fed is None else fed, self.config.looks == "after"
+            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, before, after=after)
         found = unroll_attending(cell, projected, layers, weights, look, weights[0].weight_ih[:, split:], between)
         state = map_state(lambda *parts: torch.stack(parts, 1), *found.layers)
-        contexts = found.contexts[..., : memory.values.shape[2]]
-        return self._read_out(torch.cat((found.outputs, contexts, e), 2)), state, found.looked
+        return found.outputs, found.contexts[..., : memory.values.shape[2]], found.looked, state
 
     def _read_out(self, parts: Tensor) -> Tensor:
         return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)

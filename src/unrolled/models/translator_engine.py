@@ -10,6 +10,7 @@ computed, and memories are read where they stand. It notices when parameters cha
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch.nn import functional
 from unrolled.errors import ConfigError
 from unrolled.kernels.attend import add_product, add_product_tanh, look
 from unrolled.kernels.step import run_layers, score
+from unrolled.kernels.workspace import Workspace
 from unrolled.models.engine import pack, pack_layers, pack_output, step_kind
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
@@ -29,6 +31,8 @@ __all__ = ["Read", "TranslatorEngine"]
 #: Bytes up to which what a symbol is to decoder and readout is kept for every symbol.
 _TABLES = 256 * 2**20
 _NOTHING = np.zeros((1, 0), np.float32)
+#: From so many rows on a step is shared out among the threads.
+_SHARED = 24
 
 
 class Read(NamedTuple):
@@ -37,6 +41,27 @@ class Read(NamedTuple):
     keys: np.ndarray
     values: np.ndarray
     lengths: np.ndarray
+
+
+class _Given(NamedTuple):
+    """What a step begins with: symbols (R,), the sentence of each (R,), hidden states (R, L, H), o of the step before."""
+
+    ids: np.ndarray
+    sentence: np.ndarray
+    hidden: list[np.ndarray]
+    fed: np.ndarray | None
+    memory: Read | None
+
+
+class _Made(NamedTuple):
+    """What a step comes to: hidden states (R, L, H), weights (R, S), o (R, D), which begins as what the symbols give, and
+    logits (R, V).
+    """
+
+    hidden: list[np.ndarray]
+    weights: np.ndarray
+    o: np.ndarray
+    logits: np.ndarray
 
 
 class TranslatorEngine:
@@ -72,35 +97,48 @@ class TranslatorEngine:
     def step(self, last: Tensor, state: State, memory: Read | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
         """Feed symbols (R,): logits (R, V) and the next state."""
         self._refresh()
-        ids = last.clamp(max=self.model.config.n_target).numpy()
-        hidden = state.hidden if isinstance(state, Writing) else state
-        old = [s.contiguous().numpy() for s in state_tensors(hidden)]
-        new = [torch.empty(s.shape) for s in old]
-        first, o = self._symbols[ids], self._read_symbols[ids]
-        seen, parts = None, list[np.ndarray]()
-        if memory is not None:
-            assert isinstance(state, Writing)
-            context, weights = self._look(old[0][:, -1], memory, sentence_of_row.numpy())
-            seen, parts = weights, [context]
-            fed = [state.fed.numpy()] if self.model.config.input_feeding else []
-            add_product(np.concatenate([context, *fed], 1), self._entering, first)
-        run_layers(self._layers, _NOTHING, first, old[0], old[-1], new[0].numpy(), new[-1].numpy())
-        add_product_tanh(np.concatenate([new[0][:, -1].numpy(), *parts], 1), self._read_out, o)
-        logits = torch.empty(len(last), self.model.config.n_target)
-        score(self._output, o, logits.numpy())
-        after = state_like(hidden, new)
-        return logits, after if seen is None else Writing(after, torch.from_numpy(seen), torch.from_numpy(o))
+        ids, n, config = last.clamp(max=self.model.config.n_target).numpy(), len(last), self.model.config
+        hidden, fed = (state.hidden, state.fed.numpy()) if isinstance(state, Writing) else (state, None)
+        given = _Given(ids, sentence_of_row.numpy(), [s.contiguous().numpy() for s in state_tensors(hidden)], fed, memory)
+        weights = np.empty((n, 0 if memory is None else memory.values.shape[1]), np.float32)
+        o, logits = self._read_symbols[ids], np.empty((n, config.n_target), np.float32)
+        made = _Made([np.empty_like(s) for s in given.hidden], weights, o, logits)
+        if n < _SHARED:
+            self._rows(given, made, 0, n)
+        else:
+            Workspace(np.dtype(np.float32), torch.get_num_threads()).evenly((n, partial(self._rows, given, made)))
+        stepped = state_like(hidden, map(torch.from_numpy, made.hidden))
+        after = stepped if memory is None else Writing(stepped, torch.from_numpy(weights), torch.from_numpy(o))
+        return torch.from_numpy(logits), after
 
-    def _look(self, top: np.ndarray, memory: Read, sentence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Context (R, M) and weights (R, S) of the top layer's last outputs (R, H)."""
-        asked = np.ascontiguousarray(top)
+    def _rows(self, given: _Given, made: _Made, first: int, last: int) -> None:
+        """Rows first to last of a step."""
+        rows = slice(first, last)
+        old, new, o = [s[rows] for s in given.hidden], [s[rows] for s in made.hidden], made.o[rows]
+        projected, after = self._symbols[given.ids[rows]], self.model.config.looks == "after"
+        entering = [given.fed[rows]] if given.fed is not None and self.model.config.input_feeding else []
+        context = list[np.ndarray]()
+        if given.memory is not None and not after:
+            context = [self._look(old[0][:, -1], given, made.weights[rows], rows)]
+        if context or entering:
+            add_product(np.concatenate([*context, *entering], 1), self._entering, projected)
+        run_layers(self._layers, _NOTHING, projected, old[0], old[-1], new[0], new[-1])
+        if given.memory is not None and after:
+            context = [self._look(new[0][:, -1], given, made.weights[rows], rows)]
+        add_product_tanh(np.concatenate([new[0][:, -1], *context], 1), self._read_out, o)
+        score(self._output, o, made.logits[rows])
+
+    def _look(self, top: np.ndarray, given: _Given, weights: np.ndarray, rows: slice) -> np.ndarray:
+        """Context (R, M) of the top layer's outputs (R, H); weights (R, S) are filled in."""
+        memory, asked = given.memory, np.ascontiguousarray(top)
+        assert memory is not None
         if self._query is not None:
             asked = np.zeros((len(top), memory.keys.shape[2]), np.float32)
             add_product(np.ascontiguousarray(top), self._query, asked)
         context = np.empty((len(top), memory.values.shape[2]), np.float32)
-        weights = np.empty((len(top), memory.values.shape[1]), np.float32)
-        look(memory.keys, memory.values, memory.lengths, sentence, asked, self._score, self._scale, context, weights)
-        return context, weights
+        of = given.sentence[rows]
+        look(memory.keys, memory.values, memory.lengths, of, asked, self._score, self._scale, context, weights)
+        return context
 
     def _refresh(self) -> None:
         """Pack the weights unless they are what they were."""

@@ -41,6 +41,9 @@ class TranslatorOptions(Section):
         "additive", description="How the decoder looks at the source; none: it knows only the encoder's last state."
     )
     attention_size: int = Field(256, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
+    looks: Literal["before", "after"] = Field(
+        "before", description="When it looks. before: what it sees enters the step; after: only the choice of the symbol."
+    )
     input_feeding: bool = Field(False, description="What was decided at a step enters the next one (with attention).")
     bridge: Literal["tanh", "linear", "zero"] = Field(
         "tanh", description="How the encoder's last state starts the decoder; zero: not at all."

@@ -15,7 +15,8 @@ from unrolled.features.texts import padded_rows
 from unrolled.features.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
-    from unrolled.tasks.translator import TrainedTranslator, Translation
+    from unrolled.tasks.translation import Translation
+    from unrolled.tasks.translator import TrainedTranslator
 
 __all__ = ["Favourite", "blame", "explain_translation", "favourite"]
 

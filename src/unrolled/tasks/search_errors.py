@@ -16,7 +16,8 @@ from unrolled.metrics.translation import corpus_scores
 from unrolled.tasks.explain_translator import blame
 
 if TYPE_CHECKING:
-    from unrolled.tasks.translator import TrainedTranslator, Translation
+    from unrolled.tasks.translation import Translation
+    from unrolled.tasks.translator import TrainedTranslator
 
 __all__ = ["BLAMES", "Choice", "Judged", "choices", "judged", "shares"]
 

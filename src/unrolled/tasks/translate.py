@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from unrolled.data.pairs import Pairs
-from unrolled.decoding.beam import BeamOptions
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_rows import PairBatch, PairRows

@@ -6,25 +6,24 @@ translator.translate(["Ein Hund rennt."])[0].text            # 'A dog runs.'
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from unrolled.data.pairs import Pairs
-from unrolled.decoding.beam import BeamOptions, Found, Hypothesis, beam_search
+from unrolled.decoding.beam import Found, Hypothesis, beam_search
 from unrolled.decoding.ensemble import Ensemble
 from unrolled.decoding.required import Prescribed
 from unrolled.decoding.sampling import SamplingOptions, sample
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.texts import padded_rows
-from unrolled.features.tokenizers import words_in
 from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
@@ -32,10 +31,11 @@ from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.tasks.card import translator_card
 from unrolled.tasks.pair_codec import PairCodec
+from unrolled.tasks.translation import Translation, Wishes, by_length, in_parts, joined
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Stepper
 
-__all__ = ["NAME", "TrainedTranslator", "Translation", "Wishes", "in_parts"]
+__all__ = ["NAME", "TrainedTranslator"]
 
 NAME = "translate"
 #: Sentences translated at once. Changes no result.
@@ -44,52 +44,12 @@ _TOGETHER = 64
 _LONGER, _MORE = 2, 20
 
 
-class Translation(NamedTuple):
-    """text, its score (see `decoding.beam`), its symbols and log P of each; attention (T, S): how much each symbol looked
-    at each symbol of the source, `read`; optimal: nothing that the beam could have reached is better; others: the next;
-    parts: in how many the text was translated because it is too long.
-    """
-
-    source: str
-    text: str
-    score: float
-    symbols: list[str]
-    token_scores: list[float]
-    read: list[str]
-    attention: np.ndarray | None
-    optimal: bool
-    others: tuple[Translation, ...] = ()
-    parts: int = 1
-
-    def to_json(self) -> dict[str, Any]:
-        """One JSON line of `predict`."""
-        scored = zip(self.symbols, self.token_scores, strict=True)
-        found: dict[str, Any] = {"source": self.source, "translation": self.text, "score": self.score}
-        found["tokens"] = [{"token": symbol, "log_probability": round(p, 6)} for symbol, p in scored]
-        found["read"] = self.read
-        found |= {"optimal_in_beam": self.optimal}
-        if self.attention is not None:
-            found["attention"] = [[round(float(a), 4) for a in row] for row in self.attention]
-        found |= {} if self.parts == 1 else {"parts": self.parts}
-        return found | ({"others": [other.to_json() for other in self.others]} if self.others else {})
-
-
-class Wishes(NamedTuple):
-    """What is wished of translations. prefix: what each begins with; required: words or phrases that each has;
-    replace_unknown: a word that the model cannot write is that of the source which it looked at most.
-    """
-
-    prefix: str = ""
-    required: Sequence[str] = ()
-    replace_unknown: bool = False
-
-
 _NO_WISHES, _NOTHING = Wishes(), Prescribed()
 
 
 class TrainedTranslator:
     """A translator and all it needs to read and write. search: how translations are searched for; longest: symbols of a
-    source that is translated as a whole; others: models that translate along.
+    source that is translated as a whole; others: models that translate along; rounded: output matrices are kept in bytes.
     """
 
     def __init__(
@@ -101,7 +61,7 @@ class TrainedTranslator:
         longest: int = 200,
     ) -> None:
         self.model, self.codec, self.search, self.metrics = model, codec, search or BeamOptions(), metrics or {}
-        self.longest, self.others = longest, list[Translator]()
+        self.longest, self.others, self.rounded = longest, list[Translator](), False
         self._stepper: Stepper | None = None
 
     @staticmethod
@@ -157,7 +117,7 @@ class TrainedTranslator:
             if any(prescribed) and any(len(parts) > 1 for parts in split):
                 raise ConfigError("a text that is too long, and so translated in parts, can have nothing prescribed")
             found = iter(self._together([part for parts in split for part in parts], options, prescribed, wishes))
-            yield from (_joined(text, [next(found) for _ in parts]) for text, parts in zip(group, split, strict=True))
+            yield from (joined(text, [next(found) for _ in parts]) for text, parts in zip(group, split, strict=True))
 
     def _fits(self, text: str) -> bool:
         """Whether a text is as short as those that the model has learned from."""
@@ -188,6 +148,8 @@ class TrainedTranslator:
             chosen = self.options_for(rows[of[0]], options)
             results = self.searched([rows[i] for i in of], chosen, prescribed, unknown=wishes.replace_unknown)
             for i, one in zip(of, results, strict=True):
+                if not one.hypotheses:
+                    raise ConfigError(f"no translation of up to {chosen.max_length} symbols has all that is required")
                 best, *others = [self.told(texts[i], rows[i], h, optimal=one.optimal_in_beam) for h in one.hypotheses]
                 found[i] = best._replace(others=tuple(others))
         return [found[i] for i in range(len(texts))]
@@ -298,7 +260,10 @@ class TrainedTranslator:
     def stepper(self) -> Stepper:
         """What is searched with: the model's engine, where it has one; or an ensemble of them."""
         if self._stepper is None:
-            each = [TranslatorEngine(m) if TranslatorEngine.serves(m) else m for m in (self.model, *self.others)]
+            each = [
+                TranslatorEngine(m, rounded=self.rounded) if TranslatorEngine.serves(m) else m
+                for m in (self.model, *self.others)
+            ]
             self._stepper = cast(Stepper, each[0] if len(each) == 1 else Ensemble(cast(list[Stepper], each)))
         return self._stepper
 
@@ -335,59 +300,9 @@ class TrainedTranslator:
         found["looping"] = sum(loops(one.symbols) for one in made)
         found["not_proved_optimal"] = sum(not one.optimal for one in made)
         found["in_parts"] = sum(one.parts > 1 for one in made)
-        return found | {"by_length": _by_length(pairs, texts)}
+        return found | {"by_length": by_length(pairs, texts)}
 
 
 def _longest(row: np.ndarray) -> int:
     """Symbols that a translation may have, rounded up so that sentences of like length are searched together."""
     return -(-(_LONGER * len(row) + _MORE) // 20) * 20
-
-
-def _joined(text: str, parts: list[Translation]) -> Translation:
-    """The translation of a text from those of its parts."""
-    if len(parts) == 1:
-        return parts[0]._replace(source=text)
-    if not parts:
-        return Translation(text, "", 0.0, [], [], [], None, True)
-    attention = None
-    if all(part.attention is not None for part in parts):
-        attention = np.zeros((sum(len(part.symbols) for part in parts), sum(len(part.read) for part in parts)))
-        t = s = 0
-        for part in parts:
-            attention[t : (t := t + len(part.symbols)), s : (s := s + len(part.read))] = part.attention
-    return Translation(
-        text,
-        " ".join(part.text for part in parts),
-        sum(part.score for part in parts),
-        [symbol for part in parts for symbol in part.symbols],
-        [score for part in parts for score in part.token_scores],
-        [symbol for part in parts for symbol in part.read],
-        attention,
-        all(part.optimal for part in parts),
-        parts=len(parts),
-    )
-
-
-def in_parts(text: str, fits: Callable[[str], bool]) -> list[str]:
-    """The text, or parts of it that fit: parted at the end of a sentence, else at a blank, as near its middle as can be."""
-    if fits(text) or len(text) < 2:
-        return [text]
-    for pattern in (r"(?<=[.!?…])\s+|(?<=[。！？])", r"\s+", r"(?!^)(?!$)"):
-        places = [found.span() for found in re.finditer(pattern, text) if found.start() > 0 and found.end() < len(text)]
-        if places:
-            first, last = min(places, key=lambda place: abs(place[0] + place[1] - len(text)))
-            return [*in_parts(text[:first], fits), *in_parts(text[last:], fits)]
-    return [text]
-
-
-def _by_length(pairs: Pairs, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """BLEU of sentences by the number of words of the source: quarters of the pairs."""
-    lengths = np.array([len(words_in(source)) for source in pairs.sources])
-    bounds = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
-    bounds = np.repeat(bounds, 2) if len(bounds) == 1 else bounds
-    found = []
-    for low, high in pairwise(bounds):
-        which = np.flatnonzero((lengths >= low) & ((lengths < high) | (high == bounds[-1]))).tolist()
-        scores = corpus_scores([texts[i] for i in which], [pairs.targets[i] for i in which])
-        found.append({"words": [int(low), int(high)], "pairs": len(which), "bleu": scores["bleu"]})
-    return found

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from unrolled.decoding.beam import BeamOptions, beam_search
+from unrolled.decoding.beam import beam_search
 from unrolled.decoding.sampling import SamplingOptions, sample
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 from unrolled.tasks.text_codec import TextCodec, Written
 
