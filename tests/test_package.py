@@ -16,8 +16,14 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import unrolled
+from test_translate import FLAGS
+from unrolled.cli.main import app
+from unrolled.data.pairs import Pairs
+from unrolled.run.translate import translate_options
+from unrolled.tasks.translate import TranslateTask
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,7 +107,6 @@ def documented(
     vector_run: Path,
     sentiment: Path,
     tagger: Path,
-    translator: Path,
     english_file: Path,
     tmp_path: Path,
 ) -> Path:
@@ -113,9 +118,11 @@ def documented(
         (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
     (tmp_path / "runs" / "sentiment").symlink_to(sentiment)
     (tmp_path / "runs" / "tags").symlink_to(tagger)
-    (tmp_path / "runs" / "de-en").symlink_to(translator)
-    for side, name in (("src", "test.de"), ("tgt", "test.en")):
-        shutil.copy(translator.parent / f"test.{side}", tmp_path / name)
+    pairs = Pairs(["Ein Hund rennt."] * 9, ["A dog runs."] * 9, ["-"] * 9)
+    task = TranslateTask(translate_options(flags=FLAGS), pairs, pairs)
+    task.trained(task.build()).save(tmp_path / "runs" / "de-en")
+    for name, texts in (("test.de", pairs.sources), ("test.en", pairs.targets)):
+        (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     shutil.copy(tagger.parent / "sentences.conll", tmp_path)
     rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]
     text = "body,page\n" + "".join(rows)
@@ -129,21 +136,20 @@ def documented(
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
-def test_commands_in_the_documentation_are_understood(path: Path, documented: Path) -> None:
+def test_commands_in_the_documentation_are_understood(
+    path: Path, documented: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Training commands are parsed (--print-config); all others run on small models and texts."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    monkeypatch.chdir(documented)
     for block in blocks(path, "sh"):
         for line in block.splitlines():
             command = re.sub(r"\s#.*", "", line).strip()
             if not command.startswith("unrolled ") or command.startswith("unrolled demo"):
                 continue
-            words = [sys.executable, "-m", *shlex.split(command.partition("<")[0])]
-            words += ["--print-config"] if words[3] == "train" and "--resume" not in words else []
-            stdin = "The value\n" if "<" in command else None
-            done = subprocess.run(
-                words, cwd=documented, input=stdin, capture_output=True, text=True, check=False, env=environment
-            )
-            assert done.returncode == 0, f"{command}\n{done.stderr}"
+            words = shlex.split(command.partition("<")[0])[1:]
+            words += ["--print-config"] if words[0] == "train" and "--resume" not in words else []
+            done = CliRunner().invoke(app, words, input="The value\n" if "<" in command else None)
+            assert done.exit_code == 0, f"{command}\n{done.output}\n{done.exception}"
 
 
 def test_links_between_documents_lead_somewhere() -> None:

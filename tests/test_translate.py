@@ -12,6 +12,7 @@ import pytest
 
 import unrolled
 from test_cli import run
+from unrolled.cli.translate import SPEAKER
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.data.samples import dates
 from unrolled.decoding.beam import Hypothesis
@@ -219,8 +220,7 @@ def test_models_translate_together(translator: Path, tmp_path: Path) -> None:
     both = found.joined_by([unrolled.load(translator)])
     assert [one.text for one in both.translate(["abc", "de"])] == ["CBA", "ED"]
     assert both.translate(["abc"])[0].score == pytest.approx(found.translate(["abc"])[0].score, abs=1e-5)
-    out, _ = run("predict", translator, "abc", "--ensemble", translator)
-    assert out == "CBA\n"
+    assert asked(found, "abc", ensemble=[translator]) == ["CBA"]
     other = TranslateTask(translate_options(flags=FLAGS | {"tokens": "bpe"}), reversed_words(60), reversed_words(9, seed=1))
     other.trained(other.build()).save(tmp_path / "other")
     with pytest.raises(ConfigError, match="the same vocabularies"):
@@ -304,10 +304,33 @@ def test_the_best_model_may_be_chosen_by_bleu_and_weights_averaged(tmp_path: Pat
     assert unrolled.load(tmp_path / "run").metrics["step"] == best["step"]
 
 
+def asked(trained: object, *texts: str, **given: object) -> list[str]:
+    """What `predict` prints, without a process of its own."""
+    names = ("beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded")
+    found = SPEAKER.predict(trained, texts, dict.fromkeys(names) | given, False)  # type: ignore[misc]
+    return [SPEAKER.answer(one, None, as_json=False) for one in found]  # type: ignore[misc]
+
+
+def test_what_predict_may_be_told(translator: Path) -> None:
+    found = unrolled.load(translator)
+    assert asked(found, "abc", "de", rounded=True) == ["CBA", "ED"]
+    (several,) = asked(found, "abc", beam=5, n_best=3)
+    assert several.splitlines()[0].endswith("\tCBA")
+    assert len(several.splitlines()) == 3
+    assert "D" in asked(found, "abc", require=["D"], settings=["norm=none", "max_length=6"])[0]
+    (drawn,) = asked(found, "abc", sample=3, settings=["temperature=0.5", "seed=2"])
+    assert len(drawn.splitlines()) == 3
+    for given, what in (
+        ({"n_best": 9}, "raise --beam"),
+        ({"settings": ["nrom=none"]}, "unknown setting 'nrom'"),
+        ({"sample": 3, "beam": 2}, "--sample draws by chance"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            asked(found, "abc", **given)
+
+
 def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     folder = translator.parent
-    out, _ = run("predict", translator, "abc", "de")
-    assert out == "CBA\nED\n"
     out, _ = run("predict", translator, "--json", stdin=b"abc\n\xff\nde\n", code=4)
     first, bad, last = map(json.loads, out.splitlines())
     assert first["translation"] == "CBA"
@@ -315,31 +338,14 @@ def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
     assert len(first["attention"]) == len(first["tokens"])
     assert "not utf-8" in bad["error"]
     assert last["translation"] == "ED"
-    out, _ = run("predict", translator, "abc", "--beam", 5, "--n-best", 3)
-    assert out.splitlines()[0].endswith("\tCBA")
-    assert len(out.splitlines()) == 3
-    out, err = run("evaluate", translator, folder / "test.src", folder / "test.tgt")
+    out, err = run("evaluate", translator, folder / "test.tgt", folder / "test.src")
     assert "nrefs:1" in out
     assert "words of the source" in out
-    assert "changed places" not in err
-    _, err = run("evaluate", translator, folder / "test.tgt", folder / "test.src")
     assert "have source and target changed places?" in err
-    _, err = run("predict", translator, "abc", "--n-best", 9, code=3)
-    assert "raise --beam" in err
-    out, _ = run("predict", translator, "abc", "--require", "D", "-s", "norm=none", "-s", "max_length=6")
-    assert "D" in out
-    out, _ = run("predict", translator, "abc", "--sample", 3, "-s", "temperature=0.5", "-s", "seed=2")
-    assert len(out.splitlines()) == 3
-    _, err = run("predict", translator, "abc", "-s", "nrom=none", code=3)
-    assert "unknown setting 'nrom'" in err
-    _, err = run("predict", translator, "abc", "--sample", 3, "--beam", 2, code=3)
-    assert "--sample draws by chance" in err
     run("explain", translator, "abc", "--reference", "CBA", "--out", tmp_path / "why.html")
     assert "looked at" in (tmp_path / "why.html").read_text()
     _, err = run("predict", translator, "abc", "--threshold", "0.5", code=3)
     assert "means nothing for a translator" in err
-    out, _ = run("info", translator)
-    assert "attention: additive" in out
 
 
 def test_two_validation_files_and_no_attention(tmp_path: Path) -> None:
