@@ -32,6 +32,7 @@ __all__ = [
     "read_toml",
     "resolve",
     "to_toml",
+    "typed_settings",
 ]
 
 
@@ -141,6 +142,19 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"v = {value.strip()}")["v"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+
+
+def typed_settings(settings: Sequence[str], kinds: Mapping[str, type], what: str) -> dict[str, Any]:
+    """`key=value` settings of which `kinds` names the types; ConfigError for an unknown name, `what` it is, or a value."""
+    given: dict[str, Any] = {}
+    for key, value in map(parse_assignment, settings):
+        if key not in kinds:
+            raise unknown_name(what, key, kinds)
+        if isinstance(value, bool) or not isinstance(value, int | kinds[key]):
+            wanted = {int: "a whole number", float: "a number"}.get(kinds[key], "a word")
+            raise ConfigError(f"{key}: {wanted} is expected, got {value!r}")
+        given[key] = kinds[key](value)
+    return given
 
 
 def read_toml(path: Path) -> dict[str, Any]:

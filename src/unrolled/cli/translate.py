@@ -119,30 +119,31 @@ def _facts(facts: Any, minutes: float) -> str:
     return "\n".join([*lines, *left_out(counted)])
 
 
-def _search(trained: Any, given: dict[str, Any], known: frozenset[str] = frozenset()) -> Any:
-    """How to search: as at training, but for what is given; settings that are `known` belong to something else."""
+def _search(trained: Any, given: dict[str, Any]) -> tuple[Any, Any]:
+    """How to search, as at training but for what is given, and how to draw."""
     from dataclasses import fields, replace
 
-    from unrolled.config import parse_assignment
+    from unrolled.config import typed_settings
+    from unrolled.decoding.sampling import SamplingOptions
     from unrolled.decoding.scoring import BeamOptions
-    from unrolled.errors import unknown_name
 
-    settings = dict(map(parse_assignment, given["settings"] or ()))
-    names = {field.name for field in fields(BeamOptions)} - {"width", "n_best"}
-    for name in settings:
-        if name not in names | known:
-            raise unknown_name("setting", name, sorted(names | known))
-    asked = {name: value for name, value in settings.items() if name in names}
-    return replace(trained.search, width=given["beam"] or trained.search.width, n_best=given.get("n_best") or 1, **asked)
+    search = {f.name: type(f.default) for f in fields(BeamOptions) if f.name not in ("width", "n_best")}
+    draw = {f.name: type(f.default) for f in fields(SamplingOptions)} if given.get("sample") else {}
+    asked = typed_settings(given["settings"] or (), search | draw, "setting")
+    options = replace(
+        trained.search,
+        width=given["beam"] or trained.search.width,
+        n_best=given.get("n_best") or 1,
+        **{name: value for name, value in asked.items() if name in search},
+    )
+    return options, SamplingOptions(**{name: value for name, value in asked.items() if name in draw})
 
 
 def _joined(trained: Any, given: dict[str, Any]) -> Any:
-    """The translator, or an ensemble of it and others."""
+    """The translator, with the others of an ensemble."""
     from unrolled.tasks import load
 
-    found = trained.joined_by([load(path) for path in given["ensemble"]]) if given["ensemble"] else trained
-    found.rounded = bool(given.get("rounded"))
-    return found
+    return trained.joined_by([load(path) for path in given["ensemble"] or ()], rounded=bool(given.get("rounded")))
 
 
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
@@ -151,16 +152,13 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
     from unrolled.pictures.report import translated
-    from unrolled.tasks.search_errors import BLAMES, choices, judged, shares
+    from unrolled.tasks.search_errors import BLAMES, choices, evaluated
 
     pairs = read_pairs(files, given["encoding"])
-    options, trained = _search(trained, given), _joined(trained, given)
+    (options, _), trained = _search(trained, given), _joined(trained, given)
     if trained.swapped(pairs):
         say("the model finds the other direction far likelier: have source and target changed places?")
-    made = trained.translate(pairs.sources, options)
-    found = trained.evaluate(pairs, made=made)
-    rows = list(judged(trained, pairs, made))
-    found |= shares(rows)
+    found, rows = evaluated(trained, pairs, options)
     if given["choose"]:
         found["choices"] = [choice._asdict() for choice in choices(trained, pairs)]
     if given["out"] is not None:
@@ -208,23 +206,16 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
 
 
 def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    from dataclasses import fields
-
-    from unrolled.config import parse_assignment
-    from unrolled.decoding.sampling import SamplingOptions
     from unrolled.errors import ConfigError
     from unrolled.tasks.translation import Wishes
 
     trained = _joined(trained, given)
     if given["sample"] is None:
         wishes = Wishes(given["prefix"] or "", given["require"] or (), given["replace_unknown"])
-        return trained.translations(texts, _search(trained, given), wishes, 1 if one_by_one else 64)
+        return trained.translations(texts, _search(trained, given)[0], wishes, 1 if one_by_one else 64)
     if any(given[name] for name in ("prefix", "require", "replace_unknown", "beam", "n_best")):
         raise ConfigError("--sample draws by chance: leave out --beam, --n-best, --prefix, --require, --replace-unknown")
-    names = frozenset(field.name for field in fields(SamplingOptions))
-    _search(trained, given, known=names)
-    settings = dict(map(parse_assignment, given["settings"] or ()))
-    options = SamplingOptions(**{name: value for name, value in settings.items() if name in names})
+    _, options = _search(trained, given)
     return (_first(trained.sampled(text, given["sample"], options)) for text in texts)
 
 

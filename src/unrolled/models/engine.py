@@ -11,11 +11,13 @@ be the most likely one is scored exactly, the others to about three digits.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import accumulate
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ConfigError, ShapeError
@@ -26,29 +28,68 @@ from unrolled.layers.recurrent import Recurrent
 from unrolled.models.language_model import LanguageModel
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["StepEngine", "pack", "pack_layers", "pack_output", "step_kind"]
+__all__ = ["Engine", "StepEngine", "pack", "pack_layers", "pack_output", "plain", "step_kind"]
 
 #: Bytes up to which the first layer's projected inputs are kept for every symbol of the vocabulary.
 _TABLE = 128 * 2**20
 _WORK = Workspace(np.dtype(np.float32), 1)
 
 
-class StepEngine:
-    """A `Stepper` for a language model in evaluation mode, on the CPU in single precision, of RNN, GRU or LSTM cells
-    without projection, with a softmax over the whole vocabulary. ConfigError for others: see `serves`.
+M = TypeVar("M", bound=nn.Module)
+
+
+class Engine(ABC, Generic[M]):
+    """What every engine is: a model whose weights are packed, and packed again when they have changed.
+
+    serving: what it serves, as errors say it. ConfigError for a model that it does not serve, or no longer.
     """
 
-    def __init__(self, model: LanguageModel, *, rounded: bool = False) -> None:
+    serving: ClassVar[str]
+
+    def __init__(self, model: M, *, rounded: bool = False) -> None:
         if not self.serves(model):
-            raise ConfigError("the step engine serves RNN, GRU and LSTM in float32 on the CPU with a full softmax")
+            raise ConfigError(f"the {self.serving}")
         self.model, self.rounded = model, rounded
         self._seen: list[tuple[int, int]] = []
 
     @staticmethod
+    @abstractmethod
+    def serves(model: Any) -> bool:
+        """Whether an engine can be made of the model."""
+
+    @abstractmethod
+    def _pack(self) -> None:
+        """Pack the weights."""
+
+    def _refresh(self) -> None:
+        """Pack the weights unless they are what they were."""
+        if self.model.training:
+            raise ConfigError("the model is in training mode, where it drops out: call model.eval() first")
+        now = [(p._version, p.data_ptr()) for p in self.model.parameters()]
+        if now == self._seen:
+            return
+        if not self.serves(self.model):
+            raise ConfigError("the model is no longer in float32 on the CPU: make an engine of it again when it is")
+        self._pack()
+        self._seen = now
+
+
+def plain(model: nn.Module, cell: Cell) -> bool:
+    """Whether a model is in single precision on the CPU, of a cell that is stepped by a kernel."""
+    return all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters()) and bool(step_kind(cell))
+
+
+class StepEngine(Engine[LanguageModel]):
+    """A `Stepper` for a language model in evaluation mode, on the CPU in single precision, of RNN, GRU or LSTM cells
+    without projection, with a softmax over the whole vocabulary. ConfigError for others: see `serves`.
+    """
+
+    serving = "step engine serves RNN, GRU and LSTM in float32 on the CPU with a full softmax"
+
+    @staticmethod
     def serves(model: LanguageModel) -> bool:
         """Whether an engine can be made of the model."""
-        plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters())
-        return plain and isinstance(model.output, FullOutput) and step_kind(model.recurrent.cell) is not None
+        return isinstance(model.output, FullOutput) and plain(model, model.recurrent.cell)
 
     def start(self, source: Tensor) -> tuple[None, State]:
         """Read a prompt (R, T), begin id first and all but its last symbol; T may be 0."""
@@ -72,20 +113,11 @@ class StepEngine:
         score(self._output, a.contiguous().numpy(), logits.numpy())
         return logits, state_like(state, new)
 
-    def _refresh(self) -> None:
-        """Pack the weights unless they are what they were."""
-        if self.model.training:
-            raise ConfigError("the model is in training mode, where it drops out: call model.eval() first")
-        now = [(p._version, p.data_ptr()) for p in self.model.parameters()]
-        if now == self._seen:
-            return
-        if not self.serves(self.model):
-            raise ConfigError("the model is no longer in float32 on the CPU: make an engine of it again when it is")
+    def _pack(self) -> None:
         self._layers, self._table = pack_layers(self.model.recurrent), self._projected()
         assert isinstance(self.model.output, FullOutput)
         self._output = pack_output(self.model.output, rounded=self.rounded)
         self._nothing = np.zeros((1, 0), np.float32)
-        self._seen = now
 
     def _projected(self) -> np.ndarray | None:
         """What every symbol, and none, is to the first layer; None where that is too much to keep."""

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.errors import ConfigError
 from unrolled.kernels.attend import add_product, add_product_tanh, look
 from unrolled.kernels.step import run_layers, score
 from unrolled.kernels.workspace import Workspace
-from unrolled.models.engine import pack, pack_layers, pack_output, step_kind
+from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
 
@@ -64,25 +63,20 @@ class _Made(NamedTuple):
     logits: np.ndarray
 
 
-class TranslatorEngine:
+class TranslatorEngine(Engine[Translator]):
     """A `Stepper` for a translator in evaluation mode, on the CPU in single precision, of RNN, GRU or LSTM cells.
 
     rounded: the output matrix is kept in bytes, see `models.engine`. ConfigError for others: see `serves`.
     """
 
-    def __init__(self, model: Translator, *, rounded: bool = False) -> None:
-        if not self.serves(model):
-            raise ConfigError("the translator engine serves RNN, GRU and LSTM in float32 on the CPU")
-        self.model, self.rounded = model, rounded
-        self._seen: list[tuple[int, int]] = []
+    serving = "translator engine serves RNN, GRU and LSTM in float32 on the CPU"
 
     @staticmethod
     def serves(model: Translator) -> bool:
         """Whether an engine can be made of the model."""
-        plain = all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters())
         config, gates = model.config, model.decoder.cell.n_gates
         table = 4 * config.n_target * (gates * config.decoder_size + config.embedding_size)
-        return plain and step_kind(model.decoder.cell) is not None and table <= _TABLES
+        return plain(model, model.decoder.cell) and table <= _TABLES
 
     @torch.no_grad()
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Read | None, State]:
@@ -130,23 +124,18 @@ class TranslatorEngine:
 
     def _look(self, top: np.ndarray, given: _Given, weights: np.ndarray, rows: slice) -> np.ndarray:
         """Context (R, M) of the top layer's outputs (R, H); weights (R, S) are filled in."""
-        memory, asked = given.memory, np.ascontiguousarray(top)
+        memory, top = given.memory, np.ascontiguousarray(top)
         assert memory is not None
+        asked = top
         if self._query is not None:
             asked = np.zeros((len(top), memory.keys.shape[2]), np.float32)
-            add_product(np.ascontiguousarray(top), self._query, asked)
+            add_product(top, self._query, asked)
         context = np.empty((len(top), memory.values.shape[2]), np.float32)
         of = given.sentence[rows]
         look(memory.keys, memory.values, memory.lengths, of, asked, self._score, self._scale, context, weights)
         return context
 
-    def _refresh(self) -> None:
-        """Pack the weights unless they are what they were."""
-        if self.model.training:
-            raise ConfigError("the model is in training mode, where it drops out: call model.eval() first")
-        now = [(p._version, p.data_ptr()) for p in self.model.parameters()]
-        if now == self._seen:
-            return
+    def _pack(self) -> None:
         model, size = self.model, self.model.config.embedding_size
         w = model.decoder.weights(0)
         vectors = model.target(torch.arange(model.config.n_target + 1))
@@ -164,4 +153,3 @@ class TranslatorEngine:
             self._query = pack(query.weight) if isinstance(query, torch.nn.Linear) else None
             self._score = self._score if network is None else network.weight.detach().numpy()[0].copy()
             self._scale = np.float32(model.attention.scale)
-        self._seen = now

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.config import parse_assignment
+from unrolled.config import typed_settings
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.features.batching import read_windows
 from unrolled.models.language_model import LanguageModel
@@ -161,11 +161,4 @@ def adapter(name: str | None, settings: Sequence[str] = ()) -> Adapter | None:
     if name not in ADAPTERS:
         raise unknown_name("adapter", name, ADAPTERS)
     kinds = {field.name: type(field.default) for field in fields(ADAPTERS[name])}
-    given: dict[str, Any] = {}
-    for key, value in map(parse_assignment, settings):
-        if key not in kinds:
-            raise unknown_name(f"setting of --adapt {name}", key, kinds)
-        if isinstance(value, bool) or not isinstance(value, int | kinds[key]):
-            raise ConfigError(f"{key}: {'a whole number' if kinds[key] is int else 'a number'} is expected, got {value!r}")
-        given[key] = kinds[key](value)
-    return ADAPTERS[name](**given)
+    return ADAPTERS[name](**typed_settings(settings, kinds, f"setting of --adapt {name}"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from unrolled.decoding.beam import Node
+from unrolled.decoding.beam import Hypothesis, Node
 from unrolled.decoding.exact import exact_search
 from unrolled.errors import ConfigError
 from unrolled.features.texts import padded_rows
@@ -36,11 +36,14 @@ class Favourite(NamedTuple):
         return self.translation.to_json() | {"proved": self.proved, "bound": self.bound, "steps": self.steps}
 
 
-def favourite(trained: TrainedTranslator, text: str, budget: int) -> Favourite:
-    """The best of all translations of a text that is not too long, with proof unless it takes more than `budget` steps."""
+def favourite(trained: TrainedTranslator, text: str, budget: int, known: Hypothesis | None = None) -> Favourite:
+    """The best of all translations of a text that is not too long, with proof unless it takes more than `budget` steps.
+
+    known: what a beam has found, if there is something already.
+    """
     row, vocabulary = trained.codec.source.encode(text), trained.codec.target.vocabulary
-    options = replace(trained.options_for(row), no_repeat=0)
-    (known,) = trained.searched([row], options)
+    options = trained.options_for(row)
+    known = known or trained.searched([row], options)[0].hypotheses[0]
     found = exact_search(
         trained.stepper,
         padded_rows([row], trained.codec.source.vocabulary.padding),
@@ -48,7 +51,7 @@ def favourite(trained: TrainedTranslator, text: str, budget: int) -> Favourite:
         options,
         end=vocabulary.end,
         forbidden=trained.never_written(),
-        known=known.hypotheses[0],
+        known=known,
         budget=budget,
     )
     assert found.best is not None
@@ -113,7 +116,7 @@ def explain_translation(
         rows += [["reference", right.text], ["its score", round(right.score, 4)], ["verdict", found["verdict"]]]
         rows += [["the reference in the beam", left["what"]]]
     if exact is not None:
-        own = favourite(trained, text, exact)
+        own = favourite(trained, text, exact, searched.hypotheses[0])
         found["favourite"] = own.to_json()
         rows += _favourite_rows(own)
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "Translation", "rows": rows}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +54,11 @@ class Side(NamedTuple):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The sentence of ids, an end left out."""
-        return self.tokenizer.join(self.vocabulary.decode(i for i in ids if i != self.vocabulary.end)).strip()
+        return self.join(self.vocabulary.decode(ids))
+
+    def join(self, symbols: Iterable[str]) -> str:
+        """The sentence of symbols, an end left out."""
+        return self.tokenizer.join(symbol for symbol in symbols if symbol != END).strip()
 
     def save(self, folder: Path, name: str) -> None:
         """Write NAME-vocabulary.json and NAME-tokenizer.json."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unrolled.data.pairs import Pairs
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.metrics.translation import corpus_scores
 from unrolled.tasks.explain_translator import blame
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from unrolled.tasks.translation import Translation
     from unrolled.tasks.translator import TrainedTranslator
 
-__all__ = ["BLAMES", "Choice", "Judged", "choices", "judged", "shares"]
+__all__ = ["BLAMES", "Choice", "Judged", "choices", "evaluated", "judged", "shares"]
 
+#: References judged at once. Changes no result.
+_TOGETHER = 64
 #: What `blame` says, as it is shown.
 BLAMES = {
     "found": "found: the reference itself",
@@ -40,12 +43,25 @@ class Judged(NamedTuple):
     blame: str
 
 
+def evaluated(
+    trained: TrainedTranslator, pairs: Pairs, options: BeamOptions | None = None
+) -> tuple[dict[str, Any], list[Judged]]:
+    """What `TrainedTranslator.evaluate` says, with the `shares` of blame; and each pair judged."""
+    corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
+    made = trained.translate(pairs.sources, options)
+    rows = list(judged(trained, pairs, made))
+    return trained.evaluate(pairs, made) | shares(rows), rows
+
+
 def judged(trained: TrainedTranslator, pairs: Pairs, made: Sequence[Translation]) -> Iterator[Judged]:
     """Each pair with its translation, those left out that were translated in parts."""
-    for place, target, one in zip(pairs.places, pairs.targets, made, strict=True):
-        if one.parts == 1:
-            right = trained.forced(one.source, target)
-            yield Judged(place, one, right, blame(one, right))
+    codec, whole = trained.codec, [i for i, one in enumerate(made) if one.parts == 1]
+    for at in range(0, len(whole), _TOGETHER):
+        group = whole[at : at + _TOGETHER]
+        texts = [(made[i].source, codec.source.encode(made[i].source)) for i in group]
+        wanted = [codec.target.encode(pairs.targets[i])[:-1].tolist() for i in group]
+        for i, right in zip(group, trained.forced_together(texts, wanted), strict=True):
+            yield Judged(pairs.places[i], made[i], right, blame(made[i], right))
 
 
 def shares(rows: Sequence[Judged]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.texts import padded_rows
-from unrolled.features.vocabulary import END, UNKNOWN
+from unrolled.features.vocabulary import UNKNOWN
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
@@ -44,7 +44,7 @@ _TOGETHER = 64
 _LONGER, _MORE = 2, 20
 
 
-_NO_WISHES, _NOTHING = Wishes(), Prescribed()
+_NO_WISHES = Wishes()
 
 
 class TrainedTranslator:
@@ -113,11 +113,19 @@ class TrainedTranslator:
         prescribed = self._prescribed(wishes)
         remaining = iter(texts)
         while group := list(islice(remaining, batch_size)):
-            split = [in_parts(text, self._fits) if text.strip() else [] for text in group]
+            split = [self._split(text) for text in group]
             if any(prescribed) and any(len(parts) > 1 for parts in split):
                 raise ConfigError("a text that is too long, and so translated in parts, can have nothing prescribed")
             found = iter(self._together([part for parts in split for part in parts], options, prescribed, wishes))
             yield from (joined(text, [next(found) for _ in parts]) for text, parts in zip(group, split, strict=True))
+
+    def _split(self, text: str) -> list[tuple[str, np.ndarray]]:
+        """A text and its ids, or those of its parts if it is too long; nothing if it is empty."""
+        encode = self.codec.source.encode
+        row = encode(text)
+        if not text.strip() or len(row) - 1 <= self.longest:
+            return [(text, row)] if text.strip() else []
+        return [(part, encode(part)) for part in in_parts(text, self._fits)]
 
     def _fits(self, text: str) -> bool:
         """Whether a text is as short as those that the model has learned from."""
@@ -138,19 +146,23 @@ class TrainedTranslator:
         return Prescribed(prefix, phrases)
 
     def _together(
-        self, texts: list[str], options: BeamOptions | None, prescribed: Prescribed, wishes: Wishes
+        self,
+        texts: list[tuple[str, np.ndarray]],
+        options: BeamOptions | None,
+        prescribed: Prescribed,
+        wishes: Wishes,
     ) -> list[Translation]:
-        """Translations of texts none of which is empty or too long."""
-        rows = [self.codec.source.encode(text) for text in texts]
+        """Translations of texts none of which is empty or too long, their ids given."""
+        rows = [row for _, row in texts]
         found: dict[int, Translation] = {}
         for size in sorted(set(map(_longest, rows))):
             of = [i for i, row in enumerate(rows) if _longest(row) == size]
             chosen = self.options_for(rows[of[0]], options)
-            results = self.searched([rows[i] for i in of], chosen, prescribed, unknown=wishes.replace_unknown)
+            results = self.searched([rows[i] for i in of], chosen, [prescribed] * len(of), unknown=wishes.replace_unknown)
             for i, one in zip(of, results, strict=True):
                 if not one.hypotheses:
                     raise ConfigError(f"no translation of up to {chosen.max_length} symbols has all that is required")
-                best, *others = [self.told(texts[i], rows[i], h, optimal=one.optimal_in_beam) for h in one.hypotheses]
+                best, *others = [self.told(*texts[i], h, optimal=one.optimal_in_beam) for h in one.hypotheses]
                 found[i] = best._replace(others=tuple(others))
         return [found[i] for i in range(len(texts))]
 
@@ -165,7 +177,7 @@ class TrainedTranslator:
         self,
         rows: list[np.ndarray],
         options: BeamOptions,
-        prescribed: Prescribed = _NOTHING,
+        prescribed: Sequence[Prescribed] | None = None,
         *,
         unknown: bool = False,
         keep_tree: bool = False,
@@ -181,7 +193,7 @@ class TrainedTranslator:
             options,
             end=end,
             forbidden=() if unknown else self.never_written(),
-            prescribed=[prescribed] * n,
+            prescribed=prescribed,
             keep_tree=keep_tree,
         )
 
@@ -193,15 +205,13 @@ class TrainedTranslator:
     def told(self, text: str, row: np.ndarray, found: Hypothesis, *, optimal: bool) -> Translation:
         """A hypothesis as a translation; unknown words are those of the source that were looked at most."""
         source, target = self.codec.source, self.codec.target
-        symbols, words = target.vocabulary.decode(found.symbols), [*source.symbols(text), END]
+        symbols = written = target.vocabulary.decode(found.symbols)
         attention = None if found.attention is None else found.attention[:, : len(row)]
-        written = list(symbols)
-        if attention is not None and len(row) > 1:
-            at = attention[:, :-1].argmax(1)
+        if UNKNOWN in symbols and attention is not None and len(row) > 1:
+            words, at = source.symbols(text), attention[:, :-1].argmax(1)
             written = [words[at[t]] if symbol == UNKNOWN else symbol for t, symbol in enumerate(symbols)]
         read = source.vocabulary.decode(row.tolist())
-        made = target.tokenizer.join(symbol for symbol in written if symbol != END).strip()
-        return Translation(text, made, found.score, symbols, found.token_scores, read, attention, optimal)
+        return Translation(text, target.join(written), found.score, symbols, found.token_scores, read, attention, optimal)
 
     def sampled(self, text: str, n: int = 1, options: SamplingOptions | None = None) -> list[Translation]:
         """`n` translations drawn from the model's own distribution; each a function of (seed, its place)."""
@@ -243,17 +253,23 @@ class TrainedTranslator:
 
     def forced_ids(self, text: str, row: np.ndarray, wanted: list[int]) -> Translation:
         """The translation that has these symbols and then ends."""
-        search = replace(self.search, width=1, n_best=1, max_length=max(1, len(wanted)), min_length=0)
-        (found,) = self.searched([row], search, Prescribed(wanted), unknown=True)
-        return self.told(text, row, found.hypotheses[0], optimal=False)
+        return self.forced_together([(text, row)], [wanted])[0]
 
-    def joined_by(self, others: Sequence[TrainedTranslator]) -> TrainedTranslator:
+    def forced_together(self, texts: list[tuple[str, np.ndarray]], wanted: list[list[int]]) -> list[Translation]:
+        """`forced_ids` of several texts, their ids given, at once."""
+        whole = [Prescribed([*symbols, self.codec.target.vocabulary.end]) for symbols in wanted]
+        longest = max(len(one.prefix) for one in whole)
+        search = replace(self.search, width=1, n_best=1, max_length=longest, min_length=0)
+        results = self.searched([row for _, row in texts], search, whole, unknown=True)
+        return [self.told(*text, one.hypotheses[0], optimal=False) for text, one in zip(texts, results, strict=True)]
+
+    def joined_by(self, others: Sequence[TrainedTranslator], *, rounded: bool = False) -> TrainedTranslator:
         """An ensemble with models that read and write the same symbols: the mean of their probabilities."""
         for other in others:
             if other.codec.to_json() != self.codec.to_json():
                 raise ConfigError("models can translate together only if they have the same vocabularies: train them alike")
         found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest)
-        found.others = [other.model for other in others]
+        found.others, found.rounded = [other.model for other in others], rounded
         return found
 
     @property

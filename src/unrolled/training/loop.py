@@ -235,8 +235,8 @@ def _restore(run: _Run) -> None:
         setattr(run, f.name, found.record[f.name])
     device = next(run.model.parameters()).device
     run.state = None if found.state is None else map_state(lambda s: s.to(device), found.state)
-    if run.averaged and (run.options.average_after or run.options.average_decay):
-        run.average = Average(run.model, run.options.average_decay)
+    if run.averaged and (run.average or run.options.average_after):
+        run.average = run.average or Average(run.model)
         run.average.n = run.averaged
         for mean, stored in zip(run.average.mean, found.mean, strict=True):
             mean.copy_(stored)
