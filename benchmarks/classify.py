@@ -181,11 +181,14 @@ ENCODER = {
     "batch_size": 64,
     "valid_fraction": 0.01,
     "evaluations": 8,
+    "precision": "bfloat16",
 }
+#: How it is tuned.
+TUNING = {"strip_tags": True, "hold_out": "last", "precision": "bfloat16"}
 
 
 def run_transfer(data: Path, folder: Path, minutes: float) -> None:
-    """`minutes` for the language model, as many at most to tune it."""
+    """`minutes` for the language model."""
     train, test = imdb(data, "train"), imdb(data, "test")
     new = set(range(len(test))) - {i for i, text in enumerate(test.texts) if text in set(train.texts)}
     start = time.perf_counter()
@@ -193,12 +196,14 @@ def run_transfer(data: Path, folder: Path, minutes: float) -> None:
     encoder = folder / "encoder"
     unrolled.train("language-model", [texts], encoder, preset="word", options=ENCODER | {"minutes": minutes})
     print(f"language model: {time.perf_counter() - start:.0f} s, {unrolled.load(encoder).metrics}", flush=True)
-    options = classify_options(preset="transfer", flags={"encoder": str(encoder), "minutes": minutes, **FILMS})
+    options = classify_options(preset="transfer", flags={"encoder": str(encoder)} | TUNING)
     *_, done = train_classifier(options, train, folder / "tuned")
     print(f"all: {time.perf_counter() - start:.0f} s; validation: {done.beside}", flush=True)
     tuned = TrainedClassifier.load(folder / "tuned")
-    found, without = tuned.evaluate(test), tuned.evaluate(test.part(sorted(new)))
-    print(f"test: {found['accuracy']:.4f}, without those seen in training {without['accuracy']:.4f}")
+    print(f"weights of network and average: {tuned.network.weights}")
+    for name, one in (("network alone", TrainedClassifier(tuned.network.network, tuned.labels)), ("both", tuned)):
+        found, without = one.evaluate(test), one.evaluate(test.part(sorted(new)))
+        print(f"{name}, test: {found['accuracy']:.4f}, without those seen in training {without['accuracy']:.4f}")
     print(f"calibration error {found['calibration_error']:.4f}")
 
 
@@ -324,7 +329,7 @@ def main() -> None:
     parser.add_argument("what", choices=["imdb", "rnn", "transfer", "noise", "neighbours", "small", "chinese", "predict"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=26, help="time for a recurrent network")
+    parser.add_argument("--minutes", type=float, default=26, help="time for a recurrent network, or a language model")
     args = parser.parse_args()
     print(f"{timing.machine()}; averages on one thread, recurrent on all; rounds or seeds {args.rounds}", flush=True)
     with tempfile.TemporaryDirectory() as name:

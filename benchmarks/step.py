@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 import timing
-from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
+from unrolled.models.language_model_engine import StepEngine
 
 V = 10_000
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, ShapeError
-from unrolled.models import engine as module
-from unrolled.models.engine import StepEngine
+from unrolled.models import language_model_engine as module
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
+from unrolled.models.language_model_engine import StepEngine
 from unrolled.types import State, map_state, state_tensors
 
 SIZES: dict[str, dict[str, Any]] = {

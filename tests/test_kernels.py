@@ -296,6 +296,27 @@ def test_autocast_does_not_depend_on_the_inputs_precision(name: str) -> None:
     assert kinds == {torch.bfloat16 if name == "lstm" else torch.float32}
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [[6, 3, 5, 6], [6, 0, 6, 6]])
+def test_mixed_lengths_in_bfloat16_are_padded_and_the_state_stays(lengths: list[int], reverse: bool) -> None:
+    torch.manual_seed(1)
+    layer, x = Recurrent(LSTMCell(40), 7), torch.randn(6, 4, 7)
+    behind = torch.arange(6).unsqueeze(1) >= torch.tensor(lengths)
+    state = LSTMState(torch.randn(4, 40), torch.randn(4, 40))
+    layout, found = Layout.of(torch.tensor(lengths), x), []
+    for low in (False, True):
+        given = x.masked_fill(behind.unsqueeze(2), torch.nan).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            assert choice.way_of(layer.cell, given, layout, training=True) == ("torch" if low else "compiled")
+            outputs, final = unroll(layer.cell, given, state, layer.weights(0), layout=layout, reverse=reverse)
+        layer.zero_grad()
+        (outputs.float().square().sum() + final.cell.float().sum()).backward()
+        assert not outputs[behind].any()
+        found.append([outputs, *final, given.grad, *(p.grad for p in layer.parameters())])
+    for exact, near in zip(*found, strict=True):
+        torch.testing.assert_close(near.float(), exact, atol=0.03 * float(exact.detach().abs().max()), rtol=0)
+
+
 @every_layer
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_transforms_of_functions(make: Any) -> None:

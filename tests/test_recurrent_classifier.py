@@ -19,8 +19,9 @@ from unrolled.errors import ConfigError
 from unrolled.features.bags import TextFeatures
 from unrolled.features.texts import TextRows, TextsBatch, padded_rows
 from unrolled.models.classifier import POOLINGS, Classifier, ClassifierConfig
-from unrolled.run.classify import classify_options, train_classifier
-from unrolled.tasks.classify import Split
+from unrolled.run.classify import classify_options, resume_classifier, train_classifier
+from unrolled.tasks.blended import BlendedNetwork
+from unrolled.tasks.classify import Split, calibrated
 from unrolled.tasks.reading import Reading
 from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.tasks.recurrent_network import RecurrentNetwork
@@ -210,3 +211,32 @@ def test_given_vectors_decide_the_size_and_may_be_frozen(vector_run: Path) -> No
     assert not model.embedding.weight.requires_grad
     with pytest.raises(ConfigError, match="unknown cell 'lstn'"):
         classify_options(preset="rnn", flags={"cell": "lstn"})
+
+
+def test_a_blend_answers_along_with_the_average(tmp_path: Path) -> None:
+    flags = {"threads": 1, "hidden_size": 8, "embedding_size": 8, "epochs": 1, "minutes": 5, "batch_size": 8, "window": 64}
+    flags |= {"evaluations": 1, "blend": True, "labels": "one"}
+    chosen = classify_options(preset="rnn", flags=flags)
+    *_, done = train_classifier(chosen, which_first(), tmp_path / "run")
+    found, text = unrolled.load(tmp_path / "run"), "W1 left w2, right w3"
+    blend = found.network
+    assert isinstance(blend, BlendedNetwork)
+    z = [network.logits([text])[0] for network in (blend.network, blend.average)]
+    np.testing.assert_allclose(blend.logits([text])[0], blend.weights[0] * z[0] + blend.weights[1] * z[1], rtol=1e-5)
+    tokens, parts, nothing = blend.explain(text)
+    assert tokens == ["W1", "left", "w2", ",", "right", "w3"]
+    np.testing.assert_allclose(parts.sum(0) + nothing, blend.logits([text])[0], atol=2e-3)
+    split = Split(chosen, which_first())
+    losses = [calibrated(n, split, chosen, n.logits(split.valid.texts)).metrics for n in (blend.network, blend.average)]
+    assert done.held["log_loss"] <= min(of["valid_log_loss"] for of in losses) + 1e-6
+    assert {"valid_loss", "step"} <= found.metrics.keys()
+    found.save(tmp_path / "copy")
+    again = unrolled.load(tmp_path / "copy")
+    assert again.predict([text]) == found.predict([text])
+    (tmp_path / "run" / "config.toml").write_text(
+        (tmp_path / "run" / "config.toml").read_text().replace("epochs = 1.0", "epochs = 2.0")
+    )
+    *_, done = resume_classifier(tmp_path / "run", allow_changes=True)
+    assert isinstance(unrolled.load(tmp_path / "run").network, BlendedNetwork)
+    with pytest.raises(ConfigError, match="--blend is for recurrent networks"):
+        classify_options(flags={"blend": True})

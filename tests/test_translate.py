@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -286,7 +287,14 @@ def test_whose_fault_it_is_over_a_file(translator: Path, tmp_path: Path) -> None
     folder = translator.parent
     page = tmp_path / "errors.html"
     out, _ = run("evaluate", translator, folder / "test.src", folder / "test.tgt", "--choose", "--out", page, "--beam", 3)
-    assert "found: the reference itself" in out
+    assert "none: the reference itself was found" in out
+    plain = BeamOptions(3, norm="none")
+    for row in judged(found, pairs, found.translate(pairs.sources, plain), plain):
+        assert row.right.score == pytest.approx(sum(row.right.token_scores), abs=1e-5)
+        assert row.found.score >= row.right.score - 1e-5 or row.blame == "search"
+    told = json.loads(run("explain", translator, "abc", "--reference", "CAB", "--beam", 1, "-s", "norm=none")[0])
+    assert told["score"] == pytest.approx(found.translate(["abc"], replace(plain, width=1))[0].score, abs=1e-5)
+    assert told["left_the_beam"]["what"].startswith(("never considered", "pruned"))
     assert "beam 10" in out
     assert "Why references were not found" in page.read_text()
 

@@ -19,7 +19,7 @@ from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import read_json, write_json, write_text
 
-__all__ = ["accept_changes", "read_record", "recorded_documents", "recorded_options", "write_record"]
+__all__ = ["accept_changes", "read_record", "recorded_documents", "recorded_options", "replanned", "write_record"]
 
 _FORMAT, _FORMAT_VERSION = "unrolled-run", 1
 _ANYWAY = "or add --allow-changes to go on with the difference."
@@ -63,6 +63,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or (record.get("format"), record.get("format_version")) != (_FORMAT, _FORMAT_VERSION):
         raise FolderError(f"{folder}: run.json is of another format than this version of unrolled reads; train anew.")
     return record
+
+
+def replanned(record: dict[str, Any], training: Any) -> bool:
+    """Whether minutes or epochs are not those that a training began with: then its steps are worked out once more."""
+    began = record["options"]["training"]
+    return (began["minutes"], began["epochs"]) != (training.minutes, training.epochs)
 
 
 def recorded_options(

@@ -5,6 +5,8 @@ Letters used in every comment and docstring:
     B  rows of a batch            T  time steps                 V  vocabulary size
     D  input size of a layer      H  hidden size of a layer     G  number of gates of a cell
     L  layers times directions    N  time steps of all rows together (padding not counted)
+    S  positions of a source      M  size of what is attended to (memory)    A  size of attention's keys
+    R  rows of a search, several to a sentence                  K  outputs   C  listed symbols, or classes
 """
 
 from __future__ import annotations

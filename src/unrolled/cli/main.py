@@ -36,6 +36,8 @@ unrolled neighbors runs/vec king queen
 
 unrolled train classify reviews.csv --text review --label sentiment --out runs/sentiment
 
+unrolled train translate train.de train.en --out runs/de-en
+
 unrolled predict runs/sentiment "not bad at all"
 
 unrolled train tag sentences.conll --out runs/tags

@@ -97,7 +97,7 @@ def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, 
         assert finished is not None
         why = why_ended(finished.reason)
         best = finished.best
-        progress.say(f"{why}. Best model: step {best['step']}, validation perplexity {best['valid_perplexity']:.3f}")
+        progress.say(f"{why}. Best model: step {best['step']}, validation loss {best['valid_loss']:.4f} nats a symbol")
         progress.say(what_next(out, f'unrolled predict {out} "a sentence"', resumable=finished.reason == "interrupted"))
     if finished.reason == "interrupted":
         raise KeyboardInterrupt
@@ -143,7 +143,8 @@ def _joined(trained: Any, given: dict[str, Any]) -> Any:
     """The translator, with the others of an ensemble."""
     from unrolled.tasks import load
 
-    return trained.joined_by([load(path) for path in given["ensemble"] or ()], rounded=bool(given.get("rounded")))
+    others = [load(path) for path in given["ensemble"] or ()]
+    return trained.joined_by(others, rounded=bool(given.get("rounded")), listed=given.get("shortlist") or 0)
 
 
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
@@ -152,7 +153,8 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.folders import write_text
     from unrolled.pictures.page import page
     from unrolled.pictures.report import translated
-    from unrolled.tasks.search_errors import BLAMES, choices, evaluated
+    from unrolled.tasks.explain_translator import BLAMES
+    from unrolled.tasks.search_errors import choices, evaluated
 
     pairs = read_pairs(files, given["encoding"])
     (options, _), trained = _search(trained, given), _joined(trained, given)
@@ -160,7 +162,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
         say("the model finds the other direction far likelier: have source and target changed places?")
     found, rows = evaluated(trained, pairs, options)
     if given["choose"]:
-        found["choices"] = [choice._asdict() for choice in choices(trained, pairs)]
+        found["choices"] = [choice._asdict() for choice in choices(trained, pairs, options)]
     if given["out"] is not None:
         write_text(given["out"], page(f"On {', '.join(files)}", {"blocks": translated(found, rows, BLAMES)}))
         say(f"wrote {given['out']}")
@@ -172,7 +174,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
 
 def _show(found: dict[str, Any]) -> None:
     """Print what `evaluate` found."""
-    from unrolled.tasks.search_errors import BLAMES
+    from unrolled.tasks.explain_translator import BLAMES
 
     left_out = f"  ({found['empty_pairs']} with an empty side left out)" if found["empty_pairs"] else ""
     print(f"{'pairs':<24}{found['pairs']}{left_out}")
@@ -226,9 +228,11 @@ def _first(drawn: list[Any]) -> Any:
 
 def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -> tuple[str, Any]:
     text = needed(text)
+    options, trained = _search(trained, given)[0], _joined(trained, given)
+    trained.search = options
     return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"], given["exact"])
 
 
 _FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded"}
-_FLAGS |= {"choose", "out", "reference", "exact"}
+_FLAGS |= {"shortlist", "choose", "out", "reference", "exact"}
 SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, answer)

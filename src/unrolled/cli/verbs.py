@@ -34,6 +34,12 @@ Ensemble = Annotated[
     list[str] | None,
     typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
 ]
+Shortlist = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Translators: write only so many likely symbols for each of the source; faster, about the same."
+    ),
+]
 _SEARCH = "Translators: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"
 Threshold = Annotated[
     float | None,
@@ -66,6 +72,7 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="Classifiers: column of the label; unset: as at training.")] = None,
     threshold: Threshold = None,
     beam: Beam = None,
+    shortlist: Shortlist = None,
     ensemble: Ensemble = None,
     choose: Annotated[bool, typer.Option("--choose", help="Translators: BLEU for several beams and norms.")] = False,
     out: Annotated[
@@ -99,6 +106,7 @@ def evaluate(
         "label": label,
         "threshold": threshold,
         "beam": beam,
+        "shortlist": shortlist,
         "ensemble": ensemble,
         "choose": choose,
         "out": out,
@@ -127,6 +135,7 @@ def predict(
     rounded: Annotated[
         bool, typer.Option("--rounded", help="Translators: keep the output matrix in bytes; a little faster.")
     ] = False,
+    shortlist: Shortlist = None,
     ensemble: Ensemble = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Translators: so many translations, drawn by chance, in place of the best.")
@@ -152,7 +161,7 @@ def predict(
     trained = load(model)
     speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
     given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
-    given |= {"sample": sample, "settings": settings, "rounded": rounded}
+    given |= {"sample": sample, "settings": settings, "rounded": rounded, "shortlist": shortlist}
     if speaker.predict is None or speaker.answer is None:
         raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
     speaker.check("predict", given)
@@ -177,6 +186,9 @@ def explain(
     exact: Annotated[
         int | None, typer.Option(min=1, help="Translators: steps to spend on proving the model's own favourite.")
     ] = None,
+    beam: Beam = None,
+    ensemble: Ensemble = None,
+    settings: Annotated[list[str] | None, typer.Option("-s", help=f"key=value. {_SEARCH}.")] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
     """Show what happens inside while the model reads a text, or why a text gets its label; of word vectors, a map.
@@ -196,6 +208,7 @@ def explain(
     check_new(out, overwrite=overwrite)
     trained = load(model)
     speaker, given = _speaker(trained), {"words": words, "reference": reference, "exact": exact}
+    given |= {"beam": beam, "ensemble": ensemble, "settings": settings}
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):

@@ -57,8 +57,9 @@ class Node(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best sequences of a sentence, best first. optimal_in_beam: no live hypothesis could have won; steps: taken;
-    tree: of each step what was considered, likeliest first, where it was asked for.
+    """The best sequences of a sentence, best first. optimal_in_beam: no live hypothesis could have won, up to the greatest
+    length; what was pruned before is another matter (`exact`). steps: taken; tree: of each step what was considered,
+    likeliest first, where it was asked for.
     """
 
     hypotheses: list[Hypothesis]
@@ -123,19 +124,20 @@ def beam_search(
         raise ConfigError("coverage is for models with attention: this one has none")
     sentences = [
         _Sentence(
-            *_checked(prescribed[i] if prescribed else Prescribed(), options.max_length),
+            *_checked(prescribed[i] if prescribed else Prescribed(), options.limit),
             None if looked is None else looked[i].numpy() > 0,
             [] if keep_tree else None,
         )
         for i in range(n)
     ]
     beam = _Beam(np.arange(n), np.zeros(n), np.zeros((n, 0), np.int64), np.zeros((n, 0)))
-    last, longest = begin, options.max_length + (end is not None)
+    last, longest = begin, options.limit + (end is not None)
     for t in range(longest):
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
-        norm, scored = logits.logsumexp(1).double().cpu().numpy(), logits.cpu().contiguous().numpy()
+        # log P stays what the model says: what is forbidden keeps its share of the sum
+        log_z, scored = logits.logsumexp(1).double().cpu().numpy(), logits.cpu().contiguous().numpy()
         _forbid(scored, beam, sentences, options, t, end=end, forbidden=forbidden)
-        rows, symbols, scores = _candidates(scored, norm, beam, sentences, options.width)
+        rows, symbols, scores = _candidates(scored, log_z, beam, sentences, options.width)
         kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
         if not len(kept):
             break
@@ -170,7 +172,7 @@ def _forbid(
     logits[:, list(forbidden)] = -np.inf
     if end is not None and t < options.min_length:
         logits[:, end] = -np.inf
-    if end is not None and t == options.max_length:
+    if end is not None and t == options.limit:
         _force(logits, end)
     special = options.no_repeat or any(t < len(sentence.prefix) or sentence.required for sentence in sentences)
     for row, i in enumerate(beam.sentence.tolist() if special else ()):
@@ -197,21 +199,22 @@ def _repeating(symbols: list[int], n: int) -> list[int]:
 
 
 def _candidates(
-    logits: np.ndarray, norm: np.ndarray, beam: _Beam, sentences: list[_Sentence], width: int
+    logits: np.ndarray, log_z: np.ndarray, beam: _Beam, sentences: list[_Sentence], width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The best continuations of each sentence, best first, twice as many as can live on: rows, symbols, their log P.
+    """The best continuations of each sentence, best first: rows, symbols, their log P.
 
-    Where phrases are required, the best of each number of symbols of them come first, then the second best, ...
+    Twice as many as can live on: of each of the `width` rows one may be an end. Where phrases are required, the best of
+    each number of symbols of them come first (`had`), then the second best, ...; else `had` is 0 and plain log P decides.
     """
     values, columns = largest(logits, min(2 * width, logits.shape[1]))
     rows = np.repeat(np.arange(len(logits)), columns.shape[1])
-    symbols, token, had = columns.ravel(), values.ravel() - norm[rows], np.zeros(len(rows), np.int64)
+    symbols, token, had = columns.ravel(), values.ravel() - log_z[rows], np.zeros(len(rows), np.int64)
     if any(sentence.required for sentence in sentences):
         rows, symbols, had = _with_required(rows, symbols, beam, sentences)
-        token = logits[rows, symbols] - norm[rows]
+        token = logits[rows, symbols] - log_z[rows]
     total, of = token + beam.log_probability[rows], beam.sentence[rows]
     order = np.lexsort((rows, -total, had, of))
-    order = order[np.isfinite(total[order])]
+    order = order[np.isfinite(total[order])]  # fewer symbols than places may be allowed
     place = _place(of[order], had[order])
     order = order[np.lexsort((-total[order], -had[order], place, of[order]))]
     order = order[_place(of[order], np.zeros(len(order))) < 2 * width]

@@ -66,7 +66,7 @@ def exact_search(
         raise ConfigError("exact search knows neither no-repeat nor coverage: leave them out")
     if not 1 <= budget <= 10**8:
         raise ConfigError(f"the budget of exact search must lie in 1..100000000, got {budget}")
-    search = _Search(options, end, list(forbidden), options.max_length + 1, known)
+    search = _Search(options, end, list(forbidden), options.limit + 1, known)
     memory, state = model.start(source)
     rows, last, steps = [([], [])], begin, 0
     while rows:
@@ -107,7 +107,7 @@ class _Search:
             score = float(options.score(np.array(np.sum(whole)), length + 1))
             if self.best is None or score > self.best.score:
                 self.best = Hypothesis([*symbols, self.end], whole, score)
-        if length >= options.max_length:
+        if length >= options.limit:
             return
         enough = -np.inf if self.best is None else options.least(self.best.score, length + 1, self.longest)
         children = np.flatnonzero(np.isfinite(logp) & (np.sum(scores) + logp > enough))

@@ -18,13 +18,15 @@ from unrolled.errors import ConfigError, check_bounds, unknown_name
 __all__ = ["NORMS", "BeamOptions"]
 
 NORMS = ("none", "average", "gnmt")
+#: The longest sequence, where nothing else is said.
+_UNLESS_TOLD = 200
 
 
 @dataclass(frozen=True)
 class BeamOptions:
     """width: hypotheses that live side by side; n_best: how many are returned; norm, alpha, reward, coverage (beta): see
-    above; min_length, max_length: symbols, the end not counted; no_repeat: no n-gram of so many symbols stands there twice
-    (0: any may).
+    above; min_length, max_length: symbols, the end not counted (0: up to 200, or what the task finds fit); no_repeat: no
+    n-gram of so many symbols stands there twice (0: any may).
     """
 
     width: int = 5
@@ -34,7 +36,7 @@ class BeamOptions:
     reward: float = 0.0
     coverage: float = 0.0
     min_length: int = 0
-    max_length: int = 200
+    max_length: int = 0
     no_repeat: int = 0
 
     def __post_init__(self) -> None:
@@ -47,14 +49,19 @@ class BeamOptions:
             "reward": (-100, 100),
             "coverage": (0, 100),
             "min_length": (0, 10**6),
-            "max_length": (1, 10**6),
+            "max_length": (0, 10**6),
             "no_repeat": (0, 10**6),
         }
         check_bounds(self, bounds)
         if self.n_best > self.width:
             raise ConfigError(f"n-best is {self.n_best}, a beam of width {self.width} keeps {self.width}: raise --beam")
-        if self.min_length > self.max_length:
-            raise ConfigError(f"min-length {self.min_length} is more than max-length {self.max_length}")
+        if self.min_length > self.limit:
+            raise ConfigError(f"min-length {self.min_length} is more than max-length {self.limit}")
+
+    @property
+    def limit(self) -> int:
+        """Symbols of the longest sequence, the end not counted."""
+        return self.max_length or _UNLESS_TOLD
 
     def score(self, log_probability: np.ndarray, length: np.ndarray | float) -> np.ndarray:
         """The score of sequences of `length` symbols, the end counted."""

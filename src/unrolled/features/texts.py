@@ -37,10 +37,10 @@ class TextsBatch:
         return TextsBatch(*(t[rank::size] for t in (self.ids, self.lengths, self.targets, self.weights)))
 
 
-def padded_rows(rows: Sequence[np.ndarray], unknown: int) -> tuple[Tensor, Tensor]:
-    """ids (B, T) and lengths (B,); a text without words is one unknown word."""
+def padded_rows(rows: Sequence[np.ndarray], fill: int) -> tuple[Tensor, Tensor]:
+    """ids (B, T), `fill` behind a row's end, and lengths (B,); a row without words has one `fill`."""
     lengths = np.array([max(1, len(row)) for row in rows])
-    ids = np.full((len(rows), int(lengths.max())), unknown, np.int64)
+    ids = np.full((len(rows), int(lengths.max())), fill, np.int64)
     for line, row in zip(ids, rows, strict=True):
         line[: len(row)] = row
     return torch.from_numpy(ids), torch.from_numpy(lengths)

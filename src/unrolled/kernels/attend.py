@@ -11,7 +11,10 @@ from unrolled.kernels._jit import kernel
 from unrolled.kernels.elman import tanh
 from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
 
-__all__ = ["add_product", "add_product_tanh", "look"]
+__all__ = ["LOOKED", "add_product", "add_product_tanh", "look"]
+
+#: The kinds of attention that `look` computes.
+LOOKED = frozenset({"additive", "dot", "general", "scaled-dot"})
 
 
 @kernel

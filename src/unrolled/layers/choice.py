@@ -32,6 +32,8 @@ Way = Literal["compiled", "torch", "loop"]
 _forced: list[Way] = []
 #: A Lookup saves most of the projection, a third of the layer's work and more: torch must be that much faster.
 _PICKED = 0.7
+#: In bfloat16 rows of mixed lengths are padded where steps are at least this part of what is then computed.
+_STEPS_IN_PADDED = 0.6
 #: Where nobody asks for the gradient of the input, it is not computed: a sixth of the layer's work. torch's LSTM does it.
 _UNASKED = 0.87
 
@@ -55,9 +57,11 @@ def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Wa
         return _forced[-1] if can else "loop"
     if inputs.is_cuda:
         return "torch" if torch_can else "loop"
-    # oneDNN has an LSTM in bfloat16; for the rest, `unroll` leaves autocast and asks again
+    # oneDNN has an LSTM in bfloat16, worth some padding; for the rest, `unroll` leaves autocast and asks again
     if torch.is_autocast_enabled("cpu"):
-        return "torch" if torch_can and cell.torch_kernel == "lstm" else "loop"
+        fills = sum(layout.batch_sizes) > _STEPS_IN_PADDED * layout.steps * layout.rows
+        can = torch_can or (layout.order is not None and fills and not _transformed())
+        return "torch" if can and cell.torch_kernel == "lstm" else "loop"
     if torch_can and not compiled_can:  # other precisions, transforms of functions: torch's LSTM is worth having
         return "torch" if cell.torch_kernel == "lstm" and not _transformed() else "loop"
     unasked = training and not inputs.requires_grad

@@ -99,7 +99,7 @@ class Stack(nn.Module, ABC):
         else:
             self._check_state(state, layout.rows)
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
-        one_call = not (self.dropouts.lock and dropout and self.training)
+        one_call = layout.order is None and not (self.dropouts.lock and dropout and self.training)
         if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
             weights = [self.weights(k) for k in range(self.n_layers * self.n_directions)]
             n_layers, training = self.n_layers, self.training

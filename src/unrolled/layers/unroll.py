@@ -36,6 +36,8 @@ def unroll(
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
     """
     way = way_of(cell, x, layout, torch.is_grad_enabled())
+    if way == "torch" and layout.order is not None:
+        return _padded_lstm(cell, x.expand() if isinstance(x, Lookup) else x, state, w, layout=layout, reverse=reverse)
     if way == "torch":
         inputs = x.expand() if isinstance(x, Lookup) else x
         inputs, layers = inputs.flip(0) if reverse else inputs, map_state(lambda s: s.unsqueeze(1), state)
@@ -226,6 +228,31 @@ def torch_layers(
     hidden, bias, both = start if len(start) > 1 else start[0], weights[0].bias_ih is not None, len(weights) > n_layers
     outputs, *final = kernel(x, hidden, flat, bias, n_layers, dropout, training, both, False)
     return outputs, state_like(state, (s.transpose(0, 1) for s in final))
+
+
+#: Behind a row's end: what is taken from the input gates' sums and added to the forget gates', so that they are 0 and 1.
+_SHUT = 1e4
+#: oneDNN is fast where the size of the input is a multiple of this.
+_ALIGNED = 32
+
+
+def _padded_lstm(cell: Cell, x: Tensor, state: State, w: Weights, *, layout: Layout, reverse: bool) -> tuple[Tensor, State]:
+    """`torch_layers` for one LSTM layer over rows of mixed lengths, padding and all: further inputs, 1 behind a row's end,
+    shut the input gates and open the forget gates, and the memory stays as it was at the end.
+    """
+    rows = layout.gather(x, reverse)  # as they are visited: from each row's own end in reverse
+    inside = layout.scatter(rows.new_ones(len(rows), 1), reverse=False)
+    further = _ALIGNED - x.shape[2] % _ALIGNED
+    gates = torch.tensor([-_SHUT, _SHUT, 0, 0]).to(w.weight_ih).repeat_interleave(cell.hidden_size)
+    w = w._replace(weight_ih=torch.cat((w.weight_ih, gates.unsqueeze(1).expand(-1, further)), 1))
+    read = torch.cat((layout.scatter(rows, reverse=False), (1 - inside).expand(-1, -1, further)), 2)
+    start, training = map_state(lambda s: s.unsqueeze(1), state), torch.is_grad_enabled()
+    outputs, final = torch_layers(cell, read, start, [w], n_layers=1, dropout=0.0, training=training)
+    lengths = inside.sum(dim=(0, 2), dtype=torch.int64)
+    last = outputs[(lengths - 1).clamp(min=0), torch.arange(layout.rows)]
+    hidden = torch.where(lengths.unsqueeze(1) > 0, last, state_tensors(state)[0].to(last))
+    after = hidden, state_tensors(final)[1].squeeze(1)
+    return layout.scatter(layout.gather(outputs, reverse=False), reverse), state_like(state, after)
 
 
 def _concatenate(states: list[State]) -> State:

@@ -1,7 +1,7 @@
 """A translator made ready for writing: each step of the decoder in a few compiled calls.
 
     engine = TranslatorEngine(model)           # packs the weights once
-    memory, state = engine.start((ids, lengths))
+    memory, state = engine.start((ids, lengths))           # or (ids, lengths, lists): only listed symbols are scored
     logits, state = engine.step(last, state, memory, sentence_of_row)
 
 The same `Stepper` as the model, several times faster. What a symbol is to the decoder and to the readout is looked up, not
@@ -11,6 +11,7 @@ computed, and memories are read where they stand. It notices when parameters cha
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.kernels.attend import add_product, add_product_tanh, look
-from unrolled.kernels.step import run_layers, score
+from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
+from unrolled.kernels.step import Output, run_layers, score
 from unrolled.kernels.workspace import Workspace
 from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["Read", "TranslatorEngine"]
+__all__ = ["Listed", "Read", "Sources", "TranslatorEngine"]
 
 #: Bytes up to which what a symbol is to decoder and readout is kept for every symbol.
 _TABLES = 256 * 2**20
@@ -42,6 +43,20 @@ class Read(NamedTuple):
     lengths: np.ndarray
 
 
+class Listed(NamedTuple):
+    """symbols (B, C): what the translation of each sentence may have, padded; of each the part of the output layer."""
+
+    symbols: np.ndarray
+    outputs: list[Output]
+
+
+class Sources(NamedTuple):
+    """What is known of the sentences: what is attended to, if anything is; and their lists, if they have some."""
+
+    read: Read | None
+    listed: Listed | None
+
+
 class _Given(NamedTuple):
     """What a step begins with: symbols (R,), the sentence of each (R,), hidden states (R, L, H), o of the step before."""
 
@@ -50,11 +65,12 @@ class _Given(NamedTuple):
     hidden: list[np.ndarray]
     fed: np.ndarray | None
     memory: Read | None
+    listed: Listed | None
 
 
 class _Made(NamedTuple):
     """What a step comes to: hidden states (R, L, H), weights (R, S), o (R, D), which begins as what the symbols give, and
-    logits (R, V).
+    logits (R, V), or (R, C) of listed symbols.
     """
 
     hidden: list[np.ndarray]
@@ -76,33 +92,50 @@ class TranslatorEngine(Engine[Translator]):
         """Whether an engine can be made of the model."""
         config, gates = model.config, model.decoder.cell.n_gates
         table = 4 * config.n_target * (gates * config.decoder_size + config.embedding_size)
-        return plain(model, model.decoder.cell) and table <= _TABLES
+        looks = model.attention is None or model.attention.kind in LOOKED
+        return plain(model, model.decoder.cell) and looks and table <= _TABLES
 
     @torch.no_grad()
-    def start(self, source: tuple[Tensor, Tensor]) -> tuple[Read | None, State]:
-        """Read sentences, ids (B, S) and lengths (B,)."""
-        memory, state = self.model.start(source)
+    def start(self, source: tuple[Tensor, Tensor] | tuple[Tensor, Tensor, np.ndarray]) -> tuple[Sources, State]:
+        """Read sentences, ids (B, S) and lengths (B,).
+
+        With lists (B, C) of the symbols that translations may have, padded with what is fed first, steps speak of places in
+        them instead of symbols; and probabilities are those among listed symbols.
+        """
+        ids, lengths, *lists = source
+        memory, state = self.model.start((ids, lengths))
+        listed = Listed(lists[0], [self._part(symbols) for symbols in lists[0]]) if lists else None
         if memory is None:
-            return None, state
-        lengths = memory.inside.sum(1).numpy()
-        return Read(memory.keys.contiguous().numpy(), memory.values.contiguous().numpy(), lengths), state
+            return Sources(None, listed), state
+        n = memory.inside.sum(1).numpy()
+        return Sources(Read(memory.keys.contiguous().numpy(), memory.values.contiguous().numpy(), n), listed), state
+
+    def _part(self, symbols: np.ndarray) -> Output:
+        """The output layer for listed symbols (C,), without their padding."""
+        which = torch.from_numpy(symbols[symbols < self.model.config.n_target])
+        weight, bias = self.model.output.weight[which], self.model.output.bias[which]
+        return Output(pack(weight), np.zeros(0, np.float32), weight.numpy(), bias.numpy())
 
     @torch.no_grad()
-    def step(self, last: Tensor, state: State, memory: Read | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,): logits (R, V) and the next state."""
+    def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
+        """Feed symbols (R,), or places in lists: logits (R, V), or (R, C), and the next state."""
         self._refresh()
-        ids, n, config = last.clamp(max=self.model.config.n_target).numpy(), len(last), self.model.config
+        ids, n, size, of = last.numpy(), len(last), self.model.config.n_target, sentence_of_row.numpy()
+        read, listed = memory
+        if listed is not None:
+            ids, size = listed.symbols[of, ids], listed.symbols.shape[1]
+        ids = np.minimum(ids, self.model.config.n_target)
         hidden, fed = (state.hidden, state.fed.numpy()) if isinstance(state, Writing) else (state, None)
-        given = _Given(ids, sentence_of_row.numpy(), [s.contiguous().numpy() for s in state_tensors(hidden)], fed, memory)
-        weights = np.empty((n, 0 if memory is None else memory.values.shape[1]), np.float32)
-        o, logits = self._read_symbols[ids], np.empty((n, config.n_target), np.float32)
+        given = _Given(ids, of, [s.contiguous().numpy() for s in state_tensors(hidden)], fed, read, listed)
+        weights = np.empty((n, 0 if read is None else read.values.shape[1]), np.float32)
+        o, logits = self._read_symbols[ids], np.full((n, size), -np.inf, np.float32)
         made = _Made([np.empty_like(s) for s in given.hidden], weights, o, logits)
         if n < _SHARED:
             self._rows(given, made, 0, n)
         else:
             Workspace(np.dtype(np.float32), torch.get_num_threads()).evenly((n, partial(self._rows, given, made)))
         stepped = state_like(hidden, map(torch.from_numpy, made.hidden))
-        after = stepped if memory is None else Writing(stepped, torch.from_numpy(weights), torch.from_numpy(o))
+        after = stepped if read is None else Writing(stepped, torch.from_numpy(weights), torch.from_numpy(o))
         return torch.from_numpy(logits), after
 
     def _rows(self, given: _Given, made: _Made, first: int, last: int) -> None:
@@ -116,11 +149,19 @@ class TranslatorEngine(Engine[Translator]):
             context = [self._look(old[0][:, -1], given, made.weights[rows], rows)]
         if context or entering:
             add_product(np.concatenate([*context, *entering], 1), self._entering, projected)
-        run_layers(self._layers, _NOTHING, projected, old[0], old[-1], new[0], new[-1])
+        run_layers(self._layers, _NOTHING, projected, old[0], old[-1], new[0], new[-1])  # a cell with one tensor has no c
         if given.memory is not None and after:
             context = [self._look(new[0][:, -1], given, made.weights[rows], rows)]
         add_product_tanh(np.concatenate([new[0][:, -1], *context], 1), self._read_out, o)
-        score(self._output, o, made.logits[rows])
+        if given.listed is None:
+            score(self._output, o, made.logits[rows])
+            return
+        of = given.sentence[rows]
+        for start, end in pairwise([0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)]):
+            output = given.listed.outputs[of[start]]
+            found = np.empty((end - start, len(output.bias)), np.float32)
+            score(output, o[start:end], found)
+            made.logits[rows][start:end, : found.shape[1]] = found
 
     def _look(self, top: np.ndarray, given: _Given, weights: np.ndarray, rows: slice) -> np.ndarray:
         """Context (R, M) of the top layer's outputs (R, H); weights (R, S) are filled in."""

@@ -65,6 +65,11 @@ class ModelOptions(Section):
         "average",
         description="average: the mean of word vectors; rnn: recurrent, perhaps upon --encoder, the average beside it.",
     )
+    blend: bool = Field(
+        False,
+        description="The recurrent network answers along with the average beside it, their scores weighed on the "
+        "validation texts.",
+    )
 
 
 class AverageOptions(Section):
@@ -182,15 +187,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "transfer": {
         "network": "rnn",
+        "blend": True,
         "pooling": "concat",
         "gradual_unfreezing": 0.3,
         "layer_rate_decay": 2.6,
+        "dropout_input": 0.25,
+        "dropout_word": 0.1,
+        "dropout_output": 0.4,
+        "adversarial": 0.004,
+        "average_decay": 0.998,
         "batch_size": 32,
         "window": 256,
-        "epochs": 4,
-        "minutes": 40,
+        "epochs": 6,
+        "minutes": 42,
         "learning_rate": 2e-3,
-        "evaluations": 12,
+        "evaluations": 14,
         "patience": 8,
     },
 }

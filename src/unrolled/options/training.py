@@ -21,7 +21,13 @@ class TrainingOptions(Section):
     batch_size: int = Field(
         32, ge=1, le=100_000, description="Columns (or sentences of one window each) trained side by side."
     )
-    window: int = Field(128, ge=1, le=1_000_000, description="Time steps through which gradients flow back.")
+    window: int = Field(
+        128,
+        ge=1,
+        le=1_000_000,
+        description="Time steps through which gradients flow back. Texts and sentences are read whole: there a batch has "
+        "batch size times window tokens.",
+    )
     accumulate: int = Field(1, ge=1, le=100_000, description="Batches whose gradients make one step.")
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="How weights move.")
     learning_rate: float = Field(3e-3, gt=0, le=100, description="Peak of the learning rate.")

@@ -158,6 +158,7 @@ def _beside(found: dict[str, Any]) -> dict[str, Any]:
         ["gain", found["gain"]],
         ["95 of 100 resamples", f"{low:.4f} to {high:.4f}"],
     ]
+    rows += [["the recurrent network without the average", found["alone"]]] if "alone" in found else []
     return {"kind": "facts", "title": "Beside the plain average, same texts, same split", "rows": rows}
 
 

@@ -16,12 +16,13 @@ from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
 from unrolled.pictures.report import classifier_page
-from unrolled.record import accept_changes, read_record, recorded_options, write_record
+from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.cores import cores
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
+from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
-from unrolled.tasks.classify import AverageTraining, Epoch, Split, columns_of, compared
+from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared
 from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
@@ -61,6 +62,8 @@ def classify_options(
         raise ConfigError("--encoder brings its own vectors: leave --vectors out")
     if data.order is not None and data.labels != "ordered":
         raise ConfigError("--order is for --labels ordered")
+    if options.model.blend and options.model.network == "average":
+        raise ConfigError("--blend is for recurrent networks: add --preset rnn")
     if decision.target == "f1" and data.labels != "many":
         raise ConfigError("--target f1 is for --labels many; with one label an answer there is the likeliest label")
     return options
@@ -113,11 +116,11 @@ def resume_classifier(
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from _train(options, split, folder, resume=begun)
+        yield from _train(options, split, folder, resume=begun, replan=replanned(record, options.training))
 
 
 def _train(
-    options: ClassifyOptions, split: Split, folder: Path, *, resume: bool
+    options: ClassifyOptions, split: Split, folder: Path, *, resume: bool, replan: bool = False
 ) -> Iterator[Split | AverageTraining | Epoch | RecurrentTask | Event | Done]:
     """The examples, the average, and the recurrent network where it is asked for."""
     yield split
@@ -125,7 +128,7 @@ def _train(
     yield average
     yield from _train_average(average, folder, alone=options.model.network == "average")
     if options.model.network != "average":
-        yield from _train_recurrent(options, split, average, folder, resume=resume)
+        yield from _train_recurrent(split, average, folder, resume=resume, replan=replan)
 
 
 def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> Iterator[Epoch | Done]:
@@ -152,20 +155,31 @@ def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> I
 
 
 def _train_recurrent(
-    options: ClassifyOptions, split: Split, average: AverageTraining, folder: Path, *, resume: bool
+    split: Split, average: AverageTraining, folder: Path, *, resume: bool, replan: bool
 ) -> Iterator[RecurrentTask | Event | Done]:
     """Train the recurrent network, and compare it with the average on the same validation texts."""
-    known = TrainedClassifier.load(latest(folder / "last")) if resume else None
+    options, known = split.options, TrainedClassifier.load(latest(folder / "last")) if resume else None
     task = RecurrentTask(options, split, known)
     yield task
     reason, began = "budget", time.perf_counter()
-    for event in fit(task, options.training, folder, resume=resume):
+    for event in fit(task, options.training, folder, resume=resume, replan=replan):
         if isinstance(event, Finished):
             reason = event.reason
         yield event
     trained = TrainedClassifier.load(folder)
+    if options.model.blend:
+        alone, metrics = trained.network, trained.metrics
+        alone = alone.network if isinstance(alone, BlendedNetwork) else alone  # of a training that went on
+        trained = blended(alone, average.network, split, options)
+        trained.metrics = (
+            metrics | trained.metrics | {"network_alone": metrics.get("network_alone", metrics["valid_accuracy"])}
+        )
+        with new_folder(folder / "best") as temporary:
+            trained.save(temporary, split.described())
     held = trained.evaluate(split.valid)
     beside = compared(average.trained(), trained, split)
+    if options.model.blend:
+        beside["alone"] = trained.metrics["network_alone"]
     beside |= {"average_seconds": average.rows[-1]["seconds"], "seconds": time.perf_counter() - began}
     rows = read_rows(folder)
     _write_pages(folder, split, held, rows, beside)

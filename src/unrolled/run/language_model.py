@@ -18,7 +18,7 @@ from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes
 from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions, preset_for
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
-from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, write_record
+from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, replanned, write_record
 from unrolled.run.new import new_run
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
@@ -113,8 +113,7 @@ def resume_language_model(out: str | Path, *, allow_changes: bool = False) -> It
     folder = Path(out)
     record = read_record(folder)
     options = recorded_options(folder, record, LanguageModelOptions, fixed=FIXED, allow_changes=allow_changes)
-    began, now = record["options"]["training"], options.training
-    replan = (began["minutes"], began["epochs"]) != (now.minutes, now.epochs)
+    replan = replanned(record, options.training)
     with joined(options.training.device) as ranks, run_lock(folder) if ranks.first else nullcontext():
         texts = recorded_documents(folder, record, options.data.encoding, allow_changes=allow_changes)
         begun = ranks.share(lambda: latest(folder / "last").exists())  # killed before the first checkpoint: begin anew

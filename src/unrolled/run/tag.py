@@ -15,7 +15,7 @@ from unrolled.errors import unknown_name
 from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.tag import FIXED, PRESETS, TagOptions
 from unrolled.pictures.report import tagger_page
-from unrolled.record import accept_changes, read_record, recorded_options, write_record
+from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.tag import TagTask
@@ -103,7 +103,7 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from _train(task, folder, resume=begun)
+        yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
 
 
 def _read(options: TagOptions, sources: Sequence[str | Path | Document]) -> Tagged:
@@ -111,11 +111,11 @@ def _read(options: TagOptions, sources: Sequence[str | Path | Document]) -> Tagg
     return read_examples(sources, TaggedColumns(data.word_column, data.tag_column), data.encoding, restore=data.restore)
 
 
-def _train(task: TagTask, folder: Path, *, resume: bool) -> Iterator[TagTask | Event | TaggerDone]:
+def _train(task: TagTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[TagTask | Event | TaggerDone]:
     """The task, the events of the loop, and how good the best model is."""
     yield task
     reason = "budget"
-    for event in fit(task, task.options.training, folder, resume=resume):
+    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
         if isinstance(event, Finished):
             reason = event.reason
         yield event

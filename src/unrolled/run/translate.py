@@ -14,7 +14,7 @@ from unrolled.errors import unknown_name
 from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.translate import FIXED, PRESETS, TranslateOptions
 from unrolled.pictures.report import report_page
-from unrolled.record import accept_changes, read_record, recorded_options, write_record
+from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.pair_codec import PairCodec
@@ -83,13 +83,13 @@ def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterat
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from _train(task, folder, resume=begun)
+        yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
 
 
-def _train(task: TranslateTask, folder: Path, *, resume: bool) -> Iterator[TranslateTask | Event]:
+def _train(task: TranslateTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[TranslateTask | Event]:
     """The task and the events of the loop; the run folder's pages are kept in step with them."""
     yield task
-    for event in fit(task, task.options.training, folder, resume=resume):
+    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
         if isinstance(event, Evaluated):
             rows = read_rows(folder)
             write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))

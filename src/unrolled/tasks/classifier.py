@@ -29,6 +29,7 @@ from unrolled.metrics.classification import (
     reliability,
 )
 from unrolled.tasks.averages import AverageNetwork
+from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.card import classifier_card
 from unrolled.tasks.recurrent_network import RecurrentNetwork
 
@@ -56,7 +57,7 @@ class Network(Protocol):
 
 
 #: The kinds of networks by name; each has a static method `load(folder, config)`.
-NETWORKS: dict[str, Any] = {"average": AverageNetwork, "rnn": RecurrentNetwork}
+NETWORKS: dict[str, Any] = {"average": AverageNetwork, "rnn": RecurrentNetwork, "blended": BlendedNetwork}
 
 
 @dataclass(frozen=True)

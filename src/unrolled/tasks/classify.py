@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from unrolled.metrics.classification import (
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
 from unrolled.options.classify import ClassifyOptions, LabelledDataOptions
 from unrolled.tasks.averages import AverageNetwork
+from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import Decision, Network, TrainedClassifier
 from unrolled.tasks.reading import Reading, without_tags
 from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
@@ -44,6 +46,7 @@ __all__ = [
     "Epoch",
     "Facts",
     "Split",
+    "blended",
     "calibrated",
     "columns_of",
     "compared",
@@ -51,6 +54,8 @@ __all__ = [
     "validated",
 ]
 
+#: Shares of the recurrent network that are tried when it is blended with the average.
+_BLENDS = 21
 #: Texts learned from in one call of a kernel.
 _STRETCH = 500
 #: Texts read in all epochs together, and the least and the most epochs for it.
@@ -229,6 +234,24 @@ def calibrated(network: Network, split: Split, options: ClassifyOptions, z: np.n
     found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
     found.metrics |= {"temperature": temperature}
     return found
+
+
+def blended(network: Network, average: AverageNetwork, split: Split, options: ClassifyOptions) -> TrainedClassifier:
+    """The classifier of both, their scores weighed so that the validation texts are answered with the least loss."""
+    labels, texts = split.labels, split.valid.texts
+    given, _ = labels.given(split.valid.labels)
+    z = network.logits(texts), average.logits(texts)
+
+    def loss(scores: np.ndarray, t: float) -> float:
+        return log_loss(given, labels.probabilities(scores, t))
+
+    def least(scores: np.ndarray) -> float:
+        return loss(scores, temperature_for(partial(loss, scores)))
+
+    scales = [1 / temperature_for(partial(loss, scores)) for scores in z]
+    pairs = [(part * scales[0], (1 - part) * scales[1]) for part in np.linspace(0, 1, _BLENDS).tolist()]
+    weights = min(pairs, key=lambda w: least(w[0] * z[0] + w[1] * z[1]))
+    return calibrated(BlendedNetwork(network, average, weights), split, options, weights[0] * z[0] + weights[1] * z[1])
 
 
 def compared(average: TrainedClassifier, other: TrainedClassifier, split: Split) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unrolled.tasks.translation import Translation
     from unrolled.tasks.translator import TrainedTranslator
 
-__all__ = ["Favourite", "blame", "explain_translation", "favourite"]
+__all__ = ["BLAMES", "Favourite", "blame", "explain_translation", "favourite"]
 
 #: Of each step of the beam, so many of what was pruned are drawn.
 _PRUNED = 5
@@ -75,12 +75,13 @@ def blame(best: Translation, right: Translation) -> str:
     return "norm" if sum(right.token_scores) > sum(best.token_scores) else "model"
 
 
-_VERDICTS = {
-    "found": "none: it was found",
-    "unknown": "neither: the reference has symbols that the model does not know, so it cannot write it",
+#: What `blame` says, as it is shown.
+BLAMES = {
+    "found": "none: the reference itself was found",
     "search": "search error: the model prefers the reference, the beam has missed it",
     "norm": "the norm: the reference is likelier, but not once it is divided by a norm of its length",
     "model": "model error: the model prefers what was found",
+    "unknown": "neither: the reference has symbols that the model does not know, so it cannot write it",
 }
 
 
@@ -107,12 +108,12 @@ def explain_translation(
     found: dict[str, Any] = best._replace(others=tuple(others)).to_json()
     paths = {"best": searched.hypotheses[0].symbols}
     series = {"found": best.token_scores}
-    right = None if reference is None else trained.forced(text, reference)
+    right = None if reference is None else trained.forced(text, reference)._replace(text=reference)
     if right is not None:
-        paths["reference"] = trained.codec.target.encode(right.text).tolist()
+        paths["reference"] = trained.codec.target.vocabulary.encode(right.symbols).tolist()
         series["reference"] = right.token_scores
         verdict, left = blame(best, right), _left(searched.tree, paths["reference"], right)
-        found |= {"reference": right.to_json(), "verdict": _VERDICTS[verdict], "blame": verdict, "left_the_beam": left}
+        found |= {"reference": right.to_json(), "verdict": BLAMES[verdict], "blame": verdict, "left_the_beam": left}
         rows += [["reference", right.text], ["its score", round(right.score, 4)], ["verdict", found["verdict"]]]
         rows += [["the reference in the beam", left["what"]]]
     if exact is not None:
@@ -146,9 +147,10 @@ def _left(tree: list[list[Node]], path: list[int], right: Translation) -> dict[s
             return {"symbol": t + 1, "what": f"alive until the search ended, after {len(tree)} symbols"}
         where = next((i for i, node in enumerate(nodes) if (node.parent, node.symbol) == (at, symbol)), None)
         if where is None or nodes[where].fate == "pruned":
-            total, last = sum(right.token_scores[: t + 1]), min(n.log_probability for n in nodes if n.fate == "live")
+            total, lived = sum(right.token_scores[: t + 1]), [n.log_probability for n in nodes if n.fate == "live"]
             how = "never considered" if where is None else "pruned"
-            what = f"{how} at symbol {t + 1}, {right.symbols[t]!r}: log P {total:.3f}, the last that lived had {last:.3f}"
+            last = f"the last that lived had {min(lived):.3f}" if lived else "nothing lived on: the search ended"
+            what = f"{how} at symbol {t + 1}, {right.symbols[t]!r}: log P {total:.3f}, {last}"
             return {"symbol": t + 1, "token": right.symbols[t], "what": what}
         at = where
     return {"symbol": None, "what": "never left it"}

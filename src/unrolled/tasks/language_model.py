@@ -23,8 +23,8 @@ from unrolled.features.batching import Columns, Sentences, TextBatch, read_windo
 from unrolled.features.tokenizers import as_sentence
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.perplexity import Tally
-from unrolled.models.engine import StepEngine
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
+from unrolled.models.language_model_engine import StepEngine
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card

@@ -14,24 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unrolled.data.pairs import Pairs
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.metrics.translation import corpus_scores
-from unrolled.tasks.explain_translator import blame
+from unrolled.tasks.explain_translator import BLAMES, blame
 
 if TYPE_CHECKING:
     from unrolled.tasks.translation import Translation
     from unrolled.tasks.translator import TrainedTranslator
 
-__all__ = ["BLAMES", "Choice", "Judged", "choices", "evaluated", "judged", "shares"]
+__all__ = ["Choice", "Judged", "choices", "evaluated", "judged", "shares"]
 
 #: References judged at once. Changes no result.
 _TOGETHER = 64
-#: What `blame` says, as it is shown.
-BLAMES = {
-    "found": "found: the reference itself",
-    "search": "search errors: the model prefers the reference",
-    "norm": "the norm decides: the reference is likelier, but for its length",
-    "model": "model errors: the model prefers what was found",
-    "unknown": "the reference has symbols that the model cannot write",
-}
 
 
 class Judged(NamedTuple):
@@ -49,18 +41,24 @@ def evaluated(
     """What `TrainedTranslator.evaluate` says, with the `shares` of blame; and each pair judged."""
     corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
     made = trained.translate(pairs.sources, options)
-    rows = list(judged(trained, pairs, made))
+    rows = list(judged(trained, pairs, made, options))
     return trained.evaluate(pairs, made) | shares(rows), rows
 
 
-def judged(trained: TrainedTranslator, pairs: Pairs, made: Sequence[Translation]) -> Iterator[Judged]:
-    """Each pair with its translation, those left out that were translated in parts."""
-    codec, whole = trained.codec, [i for i, one in enumerate(made) if one.parts == 1]
+def judged(
+    trained: TrainedTranslator, pairs: Pairs, made: Sequence[Translation], options: BeamOptions | None = None
+) -> Iterator[Judged]:
+    """Each pair with its translation, found with these options, those left out that were translated in parts."""
+    codec, whole, made = trained.codec, [i for i, one in enumerate(made) if one.parts == 1], list(made)
     for at in range(0, len(whole), _TOGETHER):
         group = whole[at : at + _TOGETHER]
         texts = [(made[i].source, codec.source.encode(made[i].source)) for i in group]
         wanted = [codec.target.encode(pairs.targets[i])[:-1].tolist() for i in group]
-        for i, right in zip(group, trained.forced_together(texts, wanted), strict=True):
+        if trained.listed:  # scored among listed symbols only: not to be compared with others
+            own = [codec.target.vocabulary.encode(made[i].symbols[:-1]).tolist() for i in group]
+            for i, one in zip(group, trained.forced_together(texts, own, options), strict=True):
+                made[i] = made[i]._replace(score=one.score, token_scores=one.token_scores)
+        for i, right in zip(group, trained.forced_together(texts, wanted, options), strict=True):
             yield Judged(pairs.places[i], made[i], right, blame(made[i], right))
 
 
@@ -87,11 +85,17 @@ class Choice(NamedTuple):
 
 
 def choices(
-    trained: TrainedTranslator, pairs: Pairs, widths: Sequence[int] = (1, 3, 5, 10), alphas: Sequence[float] = (0.6, 1.0)
+    trained: TrainedTranslator,
+    pairs: Pairs,
+    options: BeamOptions | None = None,
+    widths: Sequence[int] = (1, 3, 5, 10),
+    alphas: Sequence[float] = (0.6, 1.0),
 ) -> Iterator[Choice]:
-    """BLEU for each width, without a norm and with average^alpha; choose by these on validation pairs, not on a test."""
+    """BLEU for each width, without a norm and with average^alpha, all else as in options; choose by these on validation
+    pairs, not on a test.
+    """
     for width in widths:
         for norm, alpha in (("none", 1.0), *(("average", alpha) for alpha in alphas)):
-            options = replace(trained.search, width=width, norm=norm, alpha=alpha)
-            made = trained.translate(pairs.sources, options)
+            tried = replace(options or trained.search, width=width, n_best=1, norm=norm, alpha=alpha)
+            made = trained.translate(pairs.sources, tried)
             yield Choice(width, norm, alpha, corpus_scores([one.text for one in made], pairs.targets)["bleu"])

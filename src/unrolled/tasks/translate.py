@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_rows import PairBatch, PairRows
+from unrolled.features.shortlist import Shortlist
 from unrolled.metrics.translation import corpus_scores
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.options.translate import TranslateOptions
@@ -117,9 +119,15 @@ class TranslateTask:
         """The first validation sentence, translated greedily."""
         return self.trained(model).translate(self.valid.sources[:1], BeamOptions(1))[0].text
 
+    @cached_property
+    def shortlist(self) -> Shortlist:
+        """Which symbols go with which in the training pairs."""
+        return Shortlist.learned(self.rows.sources, self.rows.targets, self.facts.source, self.facts.target)
+
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder."""
         found = self.trained(model)
+        found.shortlist = self.shortlist
         found.metrics = {key: value for key, value in metrics.items() if value is not None}
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,11 +19,13 @@ import torch
 from unrolled.data.pairs import Pairs
 from unrolled.decoding.beam import Found, Hypothesis, beam_search
 from unrolled.decoding.ensemble import Ensemble
+from unrolled.decoding.listed import Lists
 from unrolled.decoding.required import Prescribed
 from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.pair_rows import pair_batch
+from unrolled.features.shortlist import Shortlist
 from unrolled.features.texts import padded_rows
 from unrolled.features.vocabulary import UNKNOWN
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
@@ -49,7 +52,9 @@ _NO_WISHES = Wishes()
 
 class TrainedTranslator:
     """A translator and all it needs to read and write. search: how translations are searched for; longest: symbols of a
-    source that is translated as a whole; others: models that translate along; rounded: output matrices are kept in bytes.
+    source that is translated as a whole; shortlist: which symbols go with which; others: models that translate along;
+    rounded: output matrices are kept in bytes; listed: if not 0, translations are made of the so many likeliest symbols for
+    each symbol of the source.
     """
 
     def __init__(
@@ -59,9 +64,11 @@ class TrainedTranslator:
         search: BeamOptions | None = None,
         metrics: dict[str, Any] | None = None,
         longest: int = 200,
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.model, self.codec, self.search, self.metrics = model, codec, search or BeamOptions(), metrics or {}
-        self.longest, self.others, self.rounded = longest, list[Translator](), False
+        self.longest, self.shortlist = longest, shortlist
+        self.others, self.rounded, self.listed = list[Translator](), False, 0
         self._stepper: Stepper | None = None
 
     @staticmethod
@@ -77,7 +84,9 @@ class TrainedTranslator:
         if (len(codec.source.vocabulary), len(codec.target.vocabulary)) != (model.config.n_source, model.config.n_target):
             raise FolderError(f"{folder}: the vocabularies are not those of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
-        return TrainedTranslator(model.eval(), codec, search, config.get("metrics"), longest)
+        sizes, at = (model.config.n_source, model.config.n_target), folder / "shortlist.safetensors"
+        shortlist = Shortlist.load(at, *sizes) if at.exists() else None
+        return TrainedTranslator(model.eval(), codec, search, config.get("metrics"), longest, shortlist)
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
@@ -88,6 +97,8 @@ class TrainedTranslator:
         config |= {"metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")
         self.codec.save(folder)
+        if self.shortlist is not None:
+            self.shortlist.save(folder / "shortlist.safetensors")
         write_json(folder / "metrics.json", self.metrics)
         write_text(folder / "README.md", translator_card(config))
         write_json(folder / "config.json", config)
@@ -161,7 +172,7 @@ class TrainedTranslator:
             results = self.searched([rows[i] for i in of], chosen, [prescribed] * len(of), unknown=wishes.replace_unknown)
             for i, one in zip(of, results, strict=True):
                 if not one.hypotheses:
-                    raise ConfigError(f"no translation of up to {chosen.max_length} symbols has all that is required")
+                    raise ConfigError(f"no translation of up to {chosen.limit} symbols has all that is required")
                 best, *others = [self.told(*texts[i], h, optimal=one.optimal_in_beam) for h in one.hypotheses]
                 found[i] = best._replace(others=tuple(others))
         return [found[i] for i in range(len(texts))]
@@ -169,7 +180,7 @@ class TrainedTranslator:
     def options_for(self, row: np.ndarray, options: BeamOptions | None = None) -> BeamOptions:
         """The options of a search for a source (S,): unless they say otherwise, a translation is not far longer than it."""
         chosen = options or self.search
-        if chosen.max_length != BeamOptions.max_length:
+        if chosen.max_length:
             return chosen
         return replace(chosen, max_length=max(_longest(row), chosen.min_length))
 
@@ -180,22 +191,27 @@ class TrainedTranslator:
         prescribed: Sequence[Prescribed] | None = None,
         *,
         unknown: bool = False,
+        every: bool = False,
         keep_tree: bool = False,
     ) -> list[Found]:
-        """What the beam finds for sources as ids. unknown: whether the unknown symbol may be written."""
-        codec, n = self.codec, len(rows)
+        """What the beam finds for sources as ids. unknown: whether the unknown symbol may be written; every: whether all
+        others may, also where symbols are `listed`.
+        """
         self.model.eval()
-        begin, end = torch.full((n,), codec.target.vocabulary.begin), codec.target.vocabulary.end
-        return beam_search(
-            self.stepper,
-            padded_rows(rows, codec.source.vocabulary.padding),
-            begin,
-            options,
-            end=end,
-            forbidden=() if unknown else self.never_written(),
-            prescribed=prescribed,
-            keep_tree=keep_tree,
-        )
+        search = partial(beam_search, self.stepper, options=options, keep_tree=keep_tree)
+        target, n = self.codec.target.vocabulary, len(rows)
+        source = padded_rows(rows, self.codec.source.vocabulary.padding)
+        forbidden = () if unknown else self.never_written()
+        if every or self.shortlist is None or not self.listed:
+            begin = torch.full((n,), target.begin)
+            return search(source, begin, end=target.end, forbidden=forbidden, prescribed=prescribed)
+        prescribed = prescribed or [Prescribed()] * n
+        wanted = [{*one.prefix, *chain.from_iterable(one.phrases)} for one in prescribed]
+        first = target.end, *forbidden
+        lists = Lists(self.shortlist.lists(rows, self.listed, first, wanted, padding=target.begin))
+        begin, places = torch.full((n,), lists.begin), lists.prescribed(prescribed)
+        listed = (*source, lists.symbols)
+        return lists.told(search(listed, begin, end=0, forbidden=range(1, len(first)), prescribed=places))
 
     def never_written(self) -> tuple[int, ...]:
         """The unknown symbol, unless it is the only one."""
@@ -255,21 +271,27 @@ class TrainedTranslator:
         """The translation that has these symbols and then ends."""
         return self.forced_together([(text, row)], [wanted])[0]
 
-    def forced_together(self, texts: list[tuple[str, np.ndarray]], wanted: list[list[int]]) -> list[Translation]:
-        """`forced_ids` of several texts, their ids given, at once."""
+    def forced_together(
+        self, texts: list[tuple[str, np.ndarray]], wanted: list[list[int]], options: BeamOptions | None = None
+    ) -> list[Translation]:
+        """`forced_ids` of several texts, their ids given, at once; scored as `options` say, among all symbols."""
         whole = [Prescribed([*symbols, self.codec.target.vocabulary.end]) for symbols in wanted]
         longest = max(len(one.prefix) for one in whole)
-        search = replace(self.search, width=1, n_best=1, max_length=longest, min_length=0)
-        results = self.searched([row for _, row in texts], search, whole, unknown=True)
+        search = replace(options or self.search, width=1, n_best=1, max_length=longest, min_length=0)
+        results = self.searched([row for _, row in texts], search, whole, unknown=True, every=True)
         return [self.told(*text, one.hypotheses[0], optimal=False) for text, one in zip(texts, results, strict=True)]
 
-    def joined_by(self, others: Sequence[TrainedTranslator], *, rounded: bool = False) -> TrainedTranslator:
+    def joined_by(
+        self, others: Sequence[TrainedTranslator], *, rounded: bool = False, listed: int = 0
+    ) -> TrainedTranslator:
         """An ensemble with models that read and write the same symbols: the mean of their probabilities."""
         for other in others:
             if other.codec.to_json() != self.codec.to_json():
                 raise ConfigError("models can translate together only if they have the same vocabularies: train them alike")
-        found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest)
-        found.others, found.rounded = [other.model for other in others], rounded
+        found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest, self.shortlist)
+        found.others, found.rounded, found.listed = [other.model for other in others], rounded, listed
+        if listed and not (self.shortlist and all(map(TranslatorEngine.serves, (self.model, *found.others)))):
+            raise ConfigError("--shortlist needs a model that has one, in float32 on the CPU: train it with this version")
         return found
 
     @property
