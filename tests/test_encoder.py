@@ -16,6 +16,7 @@ from unrolled.errors import ConfigError
 from unrolled.options.classify import ClassifyOptions
 from unrolled.options.training import TrainingOptions
 from unrolled.run.classify import classify_options
+from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classify import Split
 from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.tasks.recurrent_network import RecurrentNetwork
@@ -122,7 +123,8 @@ def test_from_the_command_line_to_a_folder_that_needs_no_encoder(
     assert "the average:" in said
     shutil.rmtree("lm")
     found = unrolled.load("tuned")
-    assert isinstance(found.network, RecurrentNetwork)
+    assert isinstance(found.network, BlendedNetwork)
+    assert isinstance(found.network.network, RecurrentNetwork)
     assert found.evaluate(data)["accuracy"] > 0.9
     explained = found.explain("A cat, a dog")
     assert "".join(explained["tokens"]) == "A cat, a dog"

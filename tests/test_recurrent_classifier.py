@@ -217,7 +217,10 @@ def test_a_blend_answers_along_with_the_average(tmp_path: Path) -> None:
     flags = {"threads": 1, "hidden_size": 8, "embedding_size": 8, "epochs": 1, "minutes": 5, "batch_size": 8, "window": 64}
     flags |= {"evaluations": 1, "blend": True, "labels": "one"}
     chosen = classify_options(preset="rnn", flags=flags)
-    *_, done = train_classifier(chosen, which_first(), tmp_path / "run")
+    given = which_first()
+    rows = [f"{text},{label}\n" for text, (label,) in zip(given.texts, given.labels, strict=True)]
+    (tmp_path / "data.csv").write_text("".join(["text,label\n", *rows]))
+    *_, done = train_classifier(chosen, [tmp_path / "data.csv"], tmp_path / "run")
     found, text = unrolled.load(tmp_path / "run"), "W1 left w2, right w3"
     blend = found.network
     assert isinstance(blend, BlendedNetwork)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.tasks.averages import AverageNetwork
+from unrolled.tasks.reading import places
 from unrolled.tasks.recurrent_network import RecurrentNetwork
 
 __all__ = ["BlendedNetwork"]
@@ -30,21 +31,18 @@ class BlendedNetwork:
         return self.weights[0] * self.network.logits(texts) + self.weights[1] * self.average.logits(texts)
 
     def explain(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """What each says of its tokens; a token of both, at the same place, has the sum."""
-        added: dict[tuple[int, int, str], np.ndarray] = {}
-        nothing: Any = 0.0
-        for weight, network in zip(self.weights, (self.network, self.average), strict=True):
-            tokens, parts, bias = network.explain(text)
-            nothing, at = nothing + weight * bias, 0
-            for token, part in zip(tokens, parts, strict=True):
-                start = text.find(token, at)
-                start = at if start < 0 else start
-                at = min(len(text), start + len(token))
-                key = start, at, token
-                added[key] = added.get(key, 0) + weight * part
-        keys = sorted(added)
-        parts = np.array([added[key] for key in keys]) if keys else np.zeros((0, len(nothing)))
-        return [token for _, _, token in keys], parts, nothing
+        """The tokens of the network; what the average says of a word is shared out among those that the word overlaps."""
+        (tokens, parts, nothing), (words, said, bias) = self.network.explain(text), self.average.explain(text)
+        parts, said = self.weights[0] * parts, self.weights[1] * said
+        stand, alone = places(text, tokens), list[tuple[int, str, np.ndarray]]()
+        for (start, end), word, part in zip(places(text, words), words, said, strict=True):
+            over = np.flatnonzero((stand[:, 0] < end) & (stand[:, 1] > start))
+            parts[over] += part / max(1, len(over))
+            alone += [] if len(over) else [(start, word, part)]
+        own = list(zip(stand[:, 0].tolist(), tokens, parts, strict=True))
+        merged = sorted(own + alone, key=lambda one: one[0])
+        found = np.array([part for _, _, part in merged]) if merged else parts
+        return [token for _, token, _ in merged], found, self.weights[0] * nothing + self.weights[1] * bias
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The network, and the average in a folder of its own."""

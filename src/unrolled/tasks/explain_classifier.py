@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.errors import ConfigError
-from unrolled.tasks.reading import without_tags
+from unrolled.tasks.reading import places, without_tags
 
 if TYPE_CHECKING:
     from unrolled.tasks.classifier import TrainedClassifier
@@ -32,7 +32,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     labels, temperature = trained.labels, trained.decision.temperature
     names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
-    spans = _spans(text, tokens[:_TOKENS])
+    spans = places(text, tokens[:_TOKENS]).tolist()
     turns = trained.probabilities([text[:end] for _, end in spans]) if spans else np.zeros((0, len(labels)))
     without = [text[:start] + text[end:] for start, end in spans]
     missed = trained.network.logits([text]) - trained.network.logits(without) if spans else parts
@@ -106,14 +106,3 @@ def _heat(values: np.ndarray, tokens: list[str], names: list[str], shown: np.nda
         "values": [[round(float(v), 5) for v in drawn[:, k]] for k in shown],
         "range": [-bound, bound],
     }
-
-
-def _spans(text: str, tokens: list[str]) -> list[tuple[int, int]]:
-    """Where each token begins and ends in the text; one that does not stand there as such is nothing."""
-    spans, at = [], 0
-    for token in tokens:
-        start = text.find(token, at)
-        if start >= 0:
-            at = start + len(token)
-        spans.append((at - len(token) if start >= 0 else at, at))
-    return spans

@@ -22,7 +22,7 @@ from unrolled.features.words import READERS
 from unrolled.folders import read_json, write_bytes, write_json
 from unrolled.tasks.text_codec import TextCodec
 
-__all__ = ["EncoderReading", "Reading", "load_reading", "without_tags"]
+__all__ = ["EncoderReading", "Reading", "load_reading", "places", "without_tags"]
 
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>")
 
@@ -128,3 +128,13 @@ class EncoderReading:
 def load_reading(folder: Path, config: dict[str, Any]) -> Reading | EncoderReading:
     """What stands in a model folder, by what config.json says of it."""
     return (EncoderReading if config.get("encoder") else Reading).load(folder, config)
+
+
+def places(text: str, tokens: Sequence[str]) -> np.ndarray:
+    """Where each token begins and ends in the text (n, 2); one that does not stand there as such takes no room."""
+    found, at = np.zeros((len(tokens), 2), np.int64), 0
+    for i, token in enumerate(tokens):
+        start = text.find(token, at)
+        start, end = (at, at) if start < 0 else (start, start + len(token))
+        found[i], at = (start, end), end
+    return found
