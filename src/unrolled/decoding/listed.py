@@ -33,8 +33,7 @@ class Lists(NamedTuple):
         ]
 
     def _places(self, i: int, symbols: Iterable[int]) -> list[int]:
-        place = {symbol: at for at, symbol in reversed(list(enumerate(self.symbols[i].tolist())))}
-        return [place[symbol] for symbol in symbols]
+        return [int(np.flatnonzero(self.symbols[i] == symbol)[0]) for symbol in symbols]
 
     def told(self, found: Sequence[Found]) -> list[Found]:
         """What was found for each sentence, in symbols."""

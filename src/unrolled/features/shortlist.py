@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from unrolled.errors import FolderError
+from unrolled.folders import write_bytes
 
 __all__ = ["Shortlist"]
 
@@ -43,7 +44,7 @@ class Shortlist(NamedTuple):
         step = -(-whole // _ENTRIES)
         sources, targets = sources[::step], targets[::step]
         pairs = [(t[:, None] + s * np.int64(n_target)).ravel() for s, t in zip(sources, targets, strict=True)]
-        sizes = np.concatenate([np.full(len(t), len(s)) for s, t in zip(sources, targets, strict=True)])
+        sizes = np.repeat(list(map(len, sources)), list(map(len, targets)))
         keys, which = np.unique(np.concatenate(pairs), return_inverse=True)
         begins, source, p = sizes.cumsum() - sizes, keys // n_target, np.ones(len(keys))
         for _ in range(_PASSES):
@@ -79,13 +80,13 @@ class Shortlist(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
-        save_file(self._asdict(), path)
+        write_bytes(path, safetensors.numpy.save(self._asdict()))
 
     @staticmethod
     def load(path: Path, n_source: int, n_target: int) -> Shortlist:
         """Read what `save` wrote. FolderError if it is damaged, or for other vocabularies."""
         try:
-            found = Shortlist(**load_file(path))
+            found = Shortlist(**safetensors.numpy.load(path.read_bytes()))
             fits = found.likely.shape == (n_source, _LIKELY) and max(found.likely.max(), found.frequent.max()) < n_target
         except (OSError, SafetensorError, TypeError, ValueError) as error:
             raise FolderError(f"{path}: is damaged ({error}). Copy the folder again.") from None

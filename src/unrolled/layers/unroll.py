@@ -36,10 +36,10 @@ def unroll(
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
     """
     way = way_of(cell, x, layout, torch.is_grad_enabled())
-    if way == "torch" and layout.order is not None:
-        return _padded_lstm(cell, x.expand() if isinstance(x, Lookup) else x, state, w, layout=layout, reverse=reverse)
     if way == "torch":
         inputs = x.expand() if isinstance(x, Lookup) else x
+        if layout.order is not None:
+            return _padded_lstm(cell, inputs, state, w, layout=layout, reverse=reverse)
         inputs, layers = inputs.flip(0) if reverse else inputs, map_state(lambda s: s.unsqueeze(1), state)
         training = torch.is_grad_enabled()
         outputs, final = torch_layers(cell, inputs, layers, [w], n_layers=1, dropout=0.0, training=training)

@@ -25,6 +25,7 @@ from unrolled.layers.recurrent import Recurrent
 __all__ = ["Engine", "pack", "pack_layers", "pack_output", "plain", "step_kind"]
 
 _WORK = Workspace(np.dtype(np.float32), 1)
+_EVERY = slice(None)
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -94,11 +95,11 @@ def pack_layers(recurrent: Recurrent) -> Layers:
     return Layers(KINDS[kind], np.concatenate(parts), places)
 
 
-def pack_output(output: FullOutput, *, rounded: bool) -> Output:
-    """The output layer, its matrix in bytes if `rounded`."""
-    weight, bias = (t.detach().contiguous().numpy() for t in (output.weight, output.bias))
+def pack_output(output: FullOutput, *, rounded: bool, symbols: Tensor | slice = _EVERY) -> Output:
+    """The output layer, its matrix in bytes if `rounded`; or the part of it that is for `symbols`."""
+    weight, bias = (t.detach()[symbols].contiguous().numpy() for t in (output.weight, output.bias))
     if not rounded:
-        return Output(pack(output.weight), np.zeros(0, np.float32), weight, bias)
+        return Output(_WORK.packed_transposed(weight), np.zeros(0, np.float32), weight, bias)
     scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
     packed = _WORK.packed_transposed(np.rint(weight / scales[:, None])).astype(np.int8)
     return Output(packed, scales, weight, bias)

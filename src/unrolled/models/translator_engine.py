@@ -113,8 +113,7 @@ class TranslatorEngine(Engine[Translator]):
     def _part(self, symbols: np.ndarray) -> Output:
         """The output layer for listed symbols (C,), without their padding."""
         which = torch.from_numpy(symbols[symbols < self.model.config.n_target])
-        weight, bias = self.model.output.weight[which], self.model.output.bias[which]
-        return Output(pack(weight), np.zeros(0, np.float32), weight.numpy(), bias.numpy())
+        return pack_output(self.model.output, rounded=False, symbols=which)
 
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
@@ -128,7 +127,7 @@ class TranslatorEngine(Engine[Translator]):
         hidden, fed = (state.hidden, state.fed.numpy()) if isinstance(state, Writing) else (state, None)
         given = _Given(ids, of, [s.contiguous().numpy() for s in state_tensors(hidden)], fed, read, listed)
         weights = np.empty((n, 0 if read is None else read.values.shape[1]), np.float32)
-        o, logits = self._read_symbols[ids], np.full((n, size), -np.inf, np.float32)
+        o, logits = self._read_symbols[ids], np.empty((n, size), np.float32)
         made = _Made([np.empty_like(s) for s in given.hidden], weights, o, logits)
         if n < _SHARED:
             self._rows(given, made, 0, n)
@@ -153,15 +152,17 @@ class TranslatorEngine(Engine[Translator]):
         if given.memory is not None and after:
             context = [self._look(new[0][:, -1], given, made.weights[rows], rows)]
         add_product_tanh(np.concatenate([new[0][:, -1], *context], 1), self._read_out, o)
+        logits = made.logits[rows]
         if given.listed is None:
-            score(self._output, o, made.logits[rows])
+            score(self._output, o, logits)
             return
         of = given.sentence[rows]
+        logits[:] = -np.inf  # behind the end of shorter lists
         for start, end in pairwise([0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)]):
             output = given.listed.outputs[of[start]]
             found = np.empty((end - start, len(output.bias)), np.float32)
             score(output, o[start:end], found)
-            made.logits[rows][start:end, : found.shape[1]] = found
+            logits[start:end, : found.shape[1]] = found
 
     def _look(self, top: np.ndarray, given: _Given, weights: np.ndarray, rows: slice) -> np.ndarray:
         """Context (R, M) of the top layer's outputs (R, H); weights (R, S) are filled in."""

@@ -22,7 +22,7 @@ from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
-from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared
+from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared, validated
 from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
@@ -166,20 +166,22 @@ def _train_recurrent(
         if isinstance(event, Finished):
             reason = event.reason
         yield event
-    trained = TrainedClassifier.load(folder)
+    trained, other, alone = TrainedClassifier.load(folder), average.valid_logits(), dict[str, float]()
+    network = trained.network
+    if options.model.blend and isinstance(network, BlendedNetwork):  # of a training that went on
+        network = network.network
+    z = network.logits(split.valid.texts)
     if options.model.blend:
-        alone, metrics = trained.network, trained.metrics
-        alone = alone.network if isinstance(alone, BlendedNetwork) else alone  # of a training that went on
-        trained = blended(alone, average.network, split, options)
-        trained.metrics = (
-            metrics | trained.metrics | {"network_alone": metrics.get("network_alone", metrics["valid_accuracy"])}
-        )
+        alone, metrics = {"alone": validated(split, z)["valid_accuracy"]}, trained.metrics
+        trained = blended(network, average.network, (z, other), split, options)
+        trained.metrics = metrics | trained.metrics | {"network_alone": alone["alone"]}
+        assert isinstance(trained.network, BlendedNetwork)
+        z = trained.network.mixed(z, other)
         with new_folder(folder / "best") as temporary:
             trained.save(temporary, split.described())
-    held = trained.evaluate(split.valid)
-    beside = compared(average.trained(), trained, split)
-    if options.model.blend:
-        beside["alone"] = trained.metrics["network_alone"]
+    p = trained.calibrated(z)
+    held = trained.evaluate(split.valid, p=p)
+    beside = compared(average.trained().calibrated(other), p, split) | alone
     beside |= {"average_seconds": average.rows[-1]["seconds"], "seconds": time.perf_counter() - began}
     rows = read_rows(folder)
     _write_pages(folder, split, held, rows, beside)

@@ -28,7 +28,11 @@ class BlendedNetwork:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """z (n, K)."""
-        return self.weights[0] * self.network.logits(texts) + self.weights[1] * self.average.logits(texts)
+        return self.mixed(self.network.logits(texts), self.average.logits(texts))
+
+    def mixed(self, network: np.ndarray, average: np.ndarray) -> np.ndarray:
+        """What both say, (n, K) each, weighed."""
+        return self.weights[0] * network + self.weights[1] * average
 
     def explain(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
         """The tokens of the network; what the average says of a word is shared out among those that the word overlaps."""
@@ -42,7 +46,7 @@ class BlendedNetwork:
         own = list(zip(stand[:, 0].tolist(), tokens, parts, strict=True))
         merged = sorted(own + alone, key=lambda one: one[0])
         found = np.array([part for _, _, part in merged]) if merged else parts
-        return [token for _, token, _ in merged], found, self.weights[0] * nothing + self.weights[1] * bias
+        return [token for _, token, _ in merged], found, self.mixed(nothing, bias)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The network, and the average in a folder of its own."""

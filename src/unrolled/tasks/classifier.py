@@ -132,7 +132,11 @@ class TrainedClassifier:
 
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
         """P (n, C) of each label, calibrated: the columns are `labels.names`."""
-        return self.labels.probabilities(self.network.logits(texts), self.decision.temperature)
+        return self.calibrated(self.network.logits(texts))
+
+    def calibrated(self, z: np.ndarray) -> np.ndarray:
+        """P (n, C) for logits z (n, K) of the network."""
+        return self.labels.probabilities(z, self.decision.temperature)
 
     def predict(self, texts: Iterable[str], threshold: float | None = None) -> list[Prediction]:
         """The label of each text, its probability and those of the others.
@@ -163,11 +167,14 @@ class TrainedClassifier:
         least = given[0] if given else 0.0
         return [[int(i)] if row[i] >= least else [] for i, row in zip(best, p, strict=True)]
 
-    def evaluate(self, examples: Labelled, threshold: float | None = None) -> dict[str, Any]:
-        """Accuracy, F1, confusion and calibration on labelled texts; how many of them stood in the training texts."""
+    def evaluate(self, examples: Labelled, threshold: float | None = None, p: np.ndarray | None = None) -> dict[str, Any]:
+        """Accuracy, F1, confusion and calibration on labelled texts; how many of them stood in the training texts.
+
+        p: the probabilities (n, C) of the texts, if they are there already.
+        """
         if not len(examples):
             raise ConfigError("there are no examples to evaluate on")
-        p = self.probabilities(examples.texts)
+        p = self.probabilities(examples.texts) if p is None else p
         given, unknown = self.labels.given(examples.labels)
         again = np.isin(fingerprints(examples.texts), self.seen)
         found: dict[str, Any] = {"examples": len(examples), "empty": examples.empty, "seen_in_training": int(again.sum())}

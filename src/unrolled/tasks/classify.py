@@ -179,7 +179,7 @@ class AverageTraining:
                     loss, weight = loss + sums.loss, weight + sums.weight
                     if not math.isfinite(loss):
                         raise ConfigError(f"the loss became {loss}. Take a --average-rate below {rate:g}.")
-            row = {"epoch": epoch + 1, "train_loss": loss / weight} | self._validated()
+            row = {"epoch": epoch + 1, "train_loss": loss / weight} | validated(self.split, self.valid_logits())
             self.rows.append(row | {"seconds": time.perf_counter() - began})
             yield Epoch(self.rows[-1])
 
@@ -202,12 +202,13 @@ class AverageTraining:
                 random=state,
             )
 
-    def _validated(self) -> dict[str, float]:
-        return validated(self.split, self.network.model.logits(self.valid_bags))
+    def valid_logits(self) -> np.ndarray:
+        """z (n, K) of the validation texts."""
+        return self.network.model.logits(self.valid_bags)
 
     def trained(self) -> TrainedClassifier:
         """The classifier, calibrated on the validation texts."""
-        return calibrated(self.network, self.split, self.options, self.network.model.logits(self.valid_bags))
+        return calibrated(self.network, self.split, self.options, self.valid_logits())
 
 
 def validated(split: Split, z: np.ndarray) -> dict[str, float]:
@@ -236,30 +237,36 @@ def calibrated(network: Network, split: Split, options: ClassifyOptions, z: np.n
     return found
 
 
-def blended(network: Network, average: AverageNetwork, split: Split, options: ClassifyOptions) -> TrainedClassifier:
-    """The classifier of both, their scores weighed so that the validation texts are answered with the least loss."""
-    labels, texts = split.labels, split.valid.texts
-    given, _ = labels.given(split.valid.labels)
-    z = network.logits(texts), average.logits(texts)
+def blended(
+    network: Network, average: AverageNetwork, z: tuple[np.ndarray, np.ndarray], split: Split, options: ClassifyOptions
+) -> TrainedClassifier:
+    """The classifier of both, their scores weighed so that the validation texts are answered with the least loss.
 
-    def loss(scores: np.ndarray, t: float) -> float:
-        return log_loss(given, labels.probabilities(scores, t))
-
-    def least(scores: np.ndarray) -> float:
-        return loss(scores, temperature_for(partial(loss, scores)))
-
-    scales = [1 / temperature_for(partial(loss, scores)) for scores in z]
-    pairs = [(part * scales[0], (1 - part) * scales[1]) for part in np.linspace(0, 1, _BLENDS).tolist()]
-    weights = min(pairs, key=lambda w: least(w[0] * z[0] + w[1] * z[1]))
-    return calibrated(BlendedNetwork(network, average, weights), split, options, weights[0] * z[0] + weights[1] * z[1])
-
-
-def compared(average: TrainedClassifier, other: TrainedClassifier, split: Split) -> dict[str, Any]:
-    """The share of right answers of both on the validation texts, and of their difference the interval in which 95 of 100
-    resamples lie.
+    z: what each says of the validation texts, (n, K).
     """
     given, _ = split.labels.given(split.valid.labels)
-    right = [_right(given, trained.probabilities(split.valid.texts)) for trained in (average, other)]
+
+    def loss(scores: np.ndarray, t: float) -> float:
+        return log_loss(given, split.labels.probabilities(scores, t))
+
+    def temperature(scores: np.ndarray) -> float:
+        return temperature_for(partial(loss, scores))
+
+    def least(blend: BlendedNetwork) -> float:
+        return loss(mixed := blend.mixed(*z), temperature(mixed))
+
+    first, second = (1 / temperature(scores) for scores in z)
+    parts = np.linspace(0, 1, _BLENDS).tolist()
+    best = min((BlendedNetwork(network, average, (part * first, (1 - part) * second)) for part in parts), key=least)
+    return calibrated(best, split, options, best.mixed(*z))
+
+
+def compared(average: np.ndarray, other: np.ndarray, split: Split) -> dict[str, Any]:
+    """The share of right answers of both on the validation texts, their probabilities (n, C) given, and of their difference
+    the interval in which 95 of 100 resamples lie.
+    """
+    given, _ = split.labels.given(split.valid.labels)
+    right = [_right(given, p) for p in (average, other)]
     costs = np.array(right, np.float64)
     found = intervals(costs, np.ones_like(costs))
     gain = found[0][1]
