@@ -23,6 +23,7 @@ from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.bags import TextFeatures
 from unrolled.features.fingerprints import fingerprints, mixed
 from unrolled.features.labels import LabelSet
+from unrolled.features.words import LEFT_OUT
 from unrolled.metrics import classification as metrics
 from unrolled.models.average import AverageClassifier, AverageConfig
 from unrolled.options.classify import ClassifyOptions
@@ -192,6 +193,16 @@ def test_longer_n_grams_and_none() -> None:
     features, bags = TextFeatures.learned(texts, min_count=1, longest=1)
     assert len(features.keys) == 0
     assert len(bags.features) == 11
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3000])
+def test_n_grams_are_found_by_their_hashes_and_no_others(n: int) -> None:
+    rng = np.random.default_rng(n)
+    keys, strange = np.split(np.unique(rng.integers(2**64, size=2 * n + 8, dtype=np.uint64)), [n])
+    features = TextFeatures("words", ["a", "b"], 2, keys)
+    order = rng.permutation(n)
+    assert features._known(keys[order]).tolist() == (order + 2).tolist()
+    assert (features._known(strange) == LEFT_OUT).all()
 
 
 def test_words_are_shown_as_written() -> None:

@@ -20,7 +20,7 @@ from unrolled.data.text import Document
 from unrolled.errors import DataError
 from unrolled.features.numbering import Spool
 from unrolled.features.words import LEFT_OUT, READERS, choose, read_words, rows_of
-from unrolled.kernels.bags import n_gram_keys
+from unrolled.kernels.bags import look_up, n_gram_keys, spread
 
 __all__ = ["Bags", "TextFeatures", "as_lines", "inverse_frequency"]
 
@@ -139,12 +139,18 @@ class TextFeatures:
     def _row(self) -> dict[str, int]:
         return {word: row for row, word in enumerate(self.words)}
 
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """The hash table of the known n-grams, at most half full."""
+        table = np.full(1 << (2 * len(self.keys) + 1).bit_length(), -1, np.int32)
+        spread(self.keys, table)
+        return table
+
     def _known(self, keys: np.ndarray) -> np.ndarray:
         """The row of each n-gram (M,), or LEFT_OUT."""
-        if not len(self.keys):
-            return np.full(len(keys), LEFT_OUT, np.int32)
-        at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[at] == keys, at + len(self.words), LEFT_OUT).astype(np.int32)
+        places = np.empty(len(keys), np.int32)
+        look_up(keys, self.keys, self._table, places)
+        return np.where(places >= 0, places + len(self.words), LEFT_OUT).astype(np.int32)
 
 
 def _joined(words: _Rows, grams: _Rows) -> Bags:

@@ -145,8 +145,9 @@ def read_words(documents: Sequence[Document], reader: Reader, spool: Spool) -> W
     table = held[0]
 
     def spelled(wanted: Iterable[int]) -> list[str]:
-        starts, letters = table.starts, table.letters
-        return [letters[starts[i] : starts[i + 1]].tobytes().decode("utf-32-le") for i in wanted]
+        starts = table.starts[: table.n[0] + 1].tolist()
+        letters = table.letters[: starts[-1]].tobytes().decode("utf-32-le")
+        return [letters[starts[i] : starts[i + 1]] for i in wanted]
 
     return Words(table.counts[: table.n[0]], numbers, spelled)
 

@@ -20,7 +20,7 @@ import numpy as np
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.stretch import draw
 
-__all__ = ["ACROSS", "n_gram_keys", "score_bags", "train_bags"]
+__all__ = ["ACROSS", "look_up", "n_gram_keys", "score_bags", "spread", "train_bags"]
 
 #: Numbers of a vector come in blocks of this many: one wide register.
 ACROSS = 16
@@ -44,6 +44,32 @@ def n_gram_keys(rows, starts, longest, keys, key_starts):  # type: ignore[no-unt
                 found += 1
     key_starts[len(starts) - 1] = found
     return found
+
+
+@kernel
+def _slot(key, slots):  # type: ignore[no-untyped-def]
+    """Where the search for a key begins in a table of `slots`, a power of two (Knuth's multiplicative hashing)."""
+    return np.int64(((key ^ (key >> np.uint64(32))) * _GOLDEN) >> np.uint64(32)) & (slots - 1)
+
+
+@kernel
+def spread(keys, table):  # type: ignore[no-untyped-def]
+    """A hash table of different keys (K,): table holds -1, and has room for more than K, a power of two."""
+    for i in range(len(keys)):
+        at = _slot(keys[i], len(table))
+        while table[at] >= 0:
+            at = (at + 1) & (len(table) - 1)
+        table[at] = i
+
+
+@kernel
+def look_up(asked, keys, table, places):  # type: ignore[no-untyped-def]
+    """places (M,) = where each key asked for stands in keys, or -1, by the table of `spread`."""
+    for i in range(len(asked)):
+        at = _slot(asked[i], len(table))
+        while table[at] >= 0 and keys[table[at]] != asked[i]:
+            at = (at + 1) & (len(table) - 1)
+        places[i] = table[at]
 
 
 @kernel

@@ -95,9 +95,13 @@ class AverageClassifier(nn.Module):
     def logits(self, bags: TextBags) -> np.ndarray:
         """z (n, K) of each text; the bias where a text has no feature that is known."""
         z = np.zeros((len(bags.starts) - 1, self.config.n_outputs), np.float32)
-        scores = self._scores(bags.features)
-        rest, bias = float(self.config.rest), self.bias.numpy()
-        score_bags(bags.features, bags.starts, scores, self.importance.numpy(), rest, bias, z)
+        features, vectors, importance = bags.features, self.vectors.numpy(), self.importance.numpy()
+        if len(features) * 4 < len(vectors):  # few of all features occur: those alone
+            rows, places = np.unique(features, return_inverse=True)
+            features, vectors = places.astype(np.int32), vectors[rows]
+            importance = importance[rows] if len(importance) else importance
+        scores = vectors @ self.output.numpy().T
+        score_bags(features, bags.starts, scores, importance, float(self.config.rest), self.bias.numpy(), z)
         return z
 
     def contributions(self, features: np.ndarray) -> np.ndarray:
@@ -106,13 +110,3 @@ class AverageClassifier(nn.Module):
         total = self.config.rest + shares.sum()
         parts = self.vectors.numpy()[features] @ self.output.numpy().T
         return parts * (shares / total if total > 0 else shares)[:, None]
-
-    def _scores(self, features: np.ndarray) -> np.ndarray:
-        """E W^T (F, K) of all features, or zero but for those in `features` where they are few."""
-        vectors, output = self.vectors.numpy(), self.output.numpy()
-        if len(features) * 4 > len(vectors):
-            return vectors @ output.T
-        scores = np.zeros((len(vectors), len(output)), np.float32)  # pages that are not touched cost nothing
-        occurring = np.unique(features)
-        scores[occurring] = vectors[occurring] @ output.T
-        return scores
