@@ -3,6 +3,7 @@
     python benchmarks/translate.py quality --data DATA --pair de-en    # as `train translate` with no options but files
     python benchmarks/translate.py attention --data DATA               # with and without, same size, by length
     python benchmarks/translate.py beams RUN --data DATA --pair de-en  # BLEU of widths 1 to 30, with a norm and none
+    python benchmarks/translate.py ways RUN --data DATA --pair de-en   # --rounded and --shortlist: speed and BLEU
 
 Needs sacrebleu. Words as sacrebleu finds them, case kept, one reference. test_2016_flickr is read once by each of them;
 what is chosen is chosen on the validation pairs. Settings: -s key=value, as of `train translate`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import statistics
 import tempfile
 import time
 from dataclasses import replace
@@ -105,13 +107,35 @@ def run_beams(data: Path, pair: str, run: Path, part: str) -> None:
         print(f"| {width} | {' | '.join(cells)} |", flush=True)
 
 
+def run_ways(data: Path, pair: str, run: Path, part: str, rounds: int = 5) -> None:
+    """What each way to be faster gives, and costs; one after another by turns."""
+    model, pairs = unrolled.load(run), read_pairs(files(data, part, pair))
+    ways = {"as it is": {}, "--rounded": {"rounded": True}} | {f"--shortlist {n}": {"listed": n} for n in (10, 20, 50)}
+    models = {name: model.joined_by([], **way) for name, way in ways.items()}
+    made = {name: one.translate(pairs.sources) for name, one in models.items()}
+    speeds: dict[tuple[str, int], list[float]] = {(name, size): [] for name in models for size in (1, 64)}
+    for _ in range(rounds):
+        for name, size in speeds:
+            some = pairs.sources[:128] if size == 1 else pairs.sources[:512]
+            start = time.perf_counter()
+            for _ in models[name].translations(some, batch_size=size):
+                pass
+            speeds[name, size].append(len(some) / (time.perf_counter() - start))
+    print("| way | BLEU | the same texts, % | one by one, sentences/s | 64 together |\n|---|---|---|---|---|")
+    for name, found in made.items():
+        texts = [one.text for one in found]
+        same = 100 * statistics.mean(a == b.text for a, b in zip(texts, made["as it is"], strict=True))
+        rates = " | ".join(f"{statistics.median(speeds[name, size]):.0f}" for size in (1, 64))
+        print(f"| {name} | {corpus_scores(texts, pairs.targets)['bleu']:.2f} | {same:.1f} | {rates} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["quality", "attention", "beams"])
-    parser.add_argument("run", type=Path, nargs="?", help="a run folder, for beams")
+    parser.add_argument("what", choices=["quality", "attention", "beams", "ways"])
+    parser.add_argument("run", type=Path, nargs="?", help="a run folder, for beams and ways")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pair", default="de-en")
-    parser.add_argument("--part", default="val", help="beams: val or test_2016_flickr")
+    parser.add_argument("--part", default="val", help="beams, ways: val or test_2016_flickr")
     parser.add_argument("--out", type=Path, help="folder to train in; a temporary one if not given")
     parser.add_argument("-s", dest="settings", action="append", default=[], help="a setting of train translate, key=value")
     args = parser.parse_args()
@@ -127,6 +151,8 @@ def main() -> None:
                 run_attention(args.data, args.pair, folder, args.settings)
             case "beams":
                 run_beams(args.data, args.pair, args.run, args.part)
+            case "ways":
+                run_ways(args.data, args.pair, args.run, args.part)
 
 
 if __name__ == "__main__":

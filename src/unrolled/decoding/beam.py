@@ -22,7 +22,7 @@ from torch import Tensor
 from unrolled.decoding.required import Prescribed, Required
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
-from unrolled.kernels.choose import largest
+from unrolled.kernels.choose import best_of, largest, log_sums
 from unrolled.types import State, Stepper, map_state
 
 __all__ = ["Found", "Hypothesis", "Node", "beam_search"]
@@ -135,7 +135,8 @@ def beam_search(
     for t in range(longest):
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
         # log P stays what the model says: what is forbidden keeps its share of the sum
-        log_z, scored = logits.logsumexp(1).double().cpu().numpy(), logits.cpu().contiguous().numpy()
+        scored = logits.cpu().contiguous().numpy()
+        log_z = log_sums(scored, torch.get_num_threads())
         _forbid(scored, beam, sentences, options, t, end=end, forbidden=forbidden)
         rows, symbols, scores = _candidates(scored, log_z, beam, sentences, options.width)
         kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
@@ -206,12 +207,14 @@ def _candidates(
     Twice as many as can live on: of each of the `width` rows one may be an end. Where phrases are required, the best of
     each number of symbols of them come first (`had`), then the second best, ...; else `had` is 0 and plain log P decides.
     """
-    values, columns = largest(logits, min(2 * width, logits.shape[1]))
+    values, columns = largest(logits, min(2 * width, logits.shape[1]), torch.get_num_threads())
+    each = values - log_z[:, None]
+    if not any(sentence.required for sentence in sentences):
+        rows, places = best_of(each, beam.log_probability, beam.sentence, 2 * width)
+        return rows, columns[rows, places], each[rows, places]
     rows = np.repeat(np.arange(len(logits)), columns.shape[1])
-    symbols, token, had = columns.ravel(), values.ravel() - log_z[rows], np.zeros(len(rows), np.int64)
-    if any(sentence.required for sentence in sentences):
-        rows, symbols, had = _with_required(rows, symbols, beam, sentences)
-        token = logits[rows, symbols] - log_z[rows]
+    rows, symbols, had = _with_required(rows, columns.ravel(), beam, sentences)
+    token = logits[rows, symbols] - log_z[rows]
     total, of = token + beam.log_probability[rows], beam.sentence[rows]
     order = np.lexsort((rows, -total, had, of))
     order = order[np.isfinite(total[order])]  # fewer symbols than places may be allowed

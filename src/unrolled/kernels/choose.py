@@ -1,19 +1,72 @@
-"""What a search asks of logits: the largest of each row."""
+"""What a search asks of logits (R, V): log of the sum of exp of each row, the largest of each row and of each sentence.
+
+Rows are shared out among `threads` where they are many.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from unrolled.kernels._jit import kernel
+from unrolled.kernels.elementwise import Vector, elementwise
+from unrolled.kernels.workspace import Workspace
 
-__all__ = ["largest"]
+__all__ = ["best_of", "largest", "log_sums"]
+
+#: Fewer rows are not worth a second thread; numbers that are summed up in single precision before the sum is in double.
+_SHARED, _BLOCK = 24, 256
+
+
+def _shared(n: int, run: Callable[[int, int], object], threads: int) -> None:
+    Workspace(np.dtype(np.float32), threads if n >= _SHARED else 1).evenly((n, run))
+
+
+def log_sums(logits: np.ndarray, threads: int = 1) -> np.ndarray:
+    """log of the sum of exp of each row of logits (R, V): (R,) in double precision."""
+    found = np.empty(len(logits))
+    _shared(len(logits), lambda first, last: _log_sums(logits[first:last], found[first:last]), threads)
+    return found
+
+
+def largest(logits: np.ndarray, k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """The k largest of each row of logits (R, V), largest first, of equals the first: values and columns (R, k)."""
+    values, columns = np.full((len(logits), k), -np.inf, logits.dtype), np.zeros((len(logits), k), np.int64)
+    _shared(len(logits), lambda a, b: _largest(logits[a:b], values[a:b], columns[a:b]), threads)
+    return values, columns
+
+
+@elementwise(writes=("x",))
+def _exp(x: Vector) -> tuple[Vector]:
+    return (x.exp(),)
 
 
 @kernel
-def largest(logits, k):  # type: ignore[no-untyped-def]
-    """The k largest of each row of logits (R, V), largest first, of equals the first: values and columns (R, k)."""
-    values = np.full((len(logits), k), -np.inf, logits.dtype)
-    columns = np.zeros((len(logits), k), np.int64)
+def _log_sums(logits, found):  # type: ignore[no-untyped-def]
+    shifted = np.empty(logits.shape[1], logits.dtype)
+    for r in range(len(logits)):
+        row, most = logits[r], logits[r, 0]
+        for j in range(len(row)):
+            most = max(most, row[j])
+        found[r] = most
+        if most == -np.inf:
+            continue
+        for j in range(len(row)):
+            shifted[j] = row[j] - most
+        _exp(shifted)
+        total = 0.0
+        for at in range(0, len(row), _BLOCK):
+            part = logits.dtype.type(0)
+            for j in range(at, min(at + _BLOCK, len(row))):
+                part += shifted[j]
+            total += part
+        found[r] += np.log(total)
+
+
+@kernel
+def _largest(logits, values, columns):  # type: ignore[no-untyped-def]
+    k = values.shape[1]
     for r in range(len(logits)):
         row, best, at = logits[r], values[r], columns[r]
         for j in range(len(row)):
@@ -23,4 +76,33 @@ def largest(logits, k):  # type: ignore[no-untyped-def]
                     best[i], at[i] = best[i - 1], at[i - 1]
                     i -= 1
                 best[i], at[i] = row[j], j
-    return values, columns
+
+
+@kernel
+def best_of(token, before, sentence, k):  # type: ignore[no-untyped-def]
+    """The k largest of token + before for each sentence, largest first, of equals the first.
+
+    token (R, C): what each row offers, largest first; before (R,); sentence (R,): the rows of each stand together. Returns
+    row and column in `token` of each that is finite.
+    """
+    room = k * len(token)
+    rows, columns, n = np.empty(room, np.int64), np.empty(room, np.int64), 0
+    best, row_of, column_of = np.empty(k), np.empty(k, np.int64), np.empty(k, np.int64)
+    for r in range(len(token)):
+        if r == 0 or sentence[r] != sentence[r - 1]:
+            best[:] = -np.inf
+        for c in range(token.shape[1]):
+            total = token[r, c] + before[r]
+            if not total > best[k - 1]:
+                break
+            i = k - 1
+            while i > 0 and total > best[i - 1]:
+                best[i], row_of[i], column_of[i] = best[i - 1], row_of[i - 1], column_of[i - 1]
+                i -= 1
+            best[i], row_of[i], column_of[i] = total, r, c
+        if r == len(token) - 1 or sentence[r] != sentence[r + 1]:
+            for i in range(k):
+                if best[i] > -np.inf:
+                    rows[n], columns[n] = row_of[i], column_of[i]
+                    n += 1
+    return rows[:n], columns[:n]

@@ -22,7 +22,7 @@ from torch.nn import functional
 from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
 from unrolled.kernels.step import Output, run_layers, score
 from unrolled.kernels.workspace import Workspace
-from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
+from unrolled.models.engine import Engine, pack, pack_layers, pack_output, pack_symbols, plain, score_all
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
 
@@ -112,8 +112,7 @@ class TranslatorEngine(Engine[Translator]):
 
     def _part(self, symbols: np.ndarray) -> Output:
         """The output layer for listed symbols (C,), without their padding."""
-        which = torch.from_numpy(symbols[symbols < self.model.config.n_target])
-        return pack_output(self.model.output, rounded=False, symbols=which)
+        return pack_symbols(self.model.output, torch.from_numpy(symbols[symbols < self.model.config.n_target]))
 
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
@@ -154,15 +153,12 @@ class TranslatorEngine(Engine[Translator]):
         add_product_tanh(np.concatenate([new[0][:, -1], *context], 1), self._read_out, o)
         logits = made.logits[rows]
         if given.listed is None:
-            score(self._output, o, logits)
+            score_all(self._output, o, logits, alone=last - first == len(given.ids))
             return
         of = given.sentence[rows]
         logits[:] = -np.inf  # behind the end of shorter lists
         for start, end in pairwise([0, *(np.flatnonzero(np.diff(of)) + 1).tolist(), len(of)]):
-            output = given.listed.outputs[of[start]]
-            found = np.empty((end - start, len(output.bias)), np.float32)
-            score(output, o[start:end], found)
-            logits[start:end, : found.shape[1]] = found
+            score(given.listed.outputs[of[start]], o[start:end], logits[start:end])
 
     def _look(self, top: np.ndarray, given: _Given, weights: np.ndarray, rows: slice) -> np.ndarray:
         """Context (R, M) of the top layer's outputs (R, H); weights (R, S) are filled in."""
