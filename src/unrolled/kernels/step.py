@@ -92,7 +92,7 @@ def _finish(kind, g, inner, h, c, new_h, new_c):  # type: ignore[no-untyped-def]
 
 
 class Output(NamedTuple):
-    """The output layer, or the part of it that is for V symbols from the `first` on; D columns.
+    """The output layer, or the part of it that is for V symbols; D columns.
 
     packed: the matrix as `multiply` reads it, in floats or bytes; scales (V,): what the bytes of each symbol are multiplied
     with (empty for floats); exact (V, D) and bias (V,): the layer's own.
@@ -102,28 +102,27 @@ class Output(NamedTuple):
     scales: np.ndarray
     exact: np.ndarray
     bias: np.ndarray
-    first: int = 0
 
 
 @kernel
 def score(output, a, logits):  # type: ignore[no-untyped-def]
-    """Activations a (R, D) -> logits (R, all symbols): those of the part's symbols are written.
+    """Activations a (R, D) -> the first V columns of logits (R, V or more).
 
     With bytes, each symbol that may be the most likely one is then scored exactly: the rounding of a matrix entry is at
     most half a scale, so a logit is off by at most scale / 2 times the sum of |a|.
     """
-    packed, scales, exact, bias, first = output
+    packed, scales, exact, bias = output
     rows, depth = a.shape
     n_symbols, rounded = len(bias), len(scales) > 0
     for r in range(rows):
         for j in range(n_symbols):
-            logits[r, first + j] = 0 if rounded else bias[j]
+            logits[r, j] = 0 if rounded else bias[j]
     flat, wide = logits.reshape(-1), np.int64(logits.shape[1])
-    multiply(a.reshape(-1), ZERO, depth, UNIT, packed, flat, first, wide, rows, n_symbols, depth, new_tile(a))
+    multiply(a.reshape(-1), ZERO, depth, UNIT, packed, flat, ZERO, wide, rows, n_symbols, depth, new_tile(a))
     if not rounded:
         return
     for r in range(rows):
-        row = logits[r, first : first + n_symbols]
+        row = logits[r, :n_symbols]
         _scale(row, scales, bias)
         norm = a.dtype.type(0)
         for k in range(depth):

@@ -8,8 +8,7 @@ output matrix in bytes; each symbol that may be the most likely one is scored ex
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import partial
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -18,17 +17,16 @@ from torch import Tensor, nn
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ConfigError
-from unrolled.kernels.step import KINDS, Layers, Output, score
-from unrolled.kernels.threads import at_once
+from unrolled.kernels.step import KINDS, Layers, Output
 from unrolled.kernels.workspace import Workspace
 from unrolled.layers.output import FullOutput
 from unrolled.layers.recurrent import Recurrent
 
-__all__ = ["Engine", "pack", "pack_layers", "pack_output", "pack_symbols", "plain", "score_all", "step_kind"]
+__all__ = ["Engine", "pack", "pack_layers", "pack_output", "plain", "step_kind"]
 
 _WORK = Workspace(np.dtype(np.float32), 1)
-#: Numbers in an output matrix that several threads read in turns faster than one: more than its cache holds.
-_LARGE = 2**20
+_EVERY = slice(None)
+
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -105,31 +103,14 @@ def pack_layers(recurrent: Recurrent) -> Layers:
     return Layers(KINDS[kind], np.concatenate(parts), places)
 
 
-def pack_output(output: FullOutput, *, rounded: bool) -> list[Output]:
-    """The output layer, its matrix in bytes if `rounded`: in one part, or where it is large in one for each thread."""
-    n = torch.get_num_threads() if output.weight.numel() >= _LARGE else 1
-    cuts = [output.n_symbols * k // n for k in range(n + 1)]
-    return [pack_symbols(output, slice(*ends), rounded=rounded)._replace(first=ends[0]) for ends in pairwise(cuts)]
-
-
-def pack_symbols(output: FullOutput, symbols: Tensor | slice, *, rounded: bool = False) -> Output:
-    """The part of the output layer that is for some symbols."""
+def pack_output(output: FullOutput, *, rounded: bool, symbols: Tensor | slice = _EVERY) -> Output:
+    """The output layer, its matrix in bytes if `rounded`; or the part of it that is for `symbols`."""
     weight, bias = (t.detach()[symbols].contiguous().numpy() for t in (output.weight, output.bias))
     if not rounded:
         return Output(_WORK.packed_transposed(weight), np.zeros(0, np.float32), weight, bias)
     scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / np.float32(127)
     packed = _WORK.packed_transposed(np.rint(weight / scales[:, None])).astype(np.int8)
     return Output(packed, scales, weight, bias)
-
-
-def score_all(parts: list[Output], a: np.ndarray, logits: np.ndarray, *, alone: bool) -> None:
-    """Activations a (R, D) -> logits (R, V), contiguous. alone: no other thread is at work, parts are shared out."""
-    runs = [partial(score, part, a, logits) for part in parts]
-    if alone and torch.get_num_threads() > 1:
-        at_once(runs)
-        return
-    for run in runs:
-        run()
 
 
 def step_kind(cell: Cell) -> str | None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from unrolled.errors import ShapeError
-from unrolled.kernels.step import run_layers
+from unrolled.kernels.step import run_layers, score
 from unrolled.layers.output import FullOutput
-from unrolled.models.engine import Engine, pack_layers, pack_output, plain, score_all
+from unrolled.models.engine import Engine, pack_layers, pack_output, plain
 from unrolled.models.language_model import LanguageModel
 from unrolled.types import State, state_like, state_tensors
 
@@ -55,7 +55,7 @@ class StepEngine(Engine[LanguageModel]):
         run_layers(self._layers, x, first, h, c, new_h, new_c)
         a = self.model.bridge(new[0][:, -1]).float()
         logits = torch.empty(len(last), self.model.config.n_symbols)
-        score_all(self._output, a.contiguous().numpy(), logits.numpy(), alone=True)
+        score(self._output, a.contiguous().numpy(), logits.numpy())
         return logits, state_like(state, new)
 
     def _pack(self) -> None:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
 from unrolled.kernels.step import Output, run_layers, score
 from unrolled.kernels.workspace import Workspace
-from unrolled.models.engine import Engine, pack, pack_layers, pack_output, pack_symbols, plain, score_all
+from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
 
@@ -112,7 +112,8 @@ class TranslatorEngine(Engine[Translator]):
 
     def _part(self, symbols: np.ndarray) -> Output:
         """The output layer for listed symbols (C,), without their padding."""
-        return pack_symbols(self.model.output, torch.from_numpy(symbols[symbols < self.model.config.n_target]))
+        which = torch.from_numpy(symbols[symbols < self.model.config.n_target])
+        return pack_output(self.model.output, rounded=False, symbols=which)
 
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
@@ -153,7 +154,7 @@ class TranslatorEngine(Engine[Translator]):
         add_product_tanh(np.concatenate([new[0][:, -1], *context], 1), self._read_out, o)
         logits = made.logits[rows]
         if given.listed is None:
-            score_all(self._output, o, logits, alone=last - first == len(given.ids))
+            score(self._output, o, logits)
             return
         of = given.sentence[rows]
         logits[:] = -np.inf  # behind the end of shorter lists
