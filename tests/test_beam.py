@@ -22,6 +22,7 @@ from unrolled.decoding.exact import Exact, exact_search
 from unrolled.decoding.required import Prescribed
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
+from unrolled.kernels.choose import best_of, largest, log_sums
 
 N_SYMBOLS, END, BEGIN = 4, 0, 4
 
@@ -40,6 +41,39 @@ class Table:
         state = torch.stack((state[:, 0], (state[:, 1] * 31 + last + 1) % 1_000_003), 1)
         drawn = [np.random.default_rng([self.seed, *row]).normal(size=N_SYMBOLS) for row in state.tolist()]
         return torch.tensor(np.array(drawn)) * self.sharpness, state
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 40])
+def test_sums_and_the_largest_of_logits(rows: int, kind: type) -> None:
+    """On one thread and several; of equals the first; also where logits are far apart, infinite, or no numbers."""
+    rng = np.random.default_rng(rows)
+    logits = (rng.normal(size=(rows, 1003)) * rng.choice([1, 10, 200], size=(rows, 1))).astype(kind).round(1)
+    logits[0, :7] = -np.inf
+    expected = torch.from_numpy(logits.astype(np.float64)).logsumexp(1).numpy()
+    np.testing.assert_allclose(log_sums(logits, 2), expected, rtol=0, atol=1e-5 if kind is np.float32 else 1e-12)
+    values, columns = largest(logits, 5, 2)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    assert (columns == order).all()
+    assert (values == np.take_along_axis(logits, order, 1)).all()
+    logits[-1, 3] = np.nan
+    assert np.isnan(log_sums(logits)[-1])
+    logits[0] = -np.inf
+    assert log_sums(logits)[0] == -np.inf
+
+
+def test_the_best_of_each_sentence() -> None:
+    rng = np.random.default_rng(3)
+    token = -np.sort(rng.integers(0, 6, size=(7, 4)).astype(float), axis=1)
+    token[2, 1:] = token[5] = -np.inf
+    before, sentence = -rng.integers(0, 3, size=7).astype(float), np.array([0, 0, 0, 2, 2, 3, 4])
+    rows, columns = best_of(token, before, sentence, 3)
+    expected = []
+    for i in np.unique(sentence):
+        offers = [(token[r, c] + before[r], r, c) for r in np.flatnonzero(sentence == i) for c in range(4)]
+        best = sorted((offer for offer in offers if np.isfinite(offer[0])), key=lambda offer: -offer[0])
+        expected += [(r, c) for _, r, c in best[:3]]
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == expected
 
 
 def search(model: Table, options: BeamOptions, sentences: list[int], **more: object) -> list[Found]:

@@ -11,7 +11,7 @@ from unrolled.kernels._jit import kernel
 from unrolled.kernels.elman import tanh
 from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
 
-__all__ = ["LOOKED", "add_product", "add_product_tanh", "look"]
+__all__ = ["LOOKED", "add_product", "add_product_tanh", "look", "look_back"]
 
 #: The kinds of attention that `look` computes.
 LOOKED = frozenset({"additive", "dot", "general", "scaled-dot"})
@@ -71,3 +71,47 @@ def look(keys, values, lengths, sentence, asked, v, scale, context, weights):  #
             weights[r, p] /= norm
             for k in range(values.shape[2]):
                 context[r, k] += weights[r, p] * values[s, p, k]
+
+
+@kernel
+def look_back(keys, values, lengths, sentence, asking, dkeys, dvalues, into):  # type: ignore[no-untyped-def]
+    """The gradients of a `look`: asking: asked (R, A), v, scale, weights (R, S), and the contexts' gradients (R, M).
+
+    Added to dkeys (B, S, A), dvalues (B, S, M), and into: dasked (R, A), dv (A,). With alpha the weights and e the scores,
+
+        dalpha<s> = dc . a<s>        de<s> = alpha<s> (dalpha<s> - sum of alpha dalpha)        u = tanh(q + key)
+        dv += de u                   d(q + key) = de v (1 - u^2)
+    """
+    asked, v, scale, weights, grad = asking
+    dasked, dv = into
+    rows, size = asked.shape
+    inner, de = np.empty(keys.shape[1] * size, keys.dtype), np.empty(keys.shape[1], keys.dtype)
+    for r in range(rows):
+        s, mean = sentence[r], keys.dtype.type(0)
+        n = lengths[s]
+        for p in range(n):
+            total = keys.dtype.type(0)
+            for k in range(values.shape[2]):
+                total += grad[r, k] * values[s, p, k]
+                dvalues[s, p, k] += weights[r, p] * grad[r, k]
+            de[p] = total
+            mean += weights[r, p] * total
+        for p in range(n):
+            de[p] = weights[r, p] * (de[p] - mean) * scale
+        if len(v):
+            for p in range(n):
+                for k in range(size):
+                    inner[p * size + k] = keys[s, p, k] + asked[r, k]
+            tanh(inner[: n * size])
+        for p in range(n):
+            if len(v):
+                for k in range(size):
+                    u = inner[p * size + k]
+                    d = de[p] * v[k] * (1 - u * u)
+                    dv[k] += de[p] * u
+                    dkeys[s, p, k] += d
+                    dasked[r, k] += d
+            else:
+                for k in range(size):
+                    dkeys[s, p, k] += de[p] * asked[r, k]
+                    dasked[r, k] += de[p] * keys[s, p, k]

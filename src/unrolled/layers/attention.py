@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ConfigError, unknown_name
+from unrolled.layers.compiled_attending import Asking
 
 __all__ = ["ATTENTIONS", "Attention", "Memory"]
 
@@ -61,6 +62,12 @@ class Attention(nn.Module):
         """values (B, S, M) of true lengths (B,) -> what queries look at."""
         inside = torch.arange(values.shape[1], device=values.device) < lengths.unsqueeze(1)
         return Memory(values, self.key(values), inside)
+
+    def asking(self, memory: Memory) -> Asking:
+        """How the compiled kernels look at a memory."""
+        query = self.query.weight if isinstance(self.query, nn.Linear) else None
+        score = None if self.score is None else self.score.weight[0]
+        return Asking(query, score, self.scale, memory.inside.sum(1))
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1."""

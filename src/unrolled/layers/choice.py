@@ -26,7 +26,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.layers.measured import RATIOS, ROWS, SIZES, STEPS
 
-__all__ = ["Way", "measured_ratio", "only", "way_of"]
+__all__ = ["Way", "attends_compiled", "measured_ratio", "only", "way_of"]
 
 Way = Literal["compiled", "torch", "loop"]
 _forced: list[Way] = []
@@ -69,6 +69,14 @@ def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Wa
     if torch_can and _ratio(cell, layout, training) < must_be_below:
         return "torch"
     return "compiled" if compiled_can else "loop"
+
+
+def attends_compiled(cell: Cell, x: Tensor) -> bool:
+    """Whether a layer that looks somewhere before each step is run by the compiled kernels, not by the readable loop, whose
+    products are as fast in bfloat16.
+    """
+    can = x.device.type == "cpu" and not _transformed() and scan_for(cell) is not None
+    return can and _forced[-1] == "compiled" if _forced else can and not torch.is_autocast_enabled("cpu")
 
 
 def _transformed() -> bool:

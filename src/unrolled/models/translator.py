@@ -34,6 +34,8 @@ from torch.nn import functional
 from unrolled.cells import CELLS
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.layers.attention import ATTENTIONS, Attention, Memory
+from unrolled.layers.choice import attends_compiled
+from unrolled.layers.compiled_attending import attending_layer
 from unrolled.layers.dropout import Dropout, locked
 from unrolled.layers.embedding import Embedding, embedded
 from unrolled.layers.layout import Layout
@@ -204,6 +206,13 @@ class Translator(nn.Module):
         assert self.attention is not None
         weights = [self.decoder.weights(k) for k in range(self.config.decoder_layers)]
         split, cell = e.shape[2], self.decoder.cell
+        if len(weights) == 1 and not self.config.input_feeding and attends_compiled(cell, e):
+            with torch.autocast(e.device.type, enabled=False):  # the kernels compute in the precision of their weights
+                e, keys, values = (x.to(weights[0].weight_hh) for x in (e, memory.keys, memory.values))
+                layer = map_state(lambda s: s[:, 0].to(e), state)
+                asking = self.attention.asking(memory)
+                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], (keys, values), asking)
+            return s, contexts, list(looked), map_state(lambda s: s.unsqueeze(1), layer)
         projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps

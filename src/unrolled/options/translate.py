@@ -93,6 +93,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 40,
         "minutes": 45,
         "learning_rate": 2e-3,
+        "average_decay": 0.998,
         "evaluations": 30,
         "patience": 6,
     },
