@@ -4,8 +4,9 @@
     python benchmarks/translate_speed.py decode --data DATA   # sentences/s of one trained model in both
 
 The model is JoeyNMT's: bidirectional GRU of 256, decoder GRU of 256, additive attention that looks after the step, input
-feeding, 8,000 pieces a side, tied output. Ours has the same with `looks=after`, `input_feeding` and `bridge=tanh`; what it
-has beyond that (biases of keys and output, the symbol in the readout) is held at zero, so that weights can be copied.
+feeding (its default; --no-input-feeding: both without), 8,000 pieces a side, tied output. Ours has the same with
+`looks=after`, `input_feeding` and `bridge=tanh`; what it has beyond that (biases of keys and output, the symbol in the
+readout) is held at zero, so that weights can be copied.
 
 Needs `pip install --no-deps joeynmt==2.3.0` and what that imports: importlib_metadata, packaging, pyyaml, tensorboard,
 matplotlib, seaborn, pandas, datasets, sacrebleu, sentencepiece==0.2.0, subword-nmt, sacremoses.
@@ -44,14 +45,11 @@ from unrolled.training.loop import fit
 
 SIZE = 256
 SIZES = {"embedding_size": SIZE, "encoder_size": SIZE, "decoder_size": SIZE, "attention_size": SIZE}
-FLAGS = SIZES | {"looks": "after", "input_feeding": True, "batch_size": 64, "dropout_word": 0.0}
+FLAGS = SIZES | {"looks": "after", "batch_size": 64, "dropout_word": 0.0}
 _SPECIAL = {"unk": 0, "pad": 1, "bos": 2, "eos": 3}
 _PART = {"type": "recurrent", "rnn_type": "gru", "embeddings": {"embedding_dim": SIZE}, "hidden_size": SIZE}
-PEER = {
-    "tied_softmax": True,
-    "encoder": _PART | {"bidirectional": True, "num_layers": 1},
-    "decoder": _PART | {"num_layers": 1, "input_feeding": True, "attention": "bahdanau", "init_hidden": "bridge"},
-}
+_ENCODER = _PART | {"bidirectional": True, "num_layers": 1}
+_DECODER = _PART | {"num_layers": 1, "attention": "bahdanau", "init_hidden": "bridge"}
 LOW = "ours in bfloat16"
 #: Symbols of a translation at most; the power of the norm, GNMT's in both.
 LONGEST, ALPHA = 60, 1.0
@@ -90,7 +88,8 @@ class Peer:
 
     def __init__(self, ours: TrainedTranslator) -> None:
         (source, self.source_ids), (target, self.target_ids) = map(vocabulary, ours.codec)
-        self.model = build_model(PEER, source, target)
+        decoder = _DECODER | {"input_feeding": ours.model.config.input_feeding}
+        self.model = build_model({"tied_softmax": True, "encoder": _ENCODER, "decoder": decoder}, source, target)
         self.model.loss_function = ("crossentropy", 0.1)
         self.ours = ours
 
@@ -233,15 +232,22 @@ def run_decode(task: Task, data: Path, rounds: int, folder: Path) -> None:
 def compare(
     ours: TrainedTranslator, rows: list[np.ndarray], results: dict[str, list[list[int]]], options: BeamOptions
 ) -> None:
-    """How often both found the same, and the scores of both under our model."""
-    equal = sum(a == b for a, b in zip(*results.values(), strict=True))
-    better = worse = 0
+    """How often both found the same, and the scores of both under our model, of what ended by itself: JoeyNMT cuts off
+    what is too long, where ours must end.
+    """
+    equal = better = worse = cut = 0
     ours.search = options
     for row, mine, theirs in zip(rows, results["ours"], results["JoeyNMT"], strict=True):
-        if mine != theirs:
+        equal += mine == theirs
+        if mine != theirs and max(len(mine), len(theirs)) >= LONGEST - 1:
+            cut += 1
+        elif mine != theirs:
             a, b = (ours.forced_ids("", row, ids).score for ids in (mine, theirs))
             better, worse = better + (a > b + 1e-5), worse + (a < b - 1e-5)
-    print(f"  the same {equal} of {len(rows)}; ours scores higher {better} times, lower {worse} times", flush=True)
+    print(
+        f"  the same {equal} of {len(rows)}; {cut} cut off; ours scores higher {better} times, lower {worse} times",
+        flush=True,
+    )
 
 
 def show(what: str, speeds: dict[str, list[float]]) -> None:
@@ -256,11 +262,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--input-feeding", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--minutes", type=float, default=6, help="decode: time to train the model")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{timing.machine()}; {args.threads} threads, {args.rounds} rounds, medians", flush=True)
-    options = translate_options(flags=FLAGS | {"minutes": args.minutes, "threads": args.threads})
+    print(
+        f"{timing.machine()}; {args.threads} threads, {args.rounds} rounds, medians; feeding {args.input_feeding}",
+        flush=True,
+    )
+    given = {"minutes": args.minutes, "threads": args.threads, "input_feeding": args.input_feeding}
+    options = translate_options(flags=FLAGS | given)
     pairs, held = (read_pairs(files(args.data, part, "de-en")) for part in ("train", "val"))
     task = Task(options, pairs, held)
     with tempfile.TemporaryDirectory() as name:
