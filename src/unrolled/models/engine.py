@@ -68,7 +68,7 @@ class Engine(ABC, Generic[M]):
 
 
 def _parameters(module: nn.Module) -> list[Tensor]:
-    """`parameters()`, ten times as fast, those that are shared more than once: it is asked for at every step."""
+    """`parameters()` in a third of the time, those that are shared more than once: it is asked for at every step."""
     found: list[Tensor] = [p for p in module._parameters.values() if p is not None]
     for part in module._modules.values():
         found += _parameters(part) if part is not None else []
