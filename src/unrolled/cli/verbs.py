@@ -37,7 +37,7 @@ Ensemble = Annotated[
 Shortlist = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Translators: write only so many likely symbols for each of the source; faster, about the same."
+        min=1, help="Translators: write only so many likely symbols for each of the source; faster, a little worse."
     ),
 ]
 _SEARCH = "Translators: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"

@@ -205,15 +205,15 @@ def _candidates(
     """The best continuations of each sentence, best first: rows, symbols, their log P.
 
     Twice as many as can live on: of each of the `width` rows one may be an end. Where phrases are required, the best of
-    each number of symbols of them come first (`had`), then the second best, ...; else `had` is 0 and plain log P decides.
+    each number of symbols of them come first (`had`), then the second best, ...; else plain log P decides.
     """
     values, columns = largest(logits, min(2 * width, logits.shape[1]), torch.get_num_threads())
-    each = values - log_z[:, None]
     if not any(sentence.required for sentence in sentences):
-        rows, places = best_of(each, beam.log_probability, beam.sentence, 2 * width)
-        return rows, columns[rows, places], each[rows, places]
-    rows = np.repeat(np.arange(len(logits)), columns.shape[1])
-    rows, symbols, had = _with_required(rows, columns.ravel(), beam, sentences)
+        token = values - log_z[:, None]
+        rows, places = best_of(token, beam.log_probability, beam.sentence, 2 * width)
+        return rows, columns[rows, places], token[rows, places]
+    every = np.repeat(np.arange(len(logits)), columns.shape[1])
+    rows, symbols, had = _with_required(every, columns.ravel(), beam, sentences)
     token = logits[rows, symbols] - log_z[rows]
     total, of = token + beam.log_probability[rows], beam.sentence[rows]
     order = np.lexsort((rows, -total, had, of))

@@ -144,10 +144,14 @@ def read_words(documents: Sequence[Document], reader: Reader, spool: Spool) -> W
     numbers = spool.pile("appeared", _numbered(documents, reader, held), np.dtype(np.int32))
     table = held[0]
 
+    @cache
+    def letters() -> str:
+        return table.letters[: table.starts[table.n[0]]].tobytes().decode("utf-32-le")
+
     def spelled(wanted: Iterable[int]) -> list[str]:
-        starts = table.starts[: table.n[0] + 1].tolist()
-        letters = table.letters[: starts[-1]].tobytes().decode("utf-32-le")
-        return [letters[starts[i] : starts[i + 1]] for i in wanted]
+        which = np.fromiter(wanted, np.int64)
+        ends = zip(table.starts[which].tolist(), table.starts[which + 1].tolist(), strict=True)
+        return [letters()[start:end] for start, end in ends]
 
     return Words(table.counts[: table.n[0]], numbers, spelled)
 

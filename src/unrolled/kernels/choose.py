@@ -5,35 +5,29 @@ Rows are shared out among `threads` where they are many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from unrolled.kernels._jit import kernel
 from unrolled.kernels.elementwise import Vector, elementwise
-from unrolled.kernels.workspace import Workspace
+from unrolled.kernels.workspace import over_rows
 
 __all__ = ["best_of", "largest", "log_sums"]
 
-#: Fewer rows are not worth a second thread; numbers that are summed up in single precision before the sum is in double.
-_SHARED, _BLOCK = 24, 256
-
-
-def _shared(n: int, run: Callable[[int, int], object], threads: int) -> None:
-    Workspace(np.dtype(np.float32), threads if n >= _SHARED else 1).evenly((n, run))
+#: Numbers that are summed up in single precision before the sum is in double.
+_BLOCK = 256
 
 
 def log_sums(logits: np.ndarray, threads: int = 1) -> np.ndarray:
     """log of the sum of exp of each row of logits (R, V): (R,) in double precision."""
     found = np.empty(len(logits))
-    _shared(len(logits), lambda first, last: _log_sums(logits[first:last], found[first:last]), threads)
+    over_rows(len(logits), lambda a, b: _log_sums(logits[a:b], found[a:b]), threads)
     return found
 
 
 def largest(logits: np.ndarray, k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The k largest of each row of logits (R, V), largest first, of equals the first: values and columns (R, k)."""
     values, columns = np.full((len(logits), k), -np.inf, logits.dtype), np.zeros((len(logits), k), np.int64)
-    _shared(len(logits), lambda a, b: _largest(logits[a:b], values[a:b], columns[a:b]), threads)
+    over_rows(len(logits), lambda a, b: _largest(logits[a:b], values[a:b], columns[a:b]), threads)
     return values, columns
 
 
@@ -65,17 +59,23 @@ def _log_sums(logits, found):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _insert(best, at, value, place):  # type: ignore[no-untyped-def]
+    """Put a value that is larger than the last into best (k,), largest first, behind its equals, and its place into at."""
+    i = len(best) - 1
+    while i > 0 and value > best[i - 1]:
+        best[i], at[i] = best[i - 1], at[i - 1]
+        i -= 1
+    best[i], at[i] = value, place
+
+
+@kernel
 def _largest(logits, values, columns):  # type: ignore[no-untyped-def]
     k = values.shape[1]
     for r in range(len(logits)):
         row, best, at = logits[r], values[r], columns[r]
         for j in range(len(row)):
             if row[j] > best[k - 1]:
-                i = k - 1
-                while i > 0 and row[j] > best[i - 1]:
-                    best[i], at[i] = best[i - 1], at[i - 1]
-                    i -= 1
-                best[i], at[i] = row[j], j
+                _insert(best, at, row[j], j)
 
 
 @kernel
@@ -85,24 +85,19 @@ def best_of(token, before, sentence, k):  # type: ignore[no-untyped-def]
     token (R, C): what each row offers, largest first; before (R,); sentence (R,): the rows of each stand together. Returns
     row and column in `token` of each that is finite.
     """
-    room = k * len(token)
-    rows, columns, n = np.empty(room, np.int64), np.empty(room, np.int64), 0
-    best, row_of, column_of = np.empty(k), np.empty(k, np.int64), np.empty(k, np.int64)
+    found, n, width = np.empty(k * len(token), np.int64), 0, token.shape[1]
+    best, at = np.empty(k), np.empty(k, np.int64)
     for r in range(len(token)):
         if r == 0 or sentence[r] != sentence[r - 1]:
             best[:] = -np.inf
-        for c in range(token.shape[1]):
+        for c in range(width):
             total = token[r, c] + before[r]
             if not total > best[k - 1]:
                 break
-            i = k - 1
-            while i > 0 and total > best[i - 1]:
-                best[i], row_of[i], column_of[i] = best[i - 1], row_of[i - 1], column_of[i - 1]
-                i -= 1
-            best[i], row_of[i], column_of[i] = total, r, c
+            _insert(best, at, total, r * width + c)
         if r == len(token) - 1 or sentence[r] != sentence[r + 1]:
             for i in range(k):
                 if best[i] > -np.inf:
-                    rows[n], columns[n] = row_of[i], column_of[i]
+                    found[n] = at[i]
                     n += 1
-    return rows[:n], columns[:n]
+    return found[:n] // width, found[:n] % width

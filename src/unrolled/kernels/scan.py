@@ -39,6 +39,9 @@ class Order(NamedTuple):
     sizes: np.ndarray
 
 
+_NO_INDEX = np.zeros(0, np.int64)
+
+
 class Source(NamedTuple):
     """Where a step's projected inputs come from: x W_ih^T + bias for its rows of x (N, D); or rows of a table that is
     projected already, x (U, G*H), picked by index (N,). The other parts are empty then.
@@ -47,7 +50,7 @@ class Source(NamedTuple):
     x: np.ndarray
     packed: np.ndarray
     bias: np.ndarray
-    index: np.ndarray
+    index: np.ndarray = _NO_INDEX
 
 
 class Sink(NamedTuple):

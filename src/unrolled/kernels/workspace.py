@@ -19,11 +19,13 @@ import numpy as np
 from unrolled.kernels.product import pack, pack_transposed, packed_size
 from unrolled.kernels.threads import at_once
 
-__all__ = ["Workspace"]
+__all__ = ["Workspace", "over_rows"]
 
 #: Bytes, and buffers to look through, that are kept at most.
 _KEPT, _MANY = 256 * 2**20, 256
 _PAGE, _LINE = 4096, 64
+#: Rows of a search from which on a second thread brings more than it costs.
+_WORTH_THREADS = 24
 _buffers: deque[tuple[np.ndarray, int]] = deque(maxlen=_MANY)
 _lock = threading.Lock()
 
@@ -74,6 +76,11 @@ class Workspace:
         marks = work[-1] * np.arange(1, self._threads) / self._threads
         cuts = [0, *(np.searchsorted(work, marks) + 1).tolist(), rows]
         at_once([partial(run, first, last) for first, last in pairwise(cuts) if last > first])
+
+
+def over_rows(n: int, run: Callable[[int, int], object], threads: int) -> None:
+    """Call `run(first, last)` on even ranges of the n rows of a search: where they are few, on this thread alone."""
+    Workspace(np.dtype(np.float32), threads if n >= _WORTH_THREADS else 1).evenly((n, run))
 
 
 def _room(n: int) -> np.ndarray:

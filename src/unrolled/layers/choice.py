@@ -75,8 +75,8 @@ def attends_compiled(cell: Cell, x: Tensor) -> bool:
     """Whether a layer that looks somewhere before each step is run by the compiled kernels, not by the readable loop, whose
     products are as fast in bfloat16.
     """
-    can = x.device.type == "cpu" and not _transformed() and scan_for(cell) is not None
-    return can and _forced[-1] == "compiled" if _forced else can and not torch.is_autocast_enabled("cpu")
+    wanted = _forced[-1] == "compiled" if _forced else not torch.is_autocast_enabled("cpu")
+    return wanted and _kernels_can(cell, x)
 
 
 def _transformed() -> bool:
@@ -94,9 +94,12 @@ def _torch_can(cell: Cell, layout: Layout) -> bool:
 
 
 def _compiled_can(cell: Cell, x: Tensor, layout: Layout) -> bool:
+    return bool(layout.batch_sizes) and _kernels_can(cell, x)
+
+
+def _kernels_can(cell: Cell, x: Tensor) -> bool:
     return (
-        bool(layout.batch_sizes)
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
         and not _transformed()
         and scan_for(cell) is not None

@@ -28,7 +28,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["compiled_layer", "differentiable_gradients", "scan_for"]
+__all__ = ["as_array", "as_arrays", "bias_of", "compiled_layer", "differentiable_gradients", "scan_for"]
 
 #: Something to be done to a range of n rows, and n.
 Job = tuple[int, Callable[[int, int], object]]
@@ -63,7 +63,6 @@ def compiled_layer(
     return out, state_like(state, final)
 
 
-_NO_INDEX = np.zeros(0, np.int64)
 _NOTHING = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
 
 
@@ -87,7 +86,7 @@ class _Operation(NamedTuple):
 
     def call(self, start: tuple[Tensor, ...], w: Weights, work: Workspace) -> Call:
         order = Order(*self.layout.steps_of(self.reverse))
-        return Call(order, _arrays(start), _arrays(self.cell.recurrent_weights(w)), work, self.keep)
+        return Call(order, as_arrays(start), as_arrays(self.cell.recurrent_weights(w)), work, self.keep)
 
 
 def _workspace(op: _Operation, x: Tensor) -> Workspace:
@@ -112,7 +111,7 @@ class _Compiled(torch.autograd.Function):
         start = state_tensors(layout.sort(state_like(op.kind, state)))
         final = tuple(s.clone(memory_format=torch.contiguous_format) for s in start)
         call = op.call(start, w, work)
-        kept = op.scan.forward(call, source, a, _arrays(final))
+        kept = op.scan.forward(call, source, a, as_arrays(final))
         ctx.op, ctx.call, ctx.index, ctx.n_kept = op, call, source.index, len(kept)
         ctx.save_for_backward(*map(torch.from_numpy, (a, *kept)), *tensors)
         outputs = layout.scatter(torch.from_numpy(a), op.reverse)
@@ -123,7 +122,7 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         op, n = ctx.op, 1 + ctx.n_kept
-        (a, *kept), tensors = map(_array, ctx.saved_tensors[:n]), list(ctx.saved_tensors[n:])
+        (a, *kept), tensors = map(as_array, ctx.saved_tensors[:n]), list(ctx.saved_tensors[n:])
         if torch.is_grad_enabled():
             return None, *_second_order(op, tensors, grads)
         x, _, w = op.parts(tuple(tensors))
@@ -133,16 +132,16 @@ class _Compiled(torch.autograd.Function):
         grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
         needs_x, *needs = ctx.needs_input_grad[1:]
         passed_on = needs_x and op.index is None
-        packed = work.packed(_array(w.weight_ih)) if passed_on else _NOTHING[work.dtype]
+        packed = work.packed(as_array(w.weight_ih)) if passed_on else _NOTHING[work.dtype]
         sink = Sink(work.new(len(a) if passed_on else 0, x.shape[-1]), packed)
-        grad = _array(layout.gather(grads[0], op.reverse))
-        d, products = op.scan.backward(call, sink, a, tuple(kept), grad, _arrays(grad_state))
+        grad = as_array(layout.gather(grads[0], op.reverse))
+        d, products = op.scan.backward(call, sink, a, tuple(kept), grad, as_arrays(grad_state))
         weights, jobs = _weight_gradients(op, call, needs[op.n_state :], products, a)
         if op.index is None:
-            inputs, before = _array(layout.gather(x, op.reverse)), d
+            inputs, before = as_array(layout.gather(x, op.reverse)), d
             grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
         else:
-            inputs, before = _array(x), np.zeros((len(x), d.shape[1]), d.dtype)
+            inputs, before = as_array(x), np.zeros((len(x), d.shape[1]), d.dtype)
             index = ctx.index
             work.evenly((d.shape[1], lambda *some: add_picked(d, index, before, *some)))
             grad_x = torch.from_numpy(before) @ w.weight_ih if needs_x else None
@@ -158,14 +157,20 @@ class _Compiled(torch.autograd.Function):
 
 def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
     """The inputs with what projects them, or the projected table with the index of what is picked from it."""
-    bias, weight = op.cell.projection_bias(w), w.weight_ih
+    weight = w.weight_ih
     if op.index is not None:
-        index = _array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
+        index = as_array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
         if len(index) and not 0 <= index.min() <= index.max() < len(x):
             raise ShapeError(f"Lookup.index must lie in 0..{len(x) - 1}, got {index.min()}..{index.max()}")
-        return Source(_array(functional.linear(x, weight, bias)), _NOTHING[work.dtype], _NOTHING[work.dtype], index)
-    zero = np.zeros(len(weight), work.dtype) if bias is None else _array(bias)
-    return Source(_array(op.layout.gather(x, op.reverse)), work.packed_transposed(_array(weight)), zero, _NO_INDEX)
+        projected = functional.linear(x, weight, op.cell.projection_bias(w))
+        return Source(as_array(projected), _NOTHING[work.dtype], _NOTHING[work.dtype], index)
+    return Source(as_array(op.layout.gather(x, op.reverse)), work.packed_transposed(as_array(weight)), bias_of(op.cell, w))
+
+
+def bias_of(cell: Cell, w: Weights) -> np.ndarray:
+    """What stands in the gates before anything is added, (G*H,)."""
+    bias = cell.projection_bias(w)
+    return as_array(w.weight_ih.new_zeros(len(w.weight_ih)) if bias is None else bias)
 
 
 def _weight_gradients(
@@ -225,9 +230,11 @@ def differentiable_gradients(
     return tuple(next(found) if t is not None and t.requires_grad else None for t in inputs)
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def as_array(tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor, one row after another; shared where they lie so."""
     return tensor.detach().contiguous().numpy()
 
 
-def _arrays(tensors: Iterable[Tensor]) -> Arrays:
-    return tuple(map(_array, tensors))
+def as_arrays(tensors: Iterable[Tensor]) -> Arrays:
+    """Those of several tensors."""
+    return tuple(map(as_array, tensors))

@@ -21,12 +21,11 @@ from unrolled.cells import Cell, Weights
 from unrolled.kernels.attend import add_product, look, look_back
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Sink, Source
 from unrolled.kernels.workspace import Workspace
-from unrolled.layers.compiled import scan_for
+from unrolled.layers.compiled import as_array, as_arrays, bias_of, scan_for
 from unrolled.types import State, state_like, state_tensors
 
 __all__ = ["Asking", "attending_layer"]
 
-_NO_INDEX = np.zeros(0, np.int64)
 #: Numbers put out in all steps below which a second thread costs more than it brings.
 _WORTH_THREADS = 30_000
 
@@ -72,15 +71,15 @@ class _Attending(torch.autograd.Function):
         if op.keep:
             ctx.loop = loop
             ctx.save_for_backward(*tensors)
-        made = loop.out, loop.x[:, :, loop.wide :], loop.looked, *loop.final
-        results = tuple(torch.from_numpy(part.copy()) for part in made)  # the loop's own may not be changed in place
+        made = loop.out, loop.x[:, :, loop.wide :], loop.looked
+        results = [torch.from_numpy(part.copy()) for part in made]  # the loop's own may not be changed in place
         ctx.mark_non_differentiable(results[2])
-        return results
+        return *results, *map(torch.from_numpy, loop.final)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Any) -> Any:  # type: ignore[override]
-        return None, *ctx.loop.gradients(ctx.saved_tensors, *(_array(g) for g in grads))
+        return None, *ctx.loop.gradients(ctx.saved_tensors, *as_arrays(grads))
 
 
 class _Rows(NamedTuple):
@@ -109,17 +108,17 @@ class _Loop:
     """
 
     def __init__(self, op: _Operation, tensors: Sequence[Any]) -> None:
-        x, self.keys, self.values, query, score, weight, *_ = map(_array, tensors)
+        (x, self.keys, self.values), (query, score) = as_arrays(tensors[:3]), tensors[3:5]
         w, self.op, self.wide, kind = Weights(*tensors[5:9]), op, x.shape[2], x.dtype
-        self.work, scan, bias = _Packing(kind), scan_for(op.cell), op.cell.projection_bias(w)
+        scan = scan_for(op.cell)
         assert scan is not None
-        self.scan = scan
-        self.start: Arrays = tuple(map(_array, tensors[9:]))
+        self.work, self.scan = _Packing(kind), scan
+        self.start = as_arrays(tensors[9:])
         self.final: Arrays = tuple(s.copy() for s in self.start)
-        self.recurrent = tuple(map(_array, op.cell.recurrent_weights(w)))
-        self.weight, self.query = weight, query
-        self.bias = np.zeros(len(weight), kind) if bias is None else _array(bias)
-        self.v, self.scale = np.zeros(0, kind) if score is None else score, kind.type(op.scale)
+        self.weight, self.bias = as_array(w.weight_ih), bias_of(op.cell, w)
+        self.recurrent = as_arrays(op.cell.recurrent_weights(w))
+        self.query = None if query is None else as_array(query)
+        self.v, self.scale = np.zeros(0, kind) if score is None else as_array(score), kind.type(op.scale)
         self.x = self.work.new(*x.shape[:2], self.wide + self.values.shape[2])
         self.x[:, :, : self.wide] = x
         each = (self.keys.shape[2], self.keys.shape[1], self.start[0].shape[1])
@@ -135,8 +134,7 @@ class _Loop:
         rows, of = slice(first, last), np.arange(first, last)
         if first == last:
             return
-        order = Order(np.zeros(1, np.int64), np.array([len(of)]))
-        source = Source(_NO_INDEX, self.work.packed_transposed(self.weight), self.bias, _NO_INDEX)
+        order, packed = Order(np.zeros(1, np.int64), np.array([len(of)])), self.work.packed_transposed(self.weight)
         state, calls, kept = tuple(s[rows] for s in self.start), list[Call](), list[Arrays]()
         for t in range(len(self.x)):
             asked = self.asked[t, rows]
@@ -148,9 +146,12 @@ class _Loop:
             context, weights = np.empty((len(of), self.values.shape[2]), asked.dtype), self.looked[t, rows]
             look(self.keys, self.values, self.op.lengths, of, asked, self.v, self.scale, context, weights)
             self.x[t, rows, self.wide :] = context
-            calls.append(Call(order, state, self.recurrent, self.work, self.op.keep))
-            state = tuple(s.copy() for s in state)
-            kept.append(self.scan.forward(calls[-1], source._replace(x=self.x[t, rows]), self.out[t, rows], state))
+            call = Call(order, state, self.recurrent, self.work, self.op.keep)
+            source, state = Source(self.x[t, rows], packed, self.bias), tuple(s.copy() for s in state)
+            left = self.scan.forward(call, source, self.out[t, rows], state)
+            if self.op.keep:
+                calls.append(call)
+                kept.append(left)
         for end, last_state in zip(self.final, state, strict=True):
             end[rows] = last_state
         if self.op.keep:
@@ -240,7 +241,3 @@ def _joined(same: Sequence[Product]) -> Product:
 def _summed(d: np.ndarray, factor: Any) -> Tensor:
     """d^T factor: the outer products of all rows, summed."""
     return torch.from_numpy(d).t() @ torch.from_numpy(factor)
-
-
-def _array(tensor: Any) -> Any:
-    return None if tensor is None else tensor.detach().contiguous().numpy()

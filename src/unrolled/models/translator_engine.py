@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
 from unrolled.kernels.step import Output, run_layers, score
-from unrolled.kernels.workspace import Workspace
+from unrolled.kernels.workspace import over_rows
 from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
@@ -31,8 +31,6 @@ __all__ = ["Listed", "Read", "Sources", "TranslatorEngine"]
 #: Bytes up to which what a symbol is to decoder and readout is kept for every symbol.
 _TABLES = 256 * 2**20
 _NOTHING = np.zeros((1, 0), np.float32)
-#: From so many rows on a step is shared out among the threads.
-_SHARED = 24
 
 
 class Read(NamedTuple):
@@ -129,10 +127,7 @@ class TranslatorEngine(Engine[Translator]):
         weights = np.empty((n, 0 if read is None else read.values.shape[1]), np.float32)
         o, logits = self._read_symbols[ids], np.empty((n, size), np.float32)
         made = _Made([np.empty_like(s) for s in given.hidden], weights, o, logits)
-        if n < _SHARED:
-            self._rows(given, made, 0, n)
-        else:
-            Workspace(np.dtype(np.float32), torch.get_num_threads()).evenly((n, partial(self._rows, given, made)))
+        over_rows(n, partial(self._rows, given, made), torch.get_num_threads())
         stepped = state_like(hidden, map(torch.from_numpy, made.hidden))
         after = stepped if read is None else Writing(stepped, torch.from_numpy(weights), torch.from_numpy(o))
         return torch.from_numpy(logits), after
