@@ -229,7 +229,12 @@ def test_the_beam_scores_what_the_model_says(cell: str, attention: str) -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm", "rnn", "rnn-relu", "gru-before"])
 def test_an_engine_steps_like_its_model(cell: str, attention: str, layers: int) -> None:
     config = replace(CONFIG, cell=cell, attention=attention, decoder_layers=layers, input_feeding=attention == "general")
-    engines_agree(Translator(replace(config, bridge="linear")).eval())
+    engines_agree(Translator(replace(config, bridge="linear", encoder_layers=layers)).eval())
+
+
+def test_an_engine_reads_words_that_are_too_many_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unrolled.models.translator_engine._TABLES", 10_000)
+    engines_agree(Translator(replace(CONFIG, n_source=300)).eval())
 
 
 @torch.no_grad()
@@ -262,13 +267,13 @@ def test_an_engine_in_bytes_and_what_it_refuses() -> None:
     torch.manual_seed(2)
     model = Translator(replace(CONFIG, n_target=300, embedding_size=32)).eval()
     exact, rounded = TranslatorEngine(model), TranslatorEngine(model, rounded=True)
-    memory, state = exact.start(sentences())
     last, rows = torch.tensor([5, 6, 7]), torch.arange(3)
-    a, b = exact.step(last, state, memory, rows)[0], rounded.step(last, state, memory, rows)[0]
+    started = [(engine, *engine.start(sentences())) for engine in (exact, rounded)]
+    a, b = (engine.step(last, state, memory, rows)[0] for engine, memory, state in started)
     assert torch.equal(a.argmax(1), b.argmax(1))
     torch.testing.assert_close(a, b, atol=0.05, rtol=0.02)
     with pytest.raises(ConfigError, match=r"call model\.eval"):
-        TranslatorEngine(model.train()).step(last, state, memory, rows)
+        TranslatorEngine(model.train()).start(sentences())
     with pytest.raises(ConfigError, match="serves RNN, GRU and LSTM"):
         TranslatorEngine(Translator(replace(CONFIG, cell="mingru")))
     with pytest.raises(ConfigError, match="in float32"):

@@ -23,7 +23,7 @@ from unrolled.decoding.required import Prescribed, Required
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 from unrolled.kernels.choose import best_of, largest, log_sums
-from unrolled.types import State, Stepper, map_state
+from unrolled.types import State, Stepper, map_state, state_tensors
 
 __all__ = ["Found", "Hypothesis", "Node", "beam_search"]
 
@@ -142,7 +142,7 @@ def beam_search(
         kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
         if not len(kept):
             break
-        last, state = torch.from_numpy(symbols[kept]), _taken(state, torch.from_numpy(rows[kept]))
+        last, state = torch.from_numpy(symbols[kept]), _taken(state, rows[kept])
     return [Found(s.ended[: options.n_best], s.optimal, s.steps, s.tree) for s in sentences]
 
 
@@ -154,9 +154,11 @@ def _checked(prescribed: Prescribed, max_length: int) -> tuple[Sequence[int], Re
     return prefix, Required.of(phrases, max_length) if phrases else None
 
 
-def _taken(state: State, rows: Tensor) -> State:
-    """The state of these rows."""
-    return map_state(lambda s: s[rows], state)
+def _taken(state: State, rows: np.ndarray) -> State:
+    """The state of these rows (R,); state itself if they are all of its rows, in order."""
+    if len(rows) == len(state_tensors(state)[0]) and bool((rows == np.arange(len(rows))).all()):
+        return state
+    return map_state(lambda s: s[torch.from_numpy(rows)], state)
 
 
 def _forbid(
@@ -302,9 +304,9 @@ def _continued(
 
 def _over(sentence: _Sentence, live: np.ndarray, options: BeamOptions, length: int, longest: int) -> bool:
     """Whether the search of a sentence ends, log P (n,) of its live hypotheses given; notes whether it ends with proof."""
-    enough = len(sentence.ended) >= options.n_best
-    hope = float(options.most(live, length, longest).max()) if len(live) and length < longest else -np.inf
-    sentence.optimal = enough and sentence.ended[options.n_best - 1].score >= hope
+    if len(sentence.ended) >= options.n_best:
+        hope = float(options.most(live, length, longest).max()) if len(live) and length < longest else -np.inf
+        sentence.optimal = sentence.ended[options.n_best - 1].score >= hope
     return sentence.optimal or not len(live) or (options.width == 1 and bool(sentence.ended))
 
 

@@ -10,16 +10,19 @@ import math
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from unrolled.kernels.product import pack, pack_transposed, packed_size
 from unrolled.kernels.threads import at_once
 
-__all__ = ["Workspace", "over_rows"]
+__all__ = ["Kept", "Workspace", "keeping", "once", "over_rows"]
 
 #: Bytes, and buffers to look through, that are kept at most.
 _KEPT, _MANY = 256 * 2**20, 256
@@ -28,6 +31,30 @@ _PAGE, _LINE = 4096, 64
 _WORTH_THREADS = 24
 _buffers: deque[tuple[np.ndarray, int]] = deque(maxlen=_MANY)
 _lock = threading.Lock()
+#: What was made of arrays, by where they lie, with the arrays: while they are kept, nothing else lies there.
+Kept = dict[Any, tuple[tuple[np.ndarray, ...], np.ndarray]]
+_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def keeping(kept: Kept) -> Iterator[None]:
+    """In here what is made of weights is made `once`: for weights that do not change while `kept` is used."""
+    before = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(before)
+
+
+def once(make: Callable[..., np.ndarray], *weights: np.ndarray) -> np.ndarray:
+    """make(*weights), which within `keeping` is called once for the same weights."""
+    kept = _kept.get()
+    if kept is None:
+        return make(*weights)
+    key = tuple((w.__array_interface__["data"][0], w.shape) for w in weights)
+    if key not in kept:
+        kept[key] = weights, make(*weights)
+    return kept[key][1]
 
 
 class Workspace:
@@ -48,6 +75,9 @@ class Workspace:
 
     def packed_transposed(self, w: np.ndarray) -> np.ndarray:
         """W^T as `multiply` reads it."""
+        return once(self._packed_transposed, w)
+
+    def _packed_transposed(self, w: np.ndarray) -> np.ndarray:
         room = self.new(packed_size(w.shape[1], w.shape[0], self.dtype))
         pack_transposed(w, room)
         return room
@@ -80,7 +110,10 @@ class Workspace:
 
 def over_rows(n: int, run: Callable[[int, int], object], threads: int) -> None:
     """Call `run(first, last)` on even ranges of the n rows of a search: where they are few, on this thread alone."""
-    Workspace(np.dtype(np.float32), threads if n >= _WORTH_THREADS else 1).evenly((n, run))
+    if threads == 1 or n < _WORTH_THREADS:
+        run(0, n)
+    else:
+        Workspace(np.dtype(np.float32), threads).evenly((n, run))
 
 
 def _room(n: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from unrolled.kernels.lstm import LSTMScan
 from unrolled.kernels.mingru import MinGRUScan
 from unrolled.kernels.product import add_outer, add_picked
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Scan, Sink, Source
-from unrolled.kernels.workspace import Workspace
+from unrolled.kernels.workspace import Workspace, once
 from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
@@ -162,8 +162,9 @@ def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
         index = as_array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
         if len(index) and not 0 <= index.min() <= index.max() < len(x):
             raise ShapeError(f"Lookup.index must lie in 0..{len(x) - 1}, got {index.min()}..{index.max()}")
-        projected = functional.linear(x, weight, op.cell.projection_bias(w))
-        return Source(as_array(projected), _NOTHING[work.dtype], _NOTHING[work.dtype], index)
+        bias = op.cell.projection_bias(w)
+        projected = once(lambda *_: as_array(functional.linear(x, weight, bias)), as_array(x), as_array(weight))
+        return Source(projected, _NOTHING[work.dtype], _NOTHING[work.dtype], index)
     return Source(as_array(op.layout.gather(x, op.reverse)), work.packed_transposed(as_array(weight)), bias_of(op.cell, w))
 
 

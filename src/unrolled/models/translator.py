@@ -37,7 +37,7 @@ from unrolled.layers.attention import ATTENTIONS, Attention, Memory
 from unrolled.layers.choice import attends_compiled
 from unrolled.layers.compiled_attending import attending_layer
 from unrolled.layers.dropout import Dropout, locked
-from unrolled.layers.embedding import Embedding, embedded
+from unrolled.layers.embedding import Embedding, Lookup, embedded
 from unrolled.layers.layout import Layout
 from unrolled.layers.output import FullOutput, cross_entropy
 from unrolled.layers.recurrent import Recurrent, last_states
@@ -167,7 +167,10 @@ class Translator(nn.Module):
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory | None, State]:
         """ids (B, S) of sentences of lengths (B,), each at least 1 -> what is attended to, the decoder's first state."""
-        x = embedded(self.source, source.t(), self.config.dropout_input)
+        return self.read(embedded(self.source, source.t(), self.config.dropout_input), lengths)
+
+    def read(self, x: Tensor | Lookup, lengths: Tensor) -> tuple[Memory | None, State]:
+        """`encode` of embedded words (S, B, D), or their Lookup."""
         a, _ = self.encoder.run(x, None, Layout.of(lengths, x))
         memory = self.attention.remember(a.transpose(0, 1).contiguous(), lengths) if self.attention else None
         like = self.decoder.initial_state(len(lengths))
@@ -242,11 +245,14 @@ class Translator(nn.Module):
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Memory | None, State]:
         """Read sentences, ids (B, S) and lengths (B,)."""
         ids, lengths = source
-        memory, hidden = self.encode(ids.to(self.device), lengths.to(self.device))
+        return self.written_from(*self.encode(ids.to(self.device), lengths.to(self.device)))
+
+    def written_from(self, memory: Memory | None, hidden: State) -> tuple[Memory | None, State]:
+        """What has been read, and the state before the first step."""
         if memory is None:
             return None, hidden
         inside = memory.inside.to(memory.values.dtype)
-        return memory, Writing(hidden, inside, inside.new_zeros(len(ids), self.config.embedding_size))
+        return memory, Writing(hidden, inside, inside.new_zeros(len(inside), self.config.embedding_size))
 
     def step(self, last: Tensor, state: State, memory: Memory | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
         """Feed symbols (R,): logits (R, V) and the next state, a `Writing` where there is attention."""

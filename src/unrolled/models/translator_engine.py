@@ -4,8 +4,9 @@
     memory, state = engine.start((ids, lengths))           # or (ids, lengths, lists): only listed symbols are scored
     logits, state = engine.step(last, state, memory, sentence_of_row)
 
-The same `Stepper` as the model, several times faster. What a symbol is to the decoder and to the readout is looked up, not
-computed, and memories are read where they stand. It notices when parameters change (not through `parameter.data`).
+The same `Stepper` as the model, several times faster. What a symbol is to encoder, decoder and readout is looked up, not
+computed, and memories are read where they stand. Each `start` notices when parameters have changed (not through
+`parameter.data`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch.nn import functional
 
 from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
 from unrolled.kernels.step import Output, run_layers, score
-from unrolled.kernels.workspace import over_rows
+from unrolled.kernels.workspace import Kept, keeping, over_rows
+from unrolled.layers.attention import Memory
+from unrolled.layers.embedding import Lookup
 from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
 from unrolled.models.translator import Translator, Writing
 from unrolled.types import State, state_like, state_tensors
@@ -101,12 +104,21 @@ class TranslatorEngine(Engine[Translator]):
         them instead of symbols; and probabilities are those among listed symbols.
         """
         ids, lengths, *lists = source
-        memory, state = self.model.start((ids, lengths))
+        self._refresh()
+        memory, state = self._started(ids, lengths)
         listed = Listed(lists[0], [self._part(symbols) for symbols in lists[0]]) if lists else None
         if memory is None:
             return Sources(None, listed), state
         n = memory.inside.sum(1).numpy()
         return Sources(Read(memory.keys.contiguous().numpy(), memory.values.contiguous().numpy(), n), listed), state
+
+    def _started(self, ids: Tensor, lengths: Tensor) -> tuple[Memory | None, State]:
+        """`start` of the model, with what each word is to the first layers looked up and its weights packed once."""
+        if self._words is None:
+            return self.model.start((ids, lengths))
+        with keeping(self._kept):
+            words = Lookup(self._words, ids.t().clamp(max=self.model.config.n_source))
+            return self.model.written_from(*self.model.read(words, lengths))
 
     def _part(self, symbols: np.ndarray) -> Output:
         """The output layer for listed symbols (C,), without their padding."""
@@ -116,7 +128,6 @@ class TranslatorEngine(Engine[Translator]):
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
         """Feed symbols (R,), or places in lists: logits (R, V), or (R, C), and the next state."""
-        self._refresh()
         ids, n, size, of = last.numpy(), len(last), self.model.config.n_target, sentence_of_row.numpy()
         read, listed = memory
         if listed is not None:
@@ -171,6 +182,10 @@ class TranslatorEngine(Engine[Translator]):
 
     def _pack(self) -> None:
         model, size = self.model, self.model.config.embedding_size
+        words = torch.arange(model.config.n_source + 1)
+        table = 4 * len(words) * 2 * model.encoder.cell.n_gates * model.config.encoder_size
+        self._words = model.source(words) if table <= _TABLES else None
+        self._kept: Kept = {}
         w = model.decoder.weights(0)
         vectors = model.target(torch.arange(model.config.n_target + 1))
         bias = model.decoder.cell.projection_bias(w)
