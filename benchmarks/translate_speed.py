@@ -35,10 +35,10 @@ import unrolled
 from translate import files
 from unrolled.data.pairs import read_pairs
 from unrolled.decoding.scoring import BeamOptions
+from unrolled.features.pair_codec import Side
 from unrolled.features.pair_rows import NO_SYMBOL, PairBatch
 from unrolled.models.translator import Translator
 from unrolled.run.translate import translate_options
-from unrolled.tasks.pair_codec import Side
 from unrolled.tasks.translate import TranslateTask
 from unrolled.tasks.translator import TrainedTranslator
 from unrolled.training.loop import fit

@@ -20,12 +20,12 @@ from unrolled.decoding.beam import Hypothesis
 from unrolled.decoding.sampling import SamplingOptions
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError, FolderError
+from unrolled.features.pair_codec import PairCodec
 from unrolled.features.pair_rows import NO_SYMBOL, PairRows, pair_batch
 from unrolled.features.vocabulary import END, UNKNOWN
 from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.run.translate import train_translator, translate_options
 from unrolled.tasks.explain_translator import blame, favourite
-from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.search_errors import choices, judged, shares
 from unrolled.tasks.translate import TranslateTask
 from unrolled.tasks.translation import Wishes, in_parts

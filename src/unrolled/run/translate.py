@@ -11,13 +11,13 @@ from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.errors import unknown_name
+from unrolled.features.pair_codec import PairCodec
 from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.translate import FIXED, PRESETS, TranslateOptions
 from unrolled.pictures.report import report_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
-from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.translate import TranslateTask
 from unrolled.tasks.translator import NAME
 from unrolled.training.loop import Evaluated, Event, Finished, fit

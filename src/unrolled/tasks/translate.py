@@ -14,12 +14,12 @@ from unrolled.data.pairs import Pairs
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import fingerprints, held_out
+from unrolled.features.pair_codec import PairCodec
 from unrolled.features.pair_rows import PairBatch, PairRows
 from unrolled.features.shortlist import Shortlist
 from unrolled.metrics.translation import corpus_scores
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.options.translate import TranslateOptions
-from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.translator import TrainedTranslator
 from unrolled.types import Stage
 

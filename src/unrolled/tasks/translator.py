@@ -24,6 +24,7 @@ from unrolled.decoding.required import Prescribed
 from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, FolderError
+from unrolled.features.pair_codec import PairCodec
 from unrolled.features.pair_rows import pair_batch
 from unrolled.features.shortlist import Shortlist
 from unrolled.features.texts import padded_rows
@@ -33,7 +34,6 @@ from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.tasks.card import translator_card
-from unrolled.tasks.pair_codec import PairCodec
 from unrolled.tasks.translation import Translation, Wishes, by_length, in_parts, joined
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Stepper
