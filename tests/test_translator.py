@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from unrolled.models.translator_engine import TranslatorEngine
 
 from unrolled.cells import CELLS
 from unrolled.decoding.beam import beam_search
@@ -17,11 +18,11 @@ from unrolled.errors import ConfigError
 from unrolled.layers.attention import ATTENTIONS, Attention
 from unrolled.layers.choice import only
 from unrolled.layers.output import cross_entropy
-from unrolled.models.translator import BRIDGES, LOOKS, Translator, TranslatorConfig
-from unrolled.models.translator_engine import TranslatorEngine
+from unrolled.models.decoder import BRIDGES, LOOKS
+from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.types import map_state, state_tensors
 
-CONFIG = TranslatorConfig(11, 9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
+CONFIG = TranslatorConfig(n_source=11, n_target=9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)
@@ -233,7 +234,7 @@ def test_an_engine_steps_like_its_model(cell: str, attention: str, layers: int) 
 
 
 def test_an_engine_reads_words_that_are_too_many_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unrolled.models.translator_engine._TABLES", 10_000)
+    monkeypatch.setattr("unrolled.models.translator_engine.TABLES", 10_000)
     engines_agree(Translator(replace(CONFIG, n_source=300)).eval())
 
 

@@ -1,6 +1,6 @@
 """What every engine is: a model whose weights are packed for the kernels, so that a step is a few compiled calls.
 
-`language_model_engine` and `translator_engine` are twins of their models: the same `Stepper`, several times faster for a
+`language_model_engine` and `decoder_engine` are twins of their models: the same `Stepper`, several times faster for a
 few rows. They notice when parameters change (not through `parameter.data`, which leaves no trace). `rounded=True` keeps the
 output matrix in bytes; each symbol that may be the most likely one is scored exactly, the others to about three digits.
 """

@@ -1,97 +1,43 @@
-"""The encoder-decoder of the notes: one network reads the source, another writes the target.
+"""The encoder-decoder of the notes: one network reads the source, another writes the target (`models/decoder.py`).
 
-    a        = bidirectional recurrent layers over the source words        the encoder
-    s<0>     = tanh(W [last of forward; last of backward])                 the bridge, for each layer of the decoder;
-               `linear` has no tanh, `zero` starts from nothing
-
-with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
-
-    c<t>     = attention of s<t-1> over all a                              what of the source counts now
-    s<t>     = recurrent layers([E[y<t-1>]; c<t>], s<t-1>)
-    o<t>     = tanh(W [s<t>; c<t>; E[y<t-1>]])
-    y<t>     = softmax(E o<t> + b)                                         the output matrix is the embedding
-
-looking after the step (Luong et al. 2015, arXiv:1508.04025): c<t> = attention of s<t>, and it enters o<t> alone. Then all
-steps look at once, and the recurrent layers need not wait for it.
-
-with input feeding (Luong et al. 2015, arXiv:1508.04025, section 3.3) o<t-1> enters the recurrent layers too: what was
-decided is known when looking again.
-
-without (Sutskever et al. 2014, arXiv:1409.3215): the same with no c<t>; s<0> is all that the decoder knows of the source.
+a        = bidirectional recurrent layers over the source words        the encoder
+h        = [last of forward; last of backward]                         what the decoder starts from
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from unrolled.cells import CELLS
-from unrolled.errors import ConfigError, unknown_name
-from unrolled.layers.attention import ATTENTIONS, Attention, Memory
-from unrolled.layers.choice import attends_compiled
-from unrolled.layers.compiled_attending import attending_layer
-from unrolled.layers.dropout import Dropout, locked
+from unrolled.errors import ConfigError
+from unrolled.layers.attention import Memory
+from unrolled.layers.dropout import Dropout
 from unrolled.layers.embedding import Embedding, Lookup, embedded
 from unrolled.layers.layout import Layout
-from unrolled.layers.output import FullOutput, cross_entropy
 from unrolled.layers.recurrent import Recurrent, last_states
-from unrolled.layers.unroll import unroll_attending
-from unrolled.types import LossSum, State, map_state, state_like, state_tensors
+from unrolled.models.decoder import Decoder, DecoderConfig
+from unrolled.types import LossSum, State
 
-__all__ = ["BRIDGES", "LOOKS", "Translator", "TranslatorConfig", "Writing"]
-
-BRIDGES = ("tanh", "linear", "zero")
-LOOKS = ("before", "after")
-#: A query (B, H) -> what it saw (B, M), and where (B, S).
-Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+__all__ = ["Translator", "TranslatorConfig"]
 
 
-@dataclass(frozen=True)
-class TranslatorConfig:
-    """Sizes and dropout probabilities. encoder_size: units a direction; attention: a kind, or none."""
+@dataclass(frozen=True, kw_only=True)
+class TranslatorConfig(DecoderConfig):
+    """Sizes and dropout probabilities. encoder_size: units a direction; shared: one embedding for both sides."""
 
     n_source: int
-    n_target: int
-    cell: str = "gru"
-    embedding_size: int = 256
     encoder_size: int = 256
-    decoder_size: int = 256
     encoder_layers: int = 1
-    decoder_layers: int = 1
-    attention: str = "additive"
-    attention_size: int = 256
-    looks: str = "before"
-    input_feeding: bool = False
-    bridge: str = "tanh"
     shared: bool = False
-    dropout_input: float = 0.0
-    dropout_between: float = 0.0
-    dropout_output: float = 0.0
-    dropout_word: float = 0.0
-    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise unknown_name("cell", self.cell, CELLS)
-        if self.attention not in ("none", *ATTENTIONS):
-            raise unknown_name("attention", self.attention, ("none", *ATTENTIONS))
-        if self.bridge not in BRIDGES:
-            raise unknown_name("bridge", self.bridge, BRIDGES)
-        if self.looks not in LOOKS:
-            raise unknown_name("looks", self.looks, LOOKS)
-        if self.input_feeding and self.attention == "none":
-            raise ConfigError("input feeding goes with attention: without it the decoder feeds on its own output anyway")
+        super().__post_init__()
         if self.shared and self.n_source != self.n_target:
             raise ConfigError("a shared embedding needs one vocabulary for source and target")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class _Batch(Protocol):
@@ -108,62 +54,15 @@ class _Batch(Protocol):
     def to(self, device: torch.device) -> _Batch: ...
 
 
-class Writing(NamedTuple):
-    """The state of the decoder after a step, for each row: hidden (R, L, ...), where it looked (R, S), and o (R, D)."""
-
-    hidden: State
-    attention: Tensor
-    fed: Tensor
-
-
-class _Feeding:
-    """What enters a step besides the symbol: o of the step before, and the context unless one looks after the step."""
-
-    def __init__(self, look: Look, read_out: Callable[[Tensor], Tensor], e: Tensor, fed: Tensor, *, after: bool) -> None:
-        self.look, self.read_out, self.e, self.fed, self.after, self.t = look, read_out, e, fed, after, 0
-        self.context = fed
-
-    def __call__(self, top: Tensor) -> tuple[Tensor, Tensor]:
-        looked = self.look(top)
-        if self.t:
-            context = looked[0] if self.after else self.context
-            self.fed = self.read_out(torch.cat((top, context, self.e[self.t - 1]), 1))
-        self.t += 1
-        self.context, weights = looked
-        return self.fed if self.after else torch.cat((self.context, self.fed), 1), weights
-
-
-class Translator(nn.Module):
+class Translator(Decoder[TranslatorConfig]):
     """Encoder, attention, decoder. A `Stepper`."""
 
     def __init__(self, config: TranslatorConfig) -> None:
-        super().__init__()
-        self.config = config
-        cell, size = CELLS[config.cell], config.embedding_size
-        self.target = Embedding(config.n_target, size, word_dropout=config.dropout_word)
+        super().__init__(config, 2 * config.encoder_size)
+        size = config.embedding_size
         self.source = self.target if config.shared else Embedding(config.n_source, size, word_dropout=config.dropout_word)
-        dropout = Dropout(config.dropout_between, lock=True)
-        self.encoder = Recurrent(
-            cell(config.encoder_size), size, n_layers=config.encoder_layers, bidirectional=True, dropout=dropout
-        )
-        memory_size, attends = self.encoder.output_size, config.attention != "none"
-        context_size = memory_size if attends else 0
-        after = config.looks == "after"
-        entering = size + (0 if after else context_size) + (size if config.input_feeding else 0)
-        self.decoder = Recurrent(cell(config.decoder_size), entering, n_layers=config.decoder_layers, dropout=dropout)
-        width = self.decoder.output_size
-        self.attention = Attention(config.attention, width, memory_size, config.attention_size) if attends else None
-        parts = len(state_tensors(self.decoder.initial_state(1)))
-        started = 0 if config.bridge == "zero" else parts * config.decoder_layers * width
-        self.bridge = nn.Linear(memory_size, started) if started else None
-        self.readout = nn.Linear(width + context_size + size, size)
-        self.output = FullOutput(size, config.n_target)
-        self.output.weight = self.target.weight
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model is; batches may come from elsewhere."""
-        return self.output.weight.device
+        cell, dropout = CELLS[config.cell](config.encoder_size), Dropout(config.dropout_between, lock=True)
+        self.encoder = Recurrent(cell, size, n_layers=config.encoder_layers, bidirectional=True, dropout=dropout)
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory | None, State]:
         """ids (B, S) of sentences of lengths (B,), each at least 1 -> what is attended to, the decoder's first state."""
@@ -172,94 +71,14 @@ class Translator(nn.Module):
     def read(self, x: Tensor | Lookup, lengths: Tensor) -> tuple[Memory | None, State]:
         """`encode` of embedded words (S, B, D), or their Lookup."""
         a, _ = self.encoder.run(x, None, Layout.of(lengths, x))
-        memory = self.attention.remember(a.transpose(0, 1).contiguous(), lengths) if self.attention else None
-        like = self.decoder.initial_state(len(lengths))
-        if self.bridge is None:
-            return memory, like
-        first = self.bridge(last_states(a, lengths, bidirectional=True))
-        first = torch.tanh(first) if self.config.bridge == "tanh" else first
-        shape = (len(lengths), len(state_tensors(like)), *state_tensors(like)[0].shape[1:])
-        return memory, state_like(like, first.view(shape).unbind(1))
-
-    def decode(
-        self, inputs: Tensor, memory: Memory | None, state: State, fed: Tensor | None = None
-    ) -> tuple[Tensor, State, list[Tensor]]:
-        """What comes before each symbol, ids (B, T), and the state -> o (T, B, D), next state, attention of each step.
-
-        fed: o (B, D) of the step before, for input feeding; unset: zero.
-        """
-        e = locked(self.target(inputs.t()), self.config.dropout_input, self.training)
-        if self.attention is None or memory is None:
-            s, state = self.decoder.run(e, state, Layout.of(None, e))
-            return self._read_out(torch.cat((s, e), 2)), state, []
-        if self.config.looks == "before":
-            s, contexts, looked, state = self._unrolled(e, memory, state, fed)
-            return self._read_out(torch.cat((s, contexts, e), 2)), state, looked
-        if self.config.input_feeding:
-            s, _, _, state = self._unrolled(e, memory, state, fed)
-        else:
-            s, state = self.decoder.run(e, state, Layout.of(None, e))
-        contexts, every = self.attention.every(s, memory)
-        return self._read_out(torch.cat((s, contexts, e), 2)), state, list(every)
-
-    def _unrolled(
-        self, e: Tensor, memory: Memory, state: State, fed: Tensor | None
-    ) -> tuple[Tensor, Tensor, list[Tensor], State]:
-        """Step by step over embedded symbols e (T, B, D): outputs, contexts, where each step looked, the last state."""
-        assert self.attention is not None
-        weights = [self.decoder.weights(k) for k in range(self.config.decoder_layers)]
-        split, cell = e.shape[2], self.decoder.cell
-        if len(weights) == 1 and not self.config.input_feeding and attends_compiled(cell, e):
-            with torch.autocast(e.device.type, enabled=False):  # the kernels compute in the precision of their weights
-                e, keys, values = (x.to(weights[0].weight_hh) for x in (e, memory.keys, memory.values))
-                layer = map_state(lambda s: s[:, 0].to(e), state)
-                asking = self.attention.asking(memory)
-                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], (keys, values), asking)
-            return s, contexts, list(looked), map_state(lambda s: s.unsqueeze(1), layer)
-        projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
-        layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
-        masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
-        between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
-        look: Look = partial(self.attention, memory=memory)
-        if self.config.input_feeding:
-            before, after = e.new_zeros(e.shape[1:]) if fed is None else fed, self.config.looks == "after"
-            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, before, after=after)
-        found = unroll_attending(cell, projected, layers, weights, look, weights[0].weight_ih[:, split:], between)
-        state = map_state(lambda *parts: torch.stack(parts, 1), *found.layers)
-        return found.outputs, found.contexts[..., : memory.values.shape[2]], found.looked, state
-
-    def _read_out(self, parts: Tensor) -> Tensor:
-        return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)
+        return self.remember(a.transpose(0, 1).contiguous(), lengths, last_states(a, lengths, bidirectional=True))
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over all target symbols; there is no state to carry."""
         batch = batch.to(self.device)
-        memory, first = self.encode(batch.source, batch.source_lengths)
-        o, _, _ = self.decode(batch.inputs, memory, first)
-        targets = batch.targets.t()
-        inside = targets >= 0
-        smoothing = self.config.smoothing if self.training else 0.0
-        loss = cross_entropy(o[inside], self.output.weight, self.output.bias, targets[inside], smoothing)
-        return LossSum(loss, int(inside.sum()))
+        return self.loss_of(batch.inputs, batch.targets, *self.encode(batch.source, batch.source_lengths))
 
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Memory | None, State]:
         """Read sentences, ids (B, S) and lengths (B,)."""
         ids, lengths = source
         return self.written_from(*self.encode(ids.to(self.device), lengths.to(self.device)))
-
-    def written_from(self, memory: Memory | None, hidden: State) -> tuple[Memory | None, State]:
-        """What has been read, and the state before the first step."""
-        if memory is None:
-            return None, hidden
-        inside = memory.inside.to(memory.values.dtype)
-        return memory, Writing(hidden, inside, inside.new_zeros(len(inside), self.config.embedding_size))
-
-    def step(self, last: Tensor, state: State, memory: Memory | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,): logits (R, V) and the next state, a `Writing` where there is attention."""
-        ids = last.unsqueeze(1).to(self.device)
-        if memory is None:
-            o, hidden, _ = self.decode(ids, None, state)
-            return self.output(o[0]), hidden
-        assert isinstance(state, Writing)
-        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state.hidden, state.fed)
-        return self.output(o[0]), Writing(hidden, looked[0], o[0])

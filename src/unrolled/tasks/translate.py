@@ -79,7 +79,11 @@ class TranslateTask:
     def build(self) -> Translator:
         """A fresh model of the configured size."""
         sizes = self.options.model.model_dump() | {"shared": self.options.data.shared}
-        return Translator(TranslatorConfig(len(self.codec.source.vocabulary), len(self.codec.target.vocabulary), **sizes))
+        return Translator(
+            TranslatorConfig(
+                n_source=len(self.codec.source.vocabulary), n_target=len(self.codec.target.vocabulary), **sizes
+            )
+        )
 
     def stages(self, model: nn.Module) -> list[Stage]:
         """All parameters learn alike."""
