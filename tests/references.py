@@ -60,3 +60,48 @@ STEPS: dict[str, Callable[..., Any]] = {
     "lstm": lstm,
     "mingru": mingru,
 }
+
+
+def alexnet(x: Array, w: dict[str, Any]) -> Any:
+    """torchvision's definition of AlexNet in evaluation mode, layer by layer: x (B, 3, 224, 224) -> logits (B, 1000)."""
+    import torch.nn.functional as f
+
+    def convolved(x: Any, k: int, stride: int, padding: int) -> Any:
+        return f.relu(f.conv2d(x, w[f"features.{k}.weight"], w[f"features.{k}.bias"], stride, padding))
+
+    x = f.max_pool2d(convolved(x, 0, 4, 2), 3, 2)
+    x = f.max_pool2d(convolved(x, 3, 1, 2), 3, 2)
+    x = convolved(convolved(convolved(x, 6, 1, 1), 8, 1, 1), 10, 1, 1)
+    x = f.adaptive_avg_pool2d(f.max_pool2d(x, 3, 2), (6, 6)).flatten(1)
+    for k in (1, 4):
+        x = f.relu(f.linear(x, w[f"classifier.{k}.weight"], w[f"classifier.{k}.bias"]))
+    return f.linear(x, w["classifier.6.weight"], w["classifier.6.bias"])
+
+
+def lite0(x: Array, w: dict[str, Any]) -> Any:
+    """EfficientNet-Lite0 with TensorFlow's padding: x (B, 3, 224, 224) -> the last map (B, 1280, 7, 7)."""
+    import torch.nn.functional as f
+
+    def convolved(x: Any, name: str, stride: int = 1, *, each: bool = False) -> Any:
+        kernel, n = w[name].shape[-1], x.shape[-1]
+        missing = max((int(np.ceil(n / stride)) - 1) * stride + kernel - n, 0)
+        before = missing // 2
+        x = f.pad(x, (before, missing - before, before, missing - before))
+        return f.conv2d(x, w[name], stride=stride, groups=len(w[name]) if each else 1)
+
+    def normed(x: Any, name: str) -> Any:
+        mean, variance, scale, shift = (
+            w[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (variance + 1e-3) ** 0.5 * scale + shift
+
+    x = f.relu6(normed(convolved(x, "_conv_stem.weight", 2), "_bn0"))
+    strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]
+    for i, stride in enumerate(strides):
+        block, inner = f"_blocks.{i}", x
+        if i:
+            inner = f.relu6(normed(convolved(inner, f"{block}._expand_conv.weight"), f"{block}._bn0"))
+        inner = f.relu6(normed(convolved(inner, f"{block}._depthwise_conv.weight", stride, each=True), f"{block}._bn1"))
+        inner = normed(convolved(inner, f"{block}._project_conv.weight"), f"{block}._bn2")
+        x = x + inner if inner.shape == x.shape else inner
+    return f.relu6(normed(convolved(x, "_conv_head.weight"), "_bn1"))

@@ -39,8 +39,8 @@ class Speaker:
             raise ConfigError(f"{shown}: means nothing for {self.kind}. See: unrolled {verb} --help")
 
 
-def needed(text: str | None) -> str:
-    """The text to explain; ConfigError if there is none."""
+def needed(text: str | None, what: str = 'a text: unrolled explain RUN "some text"') -> str:
+    """The text (or `what` else) to explain; ConfigError if there is none."""
     if text is None:
-        raise ConfigError('a model is explained on a text: unrolled explain RUN "some text"')
+        raise ConfigError(f"a model is explained on {what}")
     return text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.caption import caption, follow_captioner
 from unrolled.cli.classify import classify, follow_classifier
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
@@ -30,6 +31,7 @@ app.command("word-vectors")(word_vectors)
 app.command("classify")(classify)
 app.command("tag")(tag)
 app.command("translate")(translate)
+app.command("caption")(caption)
 
 
 @app.callback(invoke_without_command=True)
@@ -55,7 +57,8 @@ def _tasks(
     from unrolled.run import resuming
 
     task, events = resuming(resume, allow_changes=allow_changes)
-    shown = {"classify": follow_classifier, "tag": follow_tagger, "translate": follow_translator}.get(task, follow)
+    following = {"classify": follow_classifier, "tag": follow_tagger, "translate": follow_translator}
+    shown = (following | {"caption": follow_captioner}).get(task, follow)
     shown(events, resume, quiet=quiet, as_json=as_json)
 
 

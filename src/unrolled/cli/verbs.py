@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import classify, language_model, tag, translate, word_vectors
+from unrolled.cli import caption, classify, language_model, tag, translate, word_vectors
 from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
 from unrolled.cli.speaker import Speaker
-from unrolled.errors import ConfigError, PartialFailure
+from unrolled.errors import ConfigError, PartialFailure, UnrolledError
 from unrolled.folders import check_new
 
 __all__ = ["evaluate", "explain", "predict"]
@@ -27,9 +27,10 @@ _SPEAKERS = {
     "TrainedClassifier": classify.SPEAKER,
     "TrainedTagger": tag.SPEAKER,
     "TrainedTranslator": translate.SPEAKER,
+    "TrainedCaptioner": caption.SPEAKER,
 }
 
-Beam = Annotated[int | None, typer.Option(min=1, help="Translators: hypotheses side by side; 1: greedy.")]
+Beam = Annotated[int | None, typer.Option(min=1, help="Translators, captioners: hypotheses side by side; 1: greedy.")]
 Ensemble = Annotated[
     list[str] | None,
     typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
@@ -40,7 +41,7 @@ Shortlist = Annotated[
         min=1, help="Translators: write only so many likely symbols for each of the source; faster, a little worse."
     ),
 ]
-_SEARCH = "Translators: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"
+_SEARCH = "Translators, captioners: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Classifiers: answer only from this probability on; unset: as chosen at training."),
@@ -74,6 +75,10 @@ def evaluate(
     beam: Beam = None,
     shortlist: Shortlist = None,
     ensemble: Ensemble = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Captioners: folder of the images; unset: that of the captions.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Captioners: only lines of this split.")] = None,
     choose: Annotated[bool, typer.Option("--choose", help="Translators: BLEU for several beams and norms.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Classifiers, taggers, translators: HTML page with the figures to write.")
@@ -83,7 +88,7 @@ def evaluate(
 ) -> None:
     """How good a model is: perplexity of texts; word pairs and analogies of word vectors; accuracy, F1 by label, confusion
     and calibration of classifiers; accuracy and F1, of whole entities too, of taggers; BLEU, chrF and errors of
-    translators.
+    translators; BLEU, ROUGE-L and CIDEr-D of captioners.
 
     Examples:
 
@@ -109,6 +114,8 @@ def evaluate(
         "shortlist": shortlist,
         "ensemble": ensemble,
         "choose": choose,
+        "images": images,
+        "split": split,
         "out": out,
         "overwrite": overwrite,
         "as_json": as_json,
@@ -121,10 +128,14 @@ def evaluate(
 
 def predict(
     model: Folder,
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; without any, the lines of standard input.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts, or files of images; without any, the lines of standard input.")
+    ] = None,
     threshold: Threshold = None,
     beam: Beam = None,
-    n_best: Annotated[int | None, typer.Option(min=1, help="Translators: so many translations, with scores.")] = None,
+    n_best: Annotated[
+        int | None, typer.Option(min=1, help="Translators, captioners: so many answers, with scores.")
+    ] = None,
     require: Annotated[
         list[str] | None, typer.Option(help="Translators: a word or phrase each translation has; may be repeated.")
     ] = None,
@@ -148,7 +159,7 @@ def predict(
 ) -> None:
     """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
     a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks;
-    of a translator the translation.
+    of a translator the translation; of a captioner what an image shows.
 
     Examples:
 
@@ -168,14 +179,18 @@ def predict(
     interactive, bad, number = not texts and sys.stdin.isatty(), dict[int, str](), 0
     found = speaker.predict(trained, texts if texts else _lines(bad), given, interactive)
     for number, answer in enumerate(found, start=1):
+        if isinstance(answer, UnrolledError):
+            bad[number] = str(answer)
         print(speaker.answer(answer, bad.get(number), as_json=as_json), flush=interactive)
     if bad:
-        raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} lines could not be read."]))
+        raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} inputs could not be read."]))
 
 
 def explain(
     model: Model,
-    text: Annotated[str | None, typer.Argument(help="The text to read; none for word vectors.")] = None,
+    text: Annotated[
+        str | None, typer.Argument(help="The text to read, or the image to look at; none for word vectors.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
     ] = None,
@@ -191,7 +206,8 @@ def explain(
     settings: Annotated[list[str] | None, typer.Option("-s", help=f"key=value. {_SEARCH}.")] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
-    """Show what happens inside while the model reads a text, or why a text gets its label; of word vectors, a map.
+    """Show what happens inside while the model reads a text, or why a text gets its label; where each word of a caption
+    looked; of word vectors, a map.
 
     Examples:
 

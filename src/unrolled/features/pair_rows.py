@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unrolled.features.texts import Grouping, padded_rows
 
-__all__ = ["PairBatch", "PairRows", "pair_batch"]
+__all__ = ["PairBatch", "PairRows", "next_symbols", "pair_batch"]
 
 #: Stands where a row of targets has ended.
 NO_SYMBOL = -1
@@ -41,10 +41,14 @@ class PairBatch:
 
 def pair_batch(sources: Sequence[np.ndarray], targets: Sequence[np.ndarray], *, padding: int, begin: int) -> PairBatch:
     """Rows of ids, each with an id or more; padding: the source's id that stands for no word; begin: the target's first."""
-    source, lengths = padded_rows(sources, padding)
+    return PairBatch(*padded_rows(sources, padding), *next_symbols(targets, begin))
+
+
+def next_symbols(targets: Sequence[np.ndarray], begin: int) -> tuple[Tensor, Tensor]:
+    """Rows of ids -> what comes before each symbol, and the symbols, NO_SYMBOL behind a row's end: int64 (B, T)."""
     after, _ = padded_rows(targets, NO_SYMBOL)
     before = torch.cat((torch.full((len(after), 1), begin), after[:, :-1]), 1)
-    return PairBatch(source, lengths, torch.where(before < 0, begin, before), after)
+    return torch.where(before < 0, begin, before), after
 
 
 class PairRows:

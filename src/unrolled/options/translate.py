@@ -63,7 +63,7 @@ class SearchOptions(Section):
         description="What the best model is chosen, and the training stopped, by: loss, or BLEU of greedy translations.",
     )
     beam: int = Field(5, ge=1, le=10_000, description="Hypotheses side by side; 1: greedy.")
-    norm: Literal["none", "average", "gnmt"] = Field("average", description="What log-probabilities are divided by.")
+    norm: Literal["none", "average", "gnmt"] = Field("gnmt", description="What log-probabilities are divided by.")
     alpha: float = Field(1.0, ge=0, le=10, description="Power of the length in it.")
     reward: float = Field(0.0, ge=-100, le=100, description="Added to the log-probability for each symbol.")
     coverage: float = Field(0.0, ge=0, le=100, description="What source symbols cost that were never looked at.")

@@ -242,7 +242,25 @@ function tree(block) {
   return element("div", { class: "scroll" }, svg);
 }
 
-const KINDS = { facts, lines, heat, tokens, texts, tree, map };
+// An image, and once more for each word with the regions it did not look at in the dark.
+function photo(block) {
+  const size = 168, side = block.side, cell = size / side;
+  const one = (word, values) => {
+    const svg = shape("svg", { width: size, height: size, viewBox: `0 0 ${size} ${size}`, role: "img", "aria-label": word });
+    svg.append(shape("image", { href: block.image, width: size, height: size }));
+    const most = Math.max(...values);
+    values.forEach((value, i) => {
+      const box = shape("rect", { x: cell * (i % side), y: cell * Math.floor(i / side), width: cell + 0.5, height: cell + 0.5,
+        fill: "black", "fill-opacity": (0.8 * (1 - value / most)).toFixed(3) });
+      box.append(shape("title", {}, `${word}: ${value}`));
+      svg.append(box);
+    });
+    return element("figure", {}, svg, element("figcaption", {}, visible(word)));
+  };
+  return element("div", { class: "photos" }, one("the image", []), ...block.words.map((word, t) => one(word, block.values[t])));
+}
+
+const KINDS = { facts, lines, heat, tokens, texts, tree, map, photo };
 
 function draw(explanation, into) {
   for (const block of explanation.blocks) {

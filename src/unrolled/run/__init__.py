@@ -10,6 +10,7 @@ from typing import Any
 from unrolled.data.text import Document
 from unrolled.errors import ConfigError, FolderError, unknown_name
 from unrolled.record import read_record
+from unrolled.run.caption import caption_options, resume_captioner, train_captioner
 from unrolled.run.classify import classify_options, resume_classifier, train_classifier
 from unrolled.run.language_model import (
     language_model_options,
@@ -59,6 +60,9 @@ def train(
     elif task == "translate":
         resolved = translate_options(preset=preset, flags=options)
         events = train_translator(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+    elif task == "caption":
+        resolved = caption_options(preset=preset, flags=options)
+        events = train_captioner(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
     elif task == "tag":
         resolved = tag_options(preset=preset, flags=options)
         events = train_tagger(resolved, sources, out, valid=valid, overwrite=overwrite)
@@ -87,6 +91,8 @@ def resuming(out: str | Path, *, allow_changes: bool = False) -> tuple[str, Iter
         return task, resume_classifier(out, allow_changes=allow_changes)
     if task == "translate":
         return task, resume_translator(out, allow_changes=allow_changes)
+    if task == "caption":
+        return task, resume_captioner(out, allow_changes=allow_changes)
     if task == "tag":
         return task, resume_tagger(out, allow_changes=allow_changes)
     return "language-model", resume_language_model(out, allow_changes=allow_changes)

@@ -29,6 +29,7 @@ TASKS: dict[str, TaskEntry] = {
     ),
     "classify": TaskEntry("Sort texts by labels.", "unrolled.tasks.classifier", "TrainedClassifier"),
     "translate": TaskEntry("Translate sentences.", "unrolled.tasks.translator", "TrainedTranslator"),
+    "caption": TaskEntry("Say in words what images show.", "unrolled.tasks.captioner", "TrainedCaptioner"),
     "tag": TaskEntry("Give every word a label; restore capitals and marks.", "unrolled.tasks.tagger", "TrainedTagger"),
 }
 

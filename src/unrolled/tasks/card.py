@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["classifier_card", "model_card", "tagger_card", "translator_card"]
+__all__ = ["captioner_card", "classifier_card", "model_card", "tagger_card", "translator_card"]
 
 
 def model_card(config: dict[str, Any], unit: str) -> str:
@@ -136,6 +136,39 @@ Licence of the model and of its data: fill in.
     import unrolled
     translator = unrolled.load("FOLDER")
     print(translator.translate(["a sentence"])[0].text)
+
+## Sizes
+
+```json
+{sizes}
+```
+"""
+
+
+def captioner_card(config: dict[str, Any]) -> str:
+    """Markdown that says what a captioner is, what it was trained on, how good it is and how to use it."""
+    data, metrics = config.get("data") or {}, config.get("metrics") or {}
+    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    sizes = json.dumps(config["model"] | {"encoder": config["encoder"]}, indent=1)
+    return f"""# A captioner made with unrolled {config["unrolled"]}
+
+Trained on: {sources} ({data.get("train", "?")} images with {data.get("captions", "?")} captions, {data.get("valid", "?")}
+images held out to choose the best model).
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data, and of the weights that the encoder began with: fill in.
+
+## Use
+
+    unrolled predict FOLDER photo.jpg
+    unrolled evaluate FOLDER captions.tsv --images PHOTOS
+
+    import unrolled
+    captioner = unrolled.load("FOLDER")
+    print(captioner.caption("photo.jpg").text)
 
 ## Sizes
 

@@ -13,15 +13,13 @@ from unrolled.decoding.exact import exact_search
 from unrolled.errors import ConfigError
 from unrolled.features.texts import padded_rows
 from unrolled.features.vocabulary import UNKNOWN
+from unrolled.tasks.beam_tree import added, beam_tree
 
 if TYPE_CHECKING:
     from unrolled.tasks.translation import Translation
     from unrolled.tasks.translator import TrainedTranslator
 
 __all__ = ["BLAMES", "Favourite", "blame", "explain_translation", "favourite"]
-
-#: Of each step of the beam, so many of what was pruned are drawn.
-_PRUNED = 5
 
 
 class Favourite(NamedTuple):
@@ -124,9 +122,9 @@ def explain_translation(
     blocks += _looks("What each symbol (row) looked at", best)
     if right is not None:
         blocks += _looks("What the reference would have looked at", right)
-    lines = [{"name": name, "points": _added(scores)} for name, scores in series.items()]
+    lines = [{"name": name, "points": added(scores)} for name, scores in series.items()]
     blocks.append({"kind": "lines", "title": "log P, in nats, added up symbol by symbol", "x": "symbol", "series": lines})
-    blocks.append(_tree(searched.tree, trained, paths))
+    blocks.append(beam_tree(searched.tree, trained.codec.target.vocabulary.symbols, paths))
     listed = [[f"{one.score:.4f}", one.text] for one in (best, *others)]
     blocks.append({"kind": "texts", "title": "The best that were found", "rows": listed})
     return found | {"tokens": best.symbols, "blocks": blocks}
@@ -156,39 +154,6 @@ def _left(tree: list[list[Node]], path: list[int], right: Translation) -> dict[s
     return {"symbol": None, "what": "never left it"}
 
 
-def _tree(tree: list[list[Node]], trained: TrainedTranslator, paths: dict[str, list[int]]) -> dict[str, Any]:
-    """The beam as a block: of each step all that lived or ended, the likeliest that were pruned, and the paths named."""
-    symbols, steps = trained.codec.target.vocabulary.symbols, list[list[dict[str, Any]]]()
-    on, place = dict.fromkeys(paths, -1), {-1: -1}
-    for t, nodes in enumerate(tree):
-        marked: dict[int, list[str]] = {}
-        for name, path in paths.items():
-            hits = [i for i, n in enumerate(nodes) if t < len(path) and (n.parent, n.symbol) == (on[name], path[t])]
-            on[name] = hits[0] if hits else len(nodes)
-            if hits:
-                marked.setdefault(hits[0], []).append(name)
-        pruned = [i for i, node in enumerate(nodes) if node.fate == "pruned"]
-        left_out = set(pruned[_PRUNED:]) - set(marked)
-        kept = [i for i in range(len(nodes)) if i not in left_out]
-        steps.append(
-            [
-                {
-                    "parent": place[nodes[i].parent],
-                    "token": symbols[nodes[i].symbol],
-                    "log_probability": round(nodes[i].log_probability, 4),
-                    "fate": nodes[i].fate,
-                    "paths": marked.get(i, []),
-                }
-                for i in kept
-            ]
-        )
-        place = {i: k for k, i in enumerate(kept)}
-    note = (
-        "Step by step, likeliest first. Framed: ended. Grey: pruned. Strong: what was returned; underlined: the reference."
-    )
-    return {"kind": "tree", "title": "The beam", "note": note, "steps": steps}
-
-
 def _looks(title: str, of: Translation) -> list[dict[str, Any]]:
     """The attention of a translation as a block, where there is any."""
     if of.attention is None:
@@ -197,11 +162,3 @@ def _looks(title: str, of: Translation) -> list[dict[str, Any]]:
     return [
         {"kind": "heat", "title": title, "columns": of.read, "rows": of.symbols, "values": values, "range": [-1.0, 1.0]}
     ]
-
-
-def _added(scores: list[float]) -> list[list[float]]:
-    total, points = 0.0, [[0.0, 0.0]]
-    for i, score in enumerate(scores, start=1):
-        total += score
-        points.append([float(i), round(total, 5)])
-    return points

@@ -1,0 +1,186 @@
+"""`train caption`, and what `evaluate`, `predict` and `explain` print of captioners."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
+from unrolled.cli.guard import guarded
+from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
+from unrolled.cli.speaker import Speaker, needed
+from unrolled.config import read_toml, to_toml
+from unrolled.options.caption import PRESETS, CaptionOptions
+
+__all__ = ["SPEAKER", "caption", "follow_captioner", "run_captioner"]
+
+
+@guarded
+@with_options(CaptionOptions, PRESETS)
+def caption(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Captions: .tsv or .csv (file, caption[, split]), .jsonl, COCO .json, Flickr8k tokens."),
+    ],
+    out: Out,
+    valid: Annotated[list[str] | None, typer.Option(help="Choose the best model by these captions.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best validation as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Learn to caption images.
+
+    Examples:
+
+    unrolled train caption captions.tsv --images photos/ --train-split train --valid-split dev --out runs/captions
+
+    unrolled train caption captions.tsv --images photos/ --attention none --out runs/plain
+    """
+    from unrolled.run.caption import caption_options
+
+    file = read_toml(config) if config else None
+    options = caption_options(file=file, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    run_captioner(options, files, out, valid=valid or None, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run_captioner(
+    options: CaptionOptions,
+    captions: Any,
+    out: Path,
+    *,
+    valid: Any = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run.caption import train_captioner
+
+    events = train_captioner(options, captions, out, valid=valid, overwrite=overwrite)
+    follow_captioner(events, out, quiet=quiet, as_json=as_json)
+
+
+def follow_captioner(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print its best validation if `as_json`."""
+    from unrolled.run.caption import Seeing
+    from unrolled.tasks.caption import CaptionTask
+    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+
+    finished = None
+    with Progress(quiet=quiet) as progress:
+        for event in events:
+            match event:
+                case Seeing():
+                    progress.show(f"looking at images, once: {event.done:,} of {event.total:,}")
+                case CaptionTask():
+                    progress.say(_facts(event))
+                case Resumed():
+                    progress.say(resumed(event))
+                case Step():
+                    progress.step(event)
+                case Evaluated():
+                    progress.evaluated(event)
+                case Finished():
+                    finished = event
+        assert finished is not None
+        best = finished.best
+        counted = f", CIDEr-D {best['valid_cider_d']:.3f}" if "valid_cider_d" in best else ""
+        progress.say(
+            f"{why_ended(finished.reason)}. Best model: step {best['step']}, validation loss {best['valid_loss']:.4f} "
+            f"nats a symbol{counted}"
+        )
+        progress.say(what_next(out, f"unrolled predict {out} photo.jpg", resumable=finished.reason == "interrupted"))
+    if finished.reason == "interrupted":
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(best))
+
+
+def _facts(task: Any) -> str:
+    """What was found in the files."""
+    facts = task.facts
+    lines = [
+        f"{facts.train:,} images with {facts.captions:,} captions to train on, {facts.valid:,} images to validate on; "
+        f"{facts.symbols:,} symbols; up to {task.options.training.minutes:g} minutes"
+    ]
+    counted = (
+        (facts.missing, "captioned images are not there and were left out"),
+        (facts.unread, "images cannot be read and were left out:"),
+        (facts.empty, "captions are empty and were left out"),
+        (facts.long, "captions are longer than --longest and were left out"),
+        (facts.bare, "images of the folder have no caption and were left out"),
+    )
+    return "\n".join([*lines, *left_out(counted), *task.problems[:10]])
+
+
+def _search(trained: Any, given: dict[str, Any]) -> Any:
+    """How to search, as at training but for what is given."""
+    from dataclasses import fields
+
+    from unrolled.config import typed_settings
+    from unrolled.decoding.scoring import BeamOptions
+
+    kinds = {f.name: type(f.default) for f in fields(BeamOptions) if f.name not in ("width", "n_best")}
+    asked = typed_settings(given["settings"] or (), kinds, "setting")
+    width = given["beam"] or trained.search.width
+    return replace(trained.search, width=width, n_best=given.get("n_best") or 1, **asked)
+
+
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
+    """Print BLEU, ROUGE-L and CIDEr-D on captioned images."""
+    from unrolled.data.captions import read_captions
+
+    captioned = read_captions(files, given["images"], split=given["split"], encoding=given["encoding"])
+    found, _ = trained.evaluate(captioned, _search(trained, given))
+    for problem in found["unread"][:10]:
+        say(problem)
+    if given["as_json"]:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    counted = ((len(found["missing"]), "not there"), (len(found["unread"]), "not readable"))
+    missing = "".join(f"  ({n} {what}, left out)" for n, what in counted if n)
+    print(f"{'images':<24}{found['images']}{missing}")
+    print(f"{'captions by people':<24}{found['captions']}")
+    for n in range(1, 5):
+        print(f"{f'bleu-{n}':<24}{found[f'bleu_{n}']:.2f}" + (f"  ({found['bleu_signature']})" if n == 4 else ""))
+    print(f"{'rouge-l':<24}{found['rouge_l']:.2f}")
+    print(f"{'cider-d':<24}{found['cider_d']:.4f}")
+    print(f"{'different captions':<24}{found['different']}")
+    print(f"{'not proved best':<24}{found['not_proved_optimal']}")
+
+
+def _predict(trained: Any, images: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+    return trained.captions(images, _search(trained, given), 1 if one_by_one else 32)
+
+
+def _answer(found: Any, problem: str | None, *, as_json: bool) -> str:
+    """The output line of one image, and of the others that were asked for."""
+    if problem is not None:
+        return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
+    if as_json:
+        return json.dumps(found.to_json(), ensure_ascii=False)
+    if not found.others:
+        return found.text
+    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))
+
+
+def _explain(trained: Any, name: str, image: str | None, given: dict[str, Any]) -> tuple[str, Any]:
+    image = needed(image, "an image: unrolled explain RUN photo.jpg")
+    return f"What {name} sees in {Path(image).name}", trained.explain(image, _search(trained, given))
+
+
+_FLAGS = {"beam", "n_best", "settings", "images", "split"}
+SPEAKER = Speaker("a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer)

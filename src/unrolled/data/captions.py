@@ -1,0 +1,198 @@
+"""Captions of image files: tables (.tsv, .csv), JSON lines, COCO's and Karpathy's JSON, Flickr8k's token file; .gz of each.
+
+found = read_captions(["captions.tsv"], Path("photos"), split="train")
+found.images[0], found.captions[0]                   # PosixPath('photos/1.jpg'), ['A dog runs .', 'A brown dog .']
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.data.text import Document, json_lines, lines_of, read_documents
+from unrolled.errors import DataError, first_of, nearest
+
+__all__ = ["Captioned", "read_captions"]
+
+_FILE, _CAPTION = ("file", "image", "filename", "file_name"), ("caption", "text", "comment")
+_TOKEN = re.compile(r"(\S+)#\d+\t(.*)")
+
+
+class _Line(NamedTuple):
+    """What stands at a place: a caption of a file, and the part of the data that it belongs to, where that is said."""
+
+    place: str
+    file: str
+    caption: str
+    split: str | None
+
+
+@dataclass
+class Captioned:
+    """Images (n), files or pixels (height, width, 3), each with its captions, and where it was first found.
+
+    missing: captions' files that are not there; empty: captions without words; bare: images of the folder without captions.
+    """
+
+    images: list[Path | np.ndarray] = field(default_factory=list)
+    captions: list[list[str]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    empty: int = 0
+    bare: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All that is learned from: names of images and their captions, (n,) each."""
+        return [str(image) for image in self.images], self.captions
+
+    def part(self, rows: Iterable[int]) -> Captioned:
+        """Some of the images."""
+        rows = list(rows)
+        return Captioned([self.images[i] for i in rows], [self.captions[i] for i in rows], [self.places[i] for i in rows])
+
+
+def read_captions(
+    sources: Sequence[str | Path],
+    images: Path | None = None,
+    *,
+    split: str | None = None,
+    encoding: str = "utf-8",
+) -> Captioned:
+    """Read files of captions; images: the folder that names of images begin from, or else that of the file of captions.
+
+    split: only lines of this part of the data. Raises DataError naming up to ten lines that cannot be read, or where no
+    captioned image is there.
+    """
+    found, problems, at = Captioned(), list[str](), dict[Path, int]()
+    missing, folders = dict[str, None](), set[Path]()
+    for document in read_documents(sources, encoding):
+        folder = images if images is not None else Path(document.path or "").parent
+        folders.add(folder)
+        lines = list(_lines(document, problems))
+        if problems:
+            continue
+        for line in _chosen(lines, split, document.name):
+            path = folder / line.file
+            if not line.caption.strip():
+                found.empty += 1
+            elif path in at:
+                found.captions[at[path]].append(line.caption.strip())
+            elif str(path) in missing or not path.is_file():
+                missing[str(path)] = None
+            else:
+                at[path] = len(found)
+                found.images.append(path)
+                found.captions.append([line.caption.strip()])
+                found.places.append(line.place)
+    if problems:
+        raise DataError(first_of(problems))
+    found.missing = list(missing)
+    names = ", ".join(map(str, sources))
+    if not len(found) and found.missing:
+        raise DataError(
+            f"{names}: none of the {len(found.missing):,} images is there; looked for {found.missing[0]}. Say where they "
+            "are with --images FOLDER."
+        )
+    if not len(found):
+        raise DataError(f"{names}: holds no captions.")
+    if split is None and images is not None:
+        there = sum(1 for path in images.iterdir() if path.is_file() and not path.name.startswith("."))
+        found.bare = max(0, there - sum(path.parent == images for path in at))
+    return found
+
+
+def _chosen(lines: list[_Line], split: str | None, name: str) -> list[_Line]:
+    """The lines of a part of the data."""
+    if split is None:
+        return lines
+    splits = sorted({line.split for line in lines if line.split is not None})
+    if split not in splits:
+        there = f"there is {', '.join(splits)}." if splits else "it has no column 'split'."
+        raise DataError(f"{name}: has no split '{split}'; {there}{nearest(split, splits)}")
+    return [line for line in lines if line.split == split]
+
+
+def _lines(document: Document, problems: list[str]) -> Iterator[_Line]:
+    name = document.name.lower().removesuffix(".gz")
+    if name.endswith((".jsonl", ".ndjson")):
+        return _jsonl(document, problems)
+    if name.endswith(".json"):
+        return _json(document)
+    first = next(lines_of(document), "")
+    if _TOKEN.match(first):
+        return _tokens(document, problems)
+    return _table(document, "\t" if "\t" in first else ",", problems)
+
+
+def _tokens(document: Document, problems: list[str]) -> Iterator[_Line]:
+    """Flickr8k's own: name.jpg#0, a tab, a caption."""
+    for number, text in enumerate(lines_of(document), start=1):
+        place, found = f"{document.name}, line {number}", _TOKEN.match(text)
+        if found:
+            yield _Line(place, found[1], found[2], None)
+        elif text.strip():
+            problems.append(f"{place}: expected name.jpg#0, a tab and a caption: {text.strip()[:60]!r}")
+
+
+def _table(document: Document, delimiter: str, problems: list[str]) -> Iterator[_Line]:
+    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    rows = csv.reader(lines_of(document), delimiter=delimiter, quoting=quoting)
+    header = [name.strip().lower() for name in next(rows, [])]
+    file, caption = (next((header.index(n) for n in names if n in header), None) for names in (_FILE, _CAPTION))
+    if file is None or caption is None:
+        raise DataError(
+            f"{document.name}, line 1: a header with the columns file and caption is expected (and split, if there are "
+            f"parts), got {', '.join(map(repr, header[:10])) or 'nothing'}."
+        )
+    split = header.index("split") if "split" in header else None
+    for row in rows:
+        place = f"{document.name}, line {rows.line_num}"
+        if not any(row):
+            continue
+        if len(row) != len(header):
+            problems.append(f"{place}: {len(row)} fields, but the header has {len(header)}: {delimiter.join(row)[:60]!r}")
+            continue
+        yield _Line(place, row[file], row[caption], None if split is None else row[split].strip())
+
+
+def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:
+    """{"file": ..., "caption": ...} or {"file": ..., "captions": [...]}, and "split"."""
+    for place, line, row in json_lines(document, problems):
+        row = row if isinstance(row, dict) else {}
+        file = next((row[name] for name in _FILE if name in row), None)
+        captions = row.get("captions") or [row[name] for name in _CAPTION if name in row]
+        if not isinstance(file, str) or not captions or not all(isinstance(one, str) for one in captions):
+            problems.append(f'{place}: needs the texts "file" and "caption" (or a list "captions"): {line.strip()[:60]!r}')
+            continue
+        yield from (_Line(place, file, caption, row.get("split")) for caption in captions)
+
+
+def _json(document: Document) -> Iterator[_Line]:
+    """COCO: images and annotations; Karpathy: images with sentences."""
+    try:
+        whole = json.loads("\n".join(lines_of(document)))
+        images = {image.get("id", n): image for n, image in enumerate(whole["images"])}
+        for image in images.values():
+            file = "/".join(filter(None, (image.get("filepath"), image.get("filename") or image["file_name"])))
+            for n, sentence in enumerate(image.get("sentences", ())):
+                yield _Line(f"{document.name}, {file}, sentence {n + 1}", file, sentence["raw"], image.get("split"))
+        for n, annotation in enumerate(whole.get("annotations", ())):
+            file = images[annotation["image_id"]]["file_name"]
+            yield _Line(f"{document.name}, annotation {n + 1}", file, annotation["caption"], None)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{document.name}: is not JSON ({error}).") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f'{document.name}: expected COCO\'s captions ("images" with "id" and "file_name", "annotations" with '
+            f'"image_id" and "caption") or Karpathy\'s ("images" with "filename" and "sentences"); missing: {error}'
+        ) from None

@@ -1,0 +1,112 @@
+"""Image files as pixels: whatever their kind, colours and size, upright, in red, green and blue.
+
+pixels = read_image("photo.jpg")                     # uint8 (height, width, 3)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.errors import DataError, MissingExtra
+
+__all__ = ["IMAGE_ENDINGS", "decode_image", "read_image"]
+
+#: Names of image files end in one of these.
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+#: Most pixels that are decoded: three bytes each, and as much again on the way. JPEG files are decoded smaller where they
+#: have more.
+_MOST = 50_000_000
+#: Most bytes of a file.
+_LARGEST = 500_000_000
+
+
+def read_image(path: str | Path, side: int | None = None) -> np.ndarray:
+    """The pixels of a file, uint8 (height, width, 3); DataError for what is no image, cut off or too large.
+
+    side: pixels that are wanted of the shorter side; a JPEG file may be decoded at a smaller size that has at least those.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: has {path.stat().st_size / 1e6:,.0f} MB: too large for an image.")
+        return decode_image(path.read_bytes(), str(path), side)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def decode_image(data: bytes, name: str, side: int | None = None) -> np.ndarray:
+    """`read_image` of the bytes of a file; `name` is for errors."""
+    if not data:
+        raise DataError(f"{name}: is empty: no image.")
+    with _telling(name):
+        image = _opened(data)
+        if side is not None and image.format == "JPEG":
+            image.draft(None, (side, side))
+        width, height = image.size
+        if width * height > _MOST:
+            if image.format == "JPEG":
+                image.draft(None, (1, 1))
+                width, height = image.size
+            if width * height > _MOST:
+                most = f"{_MOST / 1e6:.0f} million"
+                raise DataError(f"{name}: has {width:,} x {height:,} pixels; at most {most} are read. Make it smaller.")
+        return _colours(_upright(image))
+
+
+def _opened(data: bytes) -> Any:
+    from PIL import Image
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    if data[:2] == b"\xff\xd8":  # opened without a limit: it can be decoded smaller
+        return JpegImageFile(BytesIO(data))
+    return Image.open(BytesIO(data))
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """What Pillow says about a file as a DataError that names it."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError:
+        raise MissingExtra("pillow", "vision", "Reading images") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        most = f"{_MOST / 1e6:.0f} million"
+        raise DataError(f"{name}: has too many pixels; at most {most} are read. Make it smaller.") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: is no image that can be read. Expected: JPEG, PNG, WebP, GIF, BMP or TIFF.") from error
+    except Exception as error:  # decoders of damaged files raise anything
+        raise DataError(f"{name}: is damaged or cut off ({error or type(error).__name__}).") from error
+
+
+def _upright(image: Any) -> Any:
+    """As the camera was held."""
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) or image
+
+
+def _colours(image: Any) -> np.ndarray:
+    """Red, green and blue from 0 to 255; what is transparent is white."""
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits of grey, which `convert` would cut off
+        grey = np.asarray(image, np.float64)
+        largest = 65535 if grey.max(initial=0) > 255 else 255
+        return np.repeat(np.clip(grey * (255 / largest), 0, 255).astype(np.uint8)[..., None], 3, 2)
+    if "A" in image.mode or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha)
+    return np.array(image.convert("RGB"))

@@ -1,0 +1,167 @@
+"""The training of a captioner, from files to a finished run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from unrolled.cells import CELLS
+from unrolled.config import preset_named, resolve, to_toml
+from unrolled.data.captions import Captioned, read_captions
+from unrolled.errors import DataError, FolderError, unknown_name
+from unrolled.features.pair_codec import Side
+from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
+from unrolled.options.caption import FIXED, PRESETS, CaptionDataOptions, CaptionOptions
+from unrolled.pictures.report import report_page
+from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
+from unrolled.run.examples import examples_again, noted
+from unrolled.run.new import new_run
+from unrolled.tasks.caption import CaptionTask, parted
+from unrolled.tasks.captioner import NAME
+from unrolled.tasks.image_encoders import Eye, Looked, eye_for, look
+from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.training.parallel import Ranks
+
+__all__ = ["Seeing", "caption_options", "resume_captioner", "train_captioner"]
+
+
+class Seeing(NamedTuple):
+    """So many of the images that are new have been looked at."""
+
+    done: int
+    total: int
+
+
+def caption_options(
+    *,
+    preset: str | None = None,
+    file: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> CaptionOptions:
+    """Options from a preset, a config file's content, flags and `key=value` settings."""
+    named = preset_named(preset, PRESETS, "default")
+    options = resolve(CaptionOptions, preset=named, file=file, flags=flags, settings=settings)
+    if options.model.cell not in CELLS:
+        raise unknown_name("cell", options.model.cell, CELLS)
+    return options
+
+
+def train_captioner(
+    options: CaptionOptions,
+    sources: Sequence[str | Path] | Captioned,
+    out: str | Path,
+    *,
+    valid: Sequence[str | Path] | Captioned | None = None,
+    encoder: nn.Module | None = None,
+    overwrite: bool = False,
+) -> Iterator[Seeing | CaptionTask | Event]:
+    """Train on captioned images into the run folder `out`, yielding what happens: how far the images have been looked at,
+    the task, its data prepared, then the events of the loop.
+
+    encoder: any module that maps prepared pixels (B, 3, size, size) to features (B, S, F), (B, F) or (B, F, Y, X); it has
+    the attributes of `layers.convolution.ImageEncoder`, or takes 224 pixels a side as lite0 does.
+    """
+    folder = Path(out)
+    check_run(folder, overwrite=overwrite)
+    if valid is None and options.data.valid_split is not None and not isinstance(sources, Captioned):
+        valid = sources
+    train, held = _read(sources, valid, options.data)
+    where = noted(sources, valid, train, held)
+    if where is not None:
+        where |= {"own_encoder": encoder is not None}
+    parts = parted(train, held, options.data.valid_fraction, options.training.seed)
+    task = yield from _prepared(options, parts, eye=eye_for(options.model, encoder))
+    if not isinstance(sources, Captioned):
+        task.sources = [str(source) for source in sources]
+    with new_run(folder, Ranks(), overwrite=overwrite):
+        write_text(folder / "config.toml", f"# unrolled train caption --config this-file\n{to_toml(options)}")
+        write_record(folder, NAME, options, {}, where)
+        yield from _train(task, folder, resume=False)
+
+
+def resume_captioner(
+    out: str | Path, *, allow_changes: bool = False, encoder: nn.Module | None = None
+) -> Iterator[Seeing | CaptionTask | Event]:
+    """Go on with the training in the run folder `out`, as if it had never stopped.
+
+    FolderError, ConfigError or DataError if version, options or captions are not those it began with, unless
+    `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    options = recorded_options(folder, record, CaptionOptions, fixed=FIXED, allow_changes=allow_changes)
+    where = record.get("examples") or {}
+    if where.get("own_encoder") and encoder is None:
+        raise FolderError(f"{folder}: was begun with an encoder of your own; go on with resume_captioner(..., encoder=...)")
+    with run_lock(folder):
+        splits = iter((options.data.train_split, options.data.valid_split))  # read first to learn from, then to choose by
+        read = partial(_read_split, options=options.data, splits=splits)
+        train, held = examples_again(folder, record, read, allow_changes=allow_changes)
+        begun = latest(folder / "last").exists()
+        parts = parted(train, held, options.data.valid_fraction, options.training.seed)
+        side = Side.load(latest(folder / "last"), "caption") if begun else None
+        task = yield from _prepared(options, parts, eye=eye_for(options.model, encoder), side=side)
+        task.sources = record["examples"]["train"]
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
+        if allow_changes:
+            accept_changes(folder, record, options, {})
+        yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
+
+
+def _read_split(files: Sequence[str | Path], *, options: CaptionDataOptions, splits: Iterator[str | None]) -> Captioned:
+    """The next split of the captioned images of files."""
+    images = None if options.images is None else Path(options.images)
+    return read_captions(files, images, split=next(splits), encoding=options.encoding)
+
+
+def _read(sources: Any, valid: Any, options: CaptionDataOptions) -> tuple[Captioned, Captioned | None]:
+    """What there is to learn from, and to choose by, if it is given."""
+    if isinstance(sources, Captioned):
+        return sources, valid
+    splits = iter((options.train_split, options.valid_split))
+    train = _read_split(sources, options=options, splits=splits)
+    if valid is None:
+        return train, None
+    held = _read_split(valid, options=options, splits=splits)
+    both = sorted({str(image) for image in train.images} & {str(image) for image in held.images})
+    if both:
+        raise DataError(
+            f"{len(both):,} images are among those to learn from and those to choose by, such as {both[0]}. Part them: "
+            "--train-split and --valid-split, or another file for --valid."
+        )
+    return train, held
+
+
+def _prepared(
+    options: CaptionOptions, parts: tuple[Captioned, Captioned], *, eye: Eye, side: Side | None = None
+) -> Iterator[Any]:
+    """Look at all images; the task is the value of the generator."""
+    preparation = eye.preparation(options.data.fit)
+    looking = None if eye.learns(options.model.fine_tune) else eye.encoder
+    seen: list[Looked] = []
+    for part in parts:
+        for found in look(part.images, preparation, looking):
+            if isinstance(found, Looked):
+                seen.append(found)
+            else:
+                yield Seeing(*found)
+    task = CaptionTask(options, parts, (seen[0], seen[1]), eye, side)
+    yield task
+    return task
+
+
+def _train(task: CaptionTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[Event]:
+    """The events of the loop; the run folder's pages are kept in step with them."""
+    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
+        if isinstance(event, Evaluated):
+            rows = read_rows(folder)
+            write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))
+        if isinstance(event, Finished):
+            write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+        yield event

@@ -1,0 +1,216 @@
+"""Captioning as a task of the training loop: images and their captions -> regions and ids -> model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.captions import Captioned
+from unrolled.decoding.scoring import BeamOptions
+from unrolled.errors import ConfigError, DataError
+from unrolled.features.caption_rows import CaptionBatch, CaptionRows
+from unrolled.features.fingerprints import fingerprints, held_out
+from unrolled.features.pair_codec import Side
+from unrolled.features.pixels import shifted
+from unrolled.metrics.captions import caption_scores, plain
+from unrolled.models.captioner import Captioner, CaptionerConfig
+from unrolled.options.caption import CaptionOptions
+from unrolled.tasks.captioner import TrainedCaptioner
+from unrolled.tasks.image_encoders import Eye, Looked
+from unrolled.tasks.transfer import fill_rows, given_vectors
+from unrolled.types import Stage
+
+__all__ = ["CaptionFacts", "CaptionTask", "parted"]
+
+#: Images whose captions are validated together.
+_TOGETHER = 64
+
+
+class CaptionFacts(NamedTuple):
+    """What was found. missing: captioned images that are not there; unread: that cannot be read; long, empty: captions."""
+
+    train: int
+    valid: int
+    captions: int
+    symbols: int
+    missing: int
+    unread: int
+    empty: int
+    long: int
+    bare: int
+
+
+def parted(captioned: Captioned, valid: Captioned | None, fraction: float, seed: int) -> tuple[Captioned, Captioned]:
+    """Images to learn from and to choose by: drawn by the fingerprints of their captions."""
+    if valid is not None:
+        return captioned, valid
+    held = held_out(fingerprints("\n".join(some) for some in captioned.captions), fraction, seed)
+    if held.all() or not held.any():
+        raise DataError("there are too few images to hold some out for validation. Give more, or --valid FILE.")
+    return captioned.part(np.flatnonzero(~held)), captioned.part(np.flatnonzero(held))
+
+
+def _drawn_anew(module: nn.Module) -> None:
+    """Begin from nothing, by the seed of the training."""
+    if isinstance(module, (nn.Conv2d, nn.Linear)):
+        module.reset_parameters()
+
+
+class CaptionTask:
+    """Implements `types.Task` for captions. seen: what there is of the images to learn from, and of those to choose by."""
+
+    def __init__(
+        self,
+        options: CaptionOptions,
+        parts: tuple[Captioned, Captioned],
+        seen: tuple[Looked, Looked],
+        eye: Eye,
+        side: Side | None = None,
+    ) -> None:
+        data, training = options.data, options.training
+        self.options, self.eye = options, eye
+        train, valid = parts
+        self.preparation = eye.preparation(data.fit)
+        self._train, self._valid = (one._replace(rows=one.rows[one.rows >= 0]) for one in seen)
+        texts = [[self._plain(text) for text in train.captions[i]] for i in np.flatnonzero(seen[0].rows >= 0)]
+        self.references = [valid.captions[i] for i in np.flatnonzero(seen[1].rows >= 0)]
+        if not texts or not self.references:
+            raise DataError("\n".join(["none of the images can be read:", *seen[0].problems[:10], *seen[1].problems[:10]]))
+        every = [text for some in texts for text in some]
+        self.side = side or Side.fit(every, data.tokens, data.vocabulary_size, data.min_count)
+        encoded = [[self.side.encode(text) for text in some] for some in texts]
+        kept = [[row for row in some if len(row) <= data.longest + 1] for some in encoded]
+        learned = [i for i, some in enumerate(kept) if some]
+        if not learned:
+            raise DataError(f"all captions have more than {data.longest} symbols: raise --longest.")
+        self._train = self._train._replace(rows=self._train.rows[learned])
+        rows = [kept[i] for i in learned]
+        begin = self.side.vocabulary.begin
+        self.rows = CaptionRows(rows, self._see, images=training.batch_size, begin=begin, seed=training.seed)
+        self._held = CaptionRows(
+            [[self.side.encode(self._plain(text)) for text in some] for some in self.references],
+            lambda _, __, which: self._look(self._valid, which),
+            images=_TOGETHER,
+            begin=begin,
+            seed=0,
+        )
+        self.problems = [*seen[0].problems, *seen[1].problems]
+        self.facts = CaptionFacts(
+            len(learned),
+            len(self.references),
+            sum(map(len, rows)),
+            len(self.side.vocabulary),
+            len(train.missing) + len(valid.missing),
+            len(self.problems),
+            train.empty + valid.empty,
+            sum(map(len, encoded)) - sum(map(len, rows)),
+            train.bare,
+        )
+        self.sources = ["captioned images"]
+
+    def _plain(self, text: str) -> str:
+        return plain(text) if self.options.data.plain else text
+
+    def _look(self, looked: Looked, which: np.ndarray, random: np.random.Generator | None = None) -> Tensor:
+        """What the model is given of some images: regions, or pixels, which `random` shifts."""
+        records = looked.records[looked.rows[which]]
+        if records.ndim != 4:
+            return torch.from_numpy(records)
+        model = self.options.model
+        if random is not None:
+            records = shifted(records, random, model.shift, mirror=model.mirror)
+        return self.preparation.scaled(records).contiguous(memory_format=torch.channels_last)
+
+    def _see(self, epoch: int, k: int, which: np.ndarray) -> Tensor:
+        return self._look(self._train, which, np.random.default_rng([self.options.training.seed, epoch, k]))
+
+    def build(self) -> Captioner:
+        """A fresh decoder of the configured size, on the encoder as it is; words begin from vectors that are given."""
+        options = self.options.model
+        sizes = options.model_dump(include=set(CaptionerConfig.__dataclass_fields__))
+        vectors = given_vectors(self.options.transfer)
+        if vectors is not None and vectors.size != options.embedding_size:
+            raise ConfigError(f"the vectors have {vectors.size} numbers: say --embedding-size {vectors.size}")
+        n = {"n_target": len(self.side.vocabulary), "n_features": self.eye.encoder.n_features}
+        if not self.eye.ready:
+            self.eye.encoder.apply(_drawn_anew)
+        model = Captioner(CaptionerConfig(**sizes, **n), self.eye.encoder)
+        if vectors is not None:
+            fill_rows(model.target.weight.data, self.side.vocabulary.symbols, vectors)
+            model.target.weight.requires_grad_(not self.options.transfer.freeze_vectors)
+        if not self.eye.learns(options.fine_tune):
+            model.encoder.requires_grad_(False)
+        return model
+
+    def stages(self, model: nn.Module) -> list[Stage]:
+        """The decoder, and the encoder where it learns on: slowly, if it had weights to begin from."""
+        assert isinstance(model, Captioner)
+        seeing = {id(p) for p in model.encoder.parameters()}
+        found = [Stage([p for p in model.parameters() if id(p) not in seeing and p.requires_grad])]
+        if self.eye.learns(self.options.model.fine_tune):
+            used = [p for p in model.encoder.parameters() if p.requires_grad]
+            found.append(Stage(used, self.options.model.encoder_share if self.eye.ready else 1.0))
+        return found
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches in one pass."""
+        return len(self.rows)
+
+    def batch(self, epoch: int, k: int) -> CaptionBatch:
+        """Batch k of an epoch."""
+        return self.rows.batch(epoch, k)
+
+    def trained(self, model: nn.Module) -> TrainedCaptioner:
+        """The model with what it needs to look and to write."""
+        assert isinstance(model, Captioner)
+        search = self.options.search.model_dump(exclude={"beam", "select"}) | {"width": self.options.search.beam}
+        name, as_plain = self.eye.name, self.options.data.plain
+        return TrainedCaptioner(
+            model, self.side, self.preparation, encoder=name, as_plain=as_plain, search=BeamOptions(**search)
+        )
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        """Loss in nats a symbol, without smoothing, on the validation images; with `select` BLEU-4 or CIDEr-D of greedy
+        captions, and in front how much is missing from 100 or 10.
+        """
+        assert isinstance(model, Captioner)
+        model.eval()
+        trained, total, n, made = self.trained(model), 0.0, 0, list[str]()
+        select = self.options.search.select
+        for k in range(len(self._held)):
+            batch = self._held.batch(0, k)
+            found = model.loss(batch)
+            total, n = total + float(found.loss), n + found.n_tokens
+        scores = {"valid_loss": total / n, "valid_perplexity": math.exp(min(total / n, 700))}
+        if select == "loss":
+            return scores
+        for at in range(0, len(self.references), _TOGETHER):
+            seen = self._look(self._valid, np.arange(at, min(at + _TOGETHER, len(self.references))))
+            regions = model.encoder.regions(seen) if seen.dim() == 4 else seen
+            made += [trained.told("", one).text for one in trained.searched(regions, BeamOptions(1))]
+        counted = caption_scores(made, self.references)
+        scores = {"valid_bleu_4": counted["bleu_4"], "valid_cider_d": counted["cider_d"]} | scores
+        missing = 100 - counted["bleu_4"] if select == "bleu" else 10 - counted["cider_d"]
+        return {f"valid_missing_{select}": missing} | scores
+
+    def preview(self, model: nn.Module) -> str:
+        """A caption of the first validation image, found greedily."""
+        trained = self.trained(model)
+        seen = self._look(self._valid, np.arange(1))
+        with torch.no_grad():
+            regions = trained.model.encoder.regions(seen) if seen.dim() == 4 else seen
+        return trained.told("", trained.searched(regions, BeamOptions(1))[0]).text
+
+    def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
+        """Write the model folder."""
+        found = self.trained(model)
+        found.metrics = {key: value for key, value in metrics.items() if value is not None}
+        data = {"sources": self.sources, **self.facts._asdict()}
+        found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})

