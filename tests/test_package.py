@@ -15,6 +15,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +23,11 @@ import unrolled
 from test_translate import FLAGS
 from unrolled.cli.main import app
 from unrolled.data.pairs import Pairs
+from unrolled.data.scenes import save_scenes, scenes
+from unrolled.run.caption import caption_options
 from unrolled.run.translate import translate_options
+from unrolled.tasks.caption import CaptionTask
+from unrolled.tasks.image_encoders import Looked, eye_for
 from unrolled.tasks.translate import TranslateTask
 
 ROOT = Path(__file__).parents[1]
@@ -118,11 +123,19 @@ def documented(
         (tmp_path / "runs" / name).symlink_to(vector_run.parent / name)
     (tmp_path / "runs" / "sentiment").symlink_to(sentiment)
     (tmp_path / "runs" / "tags").symlink_to(tagger)
+    drawn = scenes(6, seed=1)
     pairs = Pairs(["Ein Hund rennt."] * 9, ["A dog runs."] * 9, ["-"] * 9)
     task = TranslateTask(translate_options(flags=FLAGS), pairs, pairs)
     task.trained(task.build()).save(tmp_path / "runs" / "de-en")
     for name, texts in (("test.de", pairs.sources), ("test.en", pairs.targets)):
         (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+    seen = [Looked(np.stack(drawn.images), np.arange(len(drawn)), [])] * 2  # type: ignore[arg-type]
+    options = caption_options(flags={"encoder": "small", "decoder_size": 8, "min_count": 1})
+    captioning = CaptionTask(options, (drawn, drawn), (seen[0], seen[1]), eye_for(options.model))
+    captioning.trained(captioning.build()).save(tmp_path / "runs" / "captions")
+    shutil.copy(save_scenes(drawn, tmp_path / "photos")[0], tmp_path / "photo.jpg")
+    rows = [f"{n + 1}.png\tdev\t{caption}\n" for n, (caption,) in enumerate(drawn.captions)]
+    (tmp_path / "captions.tsv").write_text("file\tsplit\tcaption\n" + "".join(rows))
     shutil.copy(tagger.parent / "sentences.conll", tmp_path)
     rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]
     text = "body,page\n" + "".join(rows)
