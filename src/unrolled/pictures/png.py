@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from unrolled.folders import write_bytes
 
 __all__ = ["curves", "explanation"]
+
+#: Photos beside each other.
+_PHOTOS = 6
 
 
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
@@ -100,4 +107,26 @@ def _tree(block: dict[str, Any], axes: Any) -> None:
     axes.invert_yaxis()
 
 
-_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map, "tree": _tree}
+def _photo(block: dict[str, Any], axes: Any) -> None:
+    """The image, and once more for each word with the regions it did not look at in the dark."""
+    axes.axis("off")
+    data = base64.b64decode(block["image"].partition(",")[2])
+    image, side = imread(io.BytesIO(data), format="jpg") / 255, block["side"]
+    size = len(image)
+    rows = math.ceil((1 + len(block["words"])) / _PHOTOS)
+    for i, word in enumerate(["the image", *block["words"]]):
+        x, y = i % _PHOTOS * 1.1, i // _PHOTOS * 1.25
+        shown = image
+        if i:
+            looked = np.reshape(block["values"][i - 1], (side, side))
+            at = np.arange(size) * side // size
+            shown = image * (0.2 + 0.8 * looked / looked.max())[at[:, None], at][..., None]
+        axes.imshow(shown, extent=(x, x + 1, y + 1, y))
+        axes.text(x + 0.5, y + 1.12, word.replace("$", r"\$"), ha="center", va="center", fontsize=9)
+    axes.set_xlim(0, _PHOTOS * 1.1)
+    axes.set_ylim(rows * 1.25, 0)
+    width, height = axes.figure.get_size_inches()
+    axes.figure.set_size_inches(max(width, 11), height + 1.9 * (rows - 1))
+
+
+_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map, "tree": _tree, "photo": _photo}
