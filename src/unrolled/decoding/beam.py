@@ -156,7 +156,8 @@ def _checked(prescribed: Prescribed, max_length: int) -> tuple[Sequence[int], Re
 
 def _taken(state: State, rows: np.ndarray) -> State:
     """The state of these rows (R,); state itself if they are all of its rows, in order."""
-    if len(rows) == len(state_tensors(state)[0]) and bool((rows == np.arange(len(rows))).all()):
+    n = len(state_tensors(state)[0])
+    if len(rows) == n and (n == 1 or bool((rows == np.arange(n)).all())):
         return state
     return map_state(lambda s: s[torch.from_numpy(rows)], state)
 
@@ -172,7 +173,8 @@ def _forbid(
     forbidden: Sequence[int],
 ) -> None:
     """Make logits (R, V) of symbols that must not come -inf."""
-    logits[:, list(forbidden)] = -np.inf
+    for symbol in forbidden:
+        logits[:, symbol] = -np.inf
     if end is not None and t < options.min_length:
         logits[:, end] = -np.inf
     if end is not None and t == options.limit:

@@ -56,9 +56,11 @@ def parted(captioned: Captioned, valid: Captioned | None, fraction: float, seed:
 
 
 def _drawn_anew(module: nn.Module) -> None:
-    """Begin from nothing, by the seed of the training."""
+    """Begin from nothing, by the training's seed; signals keep their size (He et al. 2015, arXiv:1502.01852)."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
-        module.reset_parameters()
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 class CaptionTask:
