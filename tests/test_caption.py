@@ -24,7 +24,7 @@ from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.layers.attention import ATTENTIONS
 from unrolled.layers.convolution import SmallEncoder
-from unrolled.metrics.captions import caption_scores, cider_d, plain, rouge_l
+from unrolled.metrics.captions import caption_scores, cider_d, plain, plain_words, rouge_l
 from unrolled.models.captioner import Captioner, CaptionerConfig
 from unrolled.models.decoder_engine import DecoderEngine
 from unrolled.run.caption import caption_options, resume_captioner, train_captioner
@@ -63,7 +63,8 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_rouge_and_cider_by_hand() -> None:
-    assert plain("It's a t-shirt, isn't it? 猫") == "its a t shirt isnt it 猫"
+    assert plain("It's a t-shirt, isn't it? 猫。") == "its a t shirt isnt it 猫"
+    assert plain_words("一只猫, हिन्दी cafe\u0301 2") == ["一", "只", "猫", "हिन्दी", "café", "2"]
     # the cat sat | longest common: 2 of 3 words with the first, 2 of 2 with the second
     words, wanted = ["the", "cat", "sat"], [["the", "dog", "sat", "down"], ["cat", "sat"]]
     precision, recall = 2 / 3, 2 / 2
@@ -80,7 +81,8 @@ def test_rouge_and_cider_by_hand() -> None:
 def test_bleu_against_several_references() -> None:
     found = caption_scores(["A cat sat there."], [["the cat sat there", "a cat"]])
     assert found["bleu_1"] == pytest.approx(100)
-    assert found["bleu_4"] == pytest.approx(100 * (1 * 1 * 1 * 0.5) ** 0.25, rel=0.3)
+    assert found["bleu_3"] == pytest.approx(100 * (1 * 1 * 1 / 2) ** (1 / 3))  # "cat sat there", not "a cat sat"
+    assert found["bleu_4"] == 0
     uneven = caption_scores(["a b", "c d"], [["a b"], ["c d", "c e", "d"]])
     assert (uneven["bleu_2"], uneven["bleu_4"]) == (pytest.approx(100), 0)
 
@@ -136,6 +138,11 @@ def test_captions_are_read_from_every_format(tmp_path: Path) -> None:
         ("a.tsv", "file\tcaption\n9.jpg\tx\n", r"none of the 1 images is there; looked for .*9\.jpg.* --images"),
         ("a.tsv", "file\tcaption\n", "holds no captions"),
         ("a.tsv", "", "holds no text"),
+        ("a.csv", 'image,caption\n1.jpg,a "b\n1.jpg,"c', "line 3: a row cannot be read"),
+        ("a.tsv", f"file\tcaption\n{'x' * 300}\tx\n", "none of the 1 images is there"),
+        ("a.jsonl", '{"file": "1.jpg", "captions": "a dog"}\n', 'or a list "captions"'),
+        ("a.jsonl", '{"file": "1.jpg", "caption": "a", "split": 1}\n', "needs the texts"),
+        ("a.json", '{"images": [], "annotations": [{"image_id": 1, "caption": "x"}]}', "missing: 1"),
         ("a.jsonl", '{"file": 3}\n', 'line 1: needs the texts "file" and "caption"'),
         ("a.json", "{", "is not JSON"),
         ("a.json", '{"images": [{"id": 1}]}', "expected COCO's captions .* missing: 'file_name'"),
@@ -157,6 +164,10 @@ def test_splits_must_be_there_and_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="30 images are among those to learn from and those to choose by"):
         next(train_captioner(caption_options(flags=flags), [table], tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="output matrix too"):
+        list(train_captioner(caption_options(flags=FLAGS | {"freeze_vectors": True}), scenes(30, seed=0), tmp_path / "run"))
+    with pytest.raises(DataError, match="no captioned images"):
+        list(train_captioner(caption_options(flags=FLAGS), Captioned(), tmp_path / "run"))
 
 
 @pytest.mark.parametrize("begins", ["state", "word"])
@@ -305,6 +316,12 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path
                 signal.raise_signal(signal.SIGINT)
     weights = [tmp_path / name / "last" / "model.safetensors" for name in ("whole", "parts")]
     assert weights[0].read_bytes() != weights[1].read_bytes()
+    photo = tmp_path / "photos" / "3.png"
+    before = photo.read_bytes()
+    photo.write_bytes(b"no image")
+    with pytest.raises(DataError, match="the photos are not those"):
+        list(resume_captioner(tmp_path / "parts"))
+    photo.write_bytes(before)
     for _ in resume_captioner(tmp_path / "parts"):
         pass
     assert weights[0].read_bytes() == weights[1].read_bytes()

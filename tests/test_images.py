@@ -41,6 +41,8 @@ def saved(path: Path, mode: str, colour: object, size: tuple[int, int] = (40, 20
         ("palette.gif", "P", 0, (0, 0, 0)),
         ("print.tif", "CMYK", (0, 0, 0, 255), (0, 0, 0)),
         ("float.tif", "F", 60.0, (60, 60, 60)),
+        ("unit.tif", "F", 0.5, (127, 127, 127)),
+        ("dark.png", "I;16", 255, (0, 0, 0)),
         ("photo.webp", "RGB", (255, 255, 255), (255, 255, 255)),
     ],
 )
@@ -72,6 +74,9 @@ def test_what_is_no_image(tmp_path: Path) -> None:
         read_image(tmp_path / "missing.jpg")
     with pytest.raises(DataError, match="cannot be read"):
         read_image(tmp_path)
+    (tmp_path / "program.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")  # would start Ghostscript
+    with pytest.raises(DataError, match="is no image"):
+        read_image(tmp_path / "program.jpg")
 
 
 def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +109,10 @@ def test_a_rectangle_becomes_a_square(fit: str) -> None:
     torch.testing.assert_close(x, (torch.tensor(square[None]).float().permute(0, 3, 1, 2) - 100) / 50)
     assert Preparation.from_json(prepare.to_json()) == prepare
     assert prepare.key() != Preparation(11, prepare.mean, prepare.deviation, prepare.fit).key()
+    assert prepare.square(np.zeros((2, 4000, 3), np.uint8)).shape == (10, 10, 3)
+    for wrong in (np.zeros((5, 5), np.uint8), np.zeros((5, 5, 4), np.uint8), np.zeros((5, 5, 3))):
+        with pytest.raises(DataError, match=r"pixels are uint8 \(height, width, 3\)"):
+            prepare.square(wrong)
     with pytest.raises(ConfigError, match="unknown fit"):
         Preparation(10, prepare.mean, prepare.deviation, "cut")  # type: ignore[arg-type]
 
@@ -130,6 +139,9 @@ def test_alexnet_is_torchvisions() -> None:
         pooled = AlexNet(pooled=True).eval()
         pooled.load_state_dict(model.state_dict())
         seen = pooled.regions(x)
+        torch.testing.assert_close(pooled.trimmed().regions(x), seen)
+        torch.testing.assert_close(model.trimmed().regions(x), regions)
+    assert sum(p.numel() for p in model.parameters()) < 3_000_000
     assert seen.shape == (2, 1, 4096)
     assert (seen >= 0).all()
 
@@ -155,7 +167,8 @@ def test_weights_from_files_and_what_is_wrong_with_them(tmp_path: Path) -> None:
     for name in ("a.pth", "a.npz"):
         encoder, ready = encoder_for("lite0", str(tmp_path / name), pooled=False)
         assert ready
-        assert torch.equal(encoder.state_dict()["_fc.weight"], tensors["_fc.weight"])
+        assert torch.equal(encoder.state_dict()["_conv_head.weight"], tensors["_conv_head.weight"])
+        assert "_fc.weight" not in encoder.state_dict()  # nobody asks for ImageNet's classes
     with pytest.raises(DataError, match=r"a\.pth: are not the weights of alexnet: there is no 'features\.0\.weight'"):
         encoder_for("alexnet", str(tmp_path / "a.pth"), pooled=True)
     tensors["_bn0.weight"] = torch.zeros(7)
@@ -198,6 +211,9 @@ def test_records_are_kept_by_content_whole_or_not_at_all(tmp_path: Path) -> None
     assert first.rows(keys[:2]).tolist() == [-1, -1]
     assert first.records.shape == (0, 3)
     first.add(keys[:2], np.arange(6).reshape(2, 3))
+    first.add([keys[1]], np.zeros((1, 3)))  # it is there already
+    with pytest.raises(ValueError, match="16 bytes"):
+        first.add([b""], np.zeros((1, 3)))
     second.add(keys[2:3], np.full((1, 3), 9))  # it did not know of the first two
     assert ImageStore(tmp_path / "store", (3,), np.float16).rows(keys).tolist() == [0, 1, 2, -1, -1]
     with (tmp_path / "store" / "records").open("ab") as file:
@@ -226,16 +242,22 @@ def test_images_are_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     found, steps = looked()
     assert steps == [(0, 4), (4, 4)]
+    assert len(list((tmp_path / "cache" / "images").iterdir())) == 1
     assert found.rows.tolist() == [0, -1, 1, 2]
     assert "bad.png: is no image" in found.problems[0]
     x = prepare.scaled(prepare.read(paths[2])[None])
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(found.records[[1]]).float(), encoder.regions(x), rtol=1e-2, atol=1e-3)
     paths[0] = saved(tmp_path / "again.png", "RGB", (0, 0, 0))  # another name, the same content
-    assert looked()[1] == [(0, 1), (1, 1)]  # only the damaged one is tried again
+    monkeypatch.setattr("unrolled.tasks.image_encoders._records", None)  # nothing is looked at again
+    assert looked()[0].rows.tolist() == [0, -1, 1, 2]
+    assert looked()[0].digest == found.digest
+    monkeypatch.undo()
+    monkeypatch.setenv("UNROLLED_CACHE", str(tmp_path / "cache"))
     with torch.no_grad():
         next(encoder.parameters()).add_(1)
-    assert looked()[1][0] == (0, 4)  # another encoder
+    looked()  # another encoder
+    assert len(list((tmp_path / "cache" / "images").iterdir())) == 2
 
 
 def test_a_photo_is_read_at_the_size_that_is_needed(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def _facts(task: Any) -> str:
         (facts.long, "captions are longer than --longest and were left out"),
         (facts.bare, "images of the folder have no caption and were left out"),
     )
-    return "\n".join([*lines, *left_out(counted), *task.problems[:10]])
+    absent = [f"not there: {path}" for path in task.missing[:10]]
+    return "\n".join([*lines, *left_out(counted), *absent, *task.problems[:10]])
 
 
 def _search(trained: Any, given: dict[str, Any]) -> Any:

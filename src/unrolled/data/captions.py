@@ -6,7 +6,6 @@ found.images[0], found.captions[0]                   # PosixPath('photos/1.jpg')
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,13 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.data.labelled import csv_rows
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
 __all__ = ["Captioned", "read_captions"]
 
 _FILE, _CAPTION = ("file", "image", "filename", "file_name"), ("caption", "text", "comment")
-_TOKEN = re.compile(r"(\S+)#\d+\t(.*)")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+_TOKEN = re.compile(r"(.+?)#\d+\t(.*)")
 
 
 class _Line(NamedTuple):
@@ -76,7 +77,7 @@ def read_captions(
     found, problems, at = Captioned(), list[str](), dict[Path, int]()
     missing, folders = dict[str, None](), set[Path]()
     for document in read_documents(sources, encoding):
-        folder = images if images is not None else Path(document.path or "").parent
+        folder = images if images is not None else Path(document.name).parent
         folders.add(folder)
         lines = list(_lines(document, problems))
         if problems:
@@ -87,7 +88,7 @@ def read_captions(
                 found.empty += 1
             elif path in at:
                 found.captions[at[path]].append(line.caption.strip())
-            elif str(path) in missing or not path.is_file():
+            elif str(path) in missing or not _there(path):
                 missing[str(path)] = None
             else:
                 at[path] = len(found)
@@ -106,9 +107,16 @@ def read_captions(
     if not len(found):
         raise DataError(f"{names}: holds no captions.")
     if split is None and images is not None:
-        there = sum(1 for path in images.iterdir() if path.is_file() and not path.name.startswith("."))
+        there = sum(path.suffix.lower() in _ENDINGS for path in images.iterdir())
         found.bare = max(0, there - sum(path.parent == images for path in at))
     return found
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have, a folder that may not be read
+        return False
 
 
 def _chosen(lines: list[_Line], split: str | None, name: str) -> list[_Line]:
@@ -145,9 +153,11 @@ def _tokens(document: Document, problems: list[str]) -> Iterator[_Line]:
 
 
 def _table(document: Document, delimiter: str, problems: list[str]) -> Iterator[_Line]:
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    rows = csv.reader(lines_of(document), delimiter=delimiter, quoting=quoting)
-    header = [name.strip().lower() for name in next(rows, [])]
+    if delimiter == "\t":
+        rows = enumerate((line.rstrip("\r\n").split("\t") for line in lines_of(document)), start=1)
+    else:
+        rows = csv_rows(document, delimiter, problems)
+    header = [name.strip().lower() for name in next(rows, (1, []))[1]]
     file, caption = (next((header.index(n) for n in names if n in header), None) for names in (_FILE, _CAPTION))
     if file is None or caption is None:
         raise DataError(
@@ -155,8 +165,8 @@ def _table(document: Document, delimiter: str, problems: list[str]) -> Iterator[
             f"parts), got {', '.join(map(repr, header[:10])) or 'nothing'}."
         )
     split = header.index("split") if "split" in header else None
-    for row in rows:
-        place = f"{document.name}, line {rows.line_num}"
+    for number, row in rows:
+        place = f"{document.name}, line {number}"
         if not any(row):
             continue
         if len(row) != len(header):
@@ -170,11 +180,12 @@ def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:
     for place, line, row in json_lines(document, problems):
         row = row if isinstance(row, dict) else {}
         file = next((row[name] for name in _FILE if name in row), None)
-        captions = row.get("captions") or [row[name] for name in _CAPTION if name in row]
-        if not isinstance(file, str) or not captions or not all(isinstance(one, str) for one in captions):
+        captions, split = row.get("captions") or [row[name] for name in _CAPTION if name in row], row.get("split")
+        texts = isinstance(captions, list) and captions and all(isinstance(one, str) for one in captions)
+        if not isinstance(file, str) or not texts or not isinstance(split, (str, type(None))):
             problems.append(f'{place}: needs the texts "file" and "caption" (or a list "captions"): {line.strip()[:60]!r}')
             continue
-        yield from (_Line(place, file, caption, row.get("split")) for caption in captions)
+        yield from (_Line(place, file, caption, split) for caption in captions)
 
 
 def _json(document: Document) -> Iterator[_Line]:
@@ -185,10 +196,10 @@ def _json(document: Document) -> Iterator[_Line]:
         for image in images.values():
             file = "/".join(filter(None, (image.get("filepath"), image.get("filename") or image["file_name"])))
             for n, sentence in enumerate(image.get("sentences", ())):
-                yield _Line(f"{document.name}, {file}, sentence {n + 1}", file, sentence["raw"], image.get("split"))
+                yield _Line(f"{document.name}, {file}, sentence {n + 1}", file, sentence["raw"].strip(), image.get("split"))
         for n, annotation in enumerate(whole.get("annotations", ())):
             file = images[annotation["image_id"]]["file_name"]
-            yield _Line(f"{document.name}, annotation {n + 1}", file, annotation["caption"], None)
+            yield _Line(f"{document.name}, annotation {n + 1}", file, annotation["caption"].strip(), None)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{document.name}: is not JSON ({error}).") from None
     except (KeyError, TypeError, AttributeError) as error:

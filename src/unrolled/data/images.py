@@ -16,13 +16,15 @@ import numpy as np
 
 from unrolled.errors import DataError, MissingExtra
 
-__all__ = ["IMAGE_ENDINGS", "decode_image", "read_image"]
+__all__ = ["decode_image", "image_bytes", "read_image"]
 
-#: Names of image files end in one of these.
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+#: What is read. Others, such as EPS, would start other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 #: Most pixels that are decoded: three bytes each, and as much again on the way. JPEG files are decoded smaller where they
 #: have more.
 _MOST = 50_000_000
+#: Where EXIF says how the camera was held.
+_ORIENTATION = 0x0112
 #: Most bytes of a file.
 _LARGEST = 500_000_000
 
@@ -32,11 +34,15 @@ def read_image(path: str | Path, side: int | None = None) -> np.ndarray:
 
     side: pixels that are wanted of the shorter side; a JPEG file may be decoded at a smaller size that has at least those.
     """
-    path = Path(path)
+    return decode_image(image_bytes(Path(path)), str(path), side)
+
+
+def image_bytes(path: Path) -> bytes:
+    """The content of an image file. DataError where it cannot be read, or is larger than any image."""
     try:
         if path.stat().st_size > _LARGEST:
             raise DataError(f"{path}: has {path.stat().st_size / 1e6:,.0f} MB: too large for an image.")
-        return decode_image(path.read_bytes(), str(path), side)
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
@@ -66,7 +72,7 @@ def _opened(data: bytes) -> Any:
 
     if data[:2] == b"\xff\xd8":  # opened without a limit: it can be decoded smaller
         return JpegImageFile(BytesIO(data))
-    return Image.open(BytesIO(data))
+    return Image.open(BytesIO(data), formats=_FORMATS)
 
 
 @contextmanager
@@ -80,7 +86,7 @@ def _telling(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         most = f"{_MOST / 1e6:.0f} million"
@@ -93,9 +99,16 @@ def _telling(name: str) -> Iterator[None]:
 
 def _upright(image: Any) -> Any:
     """As the camera was held."""
-    from PIL import ImageOps
+    from PIL import Image
 
-    return ImageOps.exif_transpose(image) or image
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # what stands there may be anything: the pixels are sound all the same
+        return image
+    turn = Image.Transpose
+    turns = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
+    turns |= {6: turn.ROTATE_270, 7: turn.TRANSVERSE, 8: turn.ROTATE_90}
+    return image.transpose(turns[orientation]) if orientation in turns else image
 
 
 def _colours(image: Any) -> np.ndarray:
@@ -103,9 +116,10 @@ def _colours(image: Any) -> np.ndarray:
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits of grey, which `convert` would cut off
-        grey = np.asarray(image, np.float64)
-        largest = 65535 if grey.max(initial=0) > 255 else 255
-        return np.repeat(np.clip(grey * (255 / largest), 0, 255).astype(np.uint8)[..., None], 3, 2)
+        grey = np.asarray(image, np.float32)
+        highest = float(grey.max(initial=0))
+        largest = 65535 if image.mode.startswith("I;16") or highest > 255 else 1 if highest <= 1 else 255
+        return np.repeat(np.clip(grey * np.float32(255 / largest), 0, 255).astype(np.uint8)[..., None], 3, 2)
     if "A" in image.mode or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
-__all__ = ["Columns", "Labelled", "read_labelled"]
+__all__ = ["Columns", "Labelled", "csv_rows", "read_labelled"]
 
 _MARK = "__label__"
 _LONGEST_FIELD = 1 << 30
@@ -126,16 +126,15 @@ def _read_folders(path: Path, encoding: str, found: Labelled, problems: list[str
 
 
 def _read_csv(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    csv.field_size_limit(_LONGEST_FIELD)
-    lines = lines_of(document)
-    first = next(lines, "")
+    first = next(lines_of(document), "")
     delimiter = ";" if ";" in first and "," not in first else ","
-    rows = csv.reader((line for part in ([first], lines) for line in part), delimiter=delimiter, strict=True)
-    _read_table(document.name, _csv_rows(rows, document.name, problems), columns, found, problems)
+    _read_table(document.name, csv_rows(document, delimiter, problems), columns, found, problems)
 
 
-def _csv_rows(rows: Any, name: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows and the line at which each begins."""
+def csv_rows(document: Document, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table and the line at which each begins; what cannot be read goes to `problems`, and ends it."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    name, rows = document.name, csv.reader(lines_of(document), delimiter=delimiter, strict=True)
     while True:
         begins = rows.line_num + 1
         try:

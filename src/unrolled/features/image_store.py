@@ -9,6 +9,7 @@ store.records[rows]                       # read from disk when they are asked f
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,16 +45,20 @@ class ImageStore:
         except OSError as error:
             raise FolderError(f"{folder}: cannot be written ({error.strerror or error}).") from None
         self._found: dict[bytes, int] = {}
+        self._n = 0
         self._read_keys()
 
     def _read_keys(self) -> None:
-        data = (self.folder / "keys").read_bytes()
-        n = min(len(data) // _KEY, (self.folder / "records").stat().st_size // self._size)
-        self._found = {data[i * _KEY : (i + 1) * _KEY]: i for i in range(n)}
-        self._n = n
+        """Those that have come since they were read last."""
+        with (self.folder / "keys").open("rb") as file:
+            file.seek(self._n * _KEY)
+            data = file.read()
+        n = min(len(data) // _KEY, (self.folder / "records").stat().st_size // self._size - self._n)
+        self._found |= {data[i * _KEY : (i + 1) * _KEY]: self._n + i for i in range(n)}
+        self._n += n
 
     def rows(self, keys: Sequence[bytes]) -> np.ndarray:
-        """Where the records are (n,); -1 where there is none."""
+        """Where the records are (n,); -1 where there is none. Those that others have added are seen after `add`."""
         return np.array([self._found.get(key, -1) for key in keys], np.int64)
 
     @property
@@ -63,16 +68,21 @@ class ImageStore:
         return np.memmap(self.folder / "records", self.dtype, "r", shape=shape) if self._n else np.zeros(shape, self.dtype)
 
     def add(self, keys: Sequence[bytes], records: np.ndarray) -> None:
-        """Records (n, ...) more."""
+        """Records (n, ...) more; those whose keys are there already are left out."""
+        if any(len(key) != _KEY for key in keys):
+            raise ValueError(f"a key has {_KEY} bytes")
         try:
             with FileLock(self.folder / ".lock"):
                 self._read_keys()
+                new = {key: i for i, key in enumerate(keys) if key not in self._found}
                 with (self.folder / "records").open("r+b") as file:
                     file.seek(self._n * self._size)
-                    file.write(np.ascontiguousarray(records, self.dtype).tobytes())
+                    file.write(np.ascontiguousarray(records[list(new.values())], self.dtype).tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
                 with (self.folder / "keys").open("r+b") as file:
                     file.seek(self._n * _KEY)
-                    file.write(b"".join(keys))
+                    file.write(b"".join(new))
                     file.truncate()
                 self._read_keys()
         except OSError as error:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.images import read_image
-from unrolled.errors import unknown_name
+from unrolled.errors import DataError, unknown_name
 
 __all__ = ["FITS", "Preparation", "shifted"]
 
@@ -59,6 +59,8 @@ class Preparation:
         """Pixels (height, width, 3) -> uint8 (size, size, 3)."""
         from PIL import Image
 
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise DataError(f"pixels are uint8 (height, width, 3), got {pixels.dtype} {pixels.shape}.")
         (height, width), size = pixels.shape[:2], self.size
         if (height, width) == (size, size):
             return pixels
@@ -67,12 +69,16 @@ class Preparation:
             side = min(height, width)
             left, top = (width - side) // 2, (height - side) // 2
             image = image.crop((left, top, left + side, top + side))
+        inner = size, size
         if self.fit == "pad":
-            side = max(height, width)
-            canvas = Image.new("RGB", (side, side), tuple(round(m) for m in self.mean))
-            canvas.paste(image, ((side - width) // 2, (side - height) // 2))
-            image = canvas
-        return np.array(image.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3))
+            scale = size / max(height, width)
+            inner = max(1, round(scale * width)), max(1, round(scale * height))
+        image = image.resize(inner, Image.Resampling.BICUBIC, reducing_gap=3)
+        if inner == (size, size):
+            return np.array(image)
+        canvas = Image.new("RGB", (size, size), tuple(round(m) for m in self.mean))
+        canvas.paste(image, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+        return np.array(canvas)
 
     def scaled(self, squares: np.ndarray) -> Tensor:
         """uint8 (..., size, size, 3) -> float32 (..., 3, size, size)."""

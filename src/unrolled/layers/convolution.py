@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import chain
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ __all__ = ["ENCODERS", "AlexNet", "EfficientNetLite0", "ImageEncoder", "SmallEnc
 
 class ImageEncoder(nn.Module, ABC):
     """size: pixels of a side; mean, deviation: of each colour, from 0 to 255, what pixels become (x - mean) / deviation by;
-    pooled: one region that stands for the whole image.
+    pooled: one region that stands for the whole image; norms_learn: norms, if there are any, learn while it does.
     """
 
     size: int = 224
@@ -33,7 +34,7 @@ class ImageEncoder(nn.Module, ABC):
 
     def __init__(self, *, pooled: bool = False) -> None:
         super().__init__()
-        self.pooled = pooled
+        self.pooled, self.norms_learn = pooled, False
 
     @property
     @abstractmethod
@@ -43,6 +44,10 @@ class ImageEncoder(nn.Module, ABC):
     @abstractmethod
     def regions(self, x: Tensor) -> Tensor:
         """Prepared pixels (B, 3, size, size) -> (B, S, F)."""
+
+    def trimmed(self) -> Self:
+        """Itself without what `regions` has no use for: it can sort images no longer."""
+        return self
 
 
 def _as_regions(map_: Tensor) -> Tensor:
@@ -90,7 +95,11 @@ class AlexNet(ImageEncoder):
 
     def regions(self, x: Tensor) -> Tensor:
         map_ = self.avgpool(self.features(x))
-        return self.classifier[:-1](map_.flatten(1)).unsqueeze(1) if self.pooled else _as_regions(map_)
+        return self.classifier[:6](map_.flatten(1)).unsqueeze(1) if self.pooled else _as_regions(map_)
+
+    def trimmed(self) -> Self:
+        self.classifier = nn.Sequential(*list(self.classifier)[: 6 if self.pooled else 0])
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the classes (B, K)."""
@@ -155,8 +164,8 @@ _LITE0 = (
 
 
 class EfficientNetLite0(ImageEncoder):
-    """Regions are the 7 x 7 of its last map (F 1280); pooled, their mean. Its norms keep what they have seen: they are
-    those of the published weights also while it learns on.
+    """Regions are the 7 x 7 of its last map (F 1280); pooled, their mean. Its norms are those of its weights also while it
+    learns on, unless `norms_learn`.
     """
 
     def __init__(self, *, pooled: bool = False, n_classes: int = 1000) -> None:
@@ -170,7 +179,7 @@ class EfficientNetLite0(ImageEncoder):
         )
         self._conv_head = _Same(320, 1280, 1)
         self._bn1 = _norm(1280)
-        self._fc = nn.Linear(1280, n_classes)
+        self._fc: nn.Linear | None = nn.Linear(1280, n_classes)
 
     @property
     def n_features(self) -> int:
@@ -181,7 +190,11 @@ class EfficientNetLite0(ImageEncoder):
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+                module.train(mode and self.norms_learn)
+        return self
+
+    def trimmed(self) -> Self:
+        self._fc = None
         return self
 
     def regions(self, x: Tensor) -> Tensor:
@@ -196,6 +209,7 @@ class EfficientNetLite0(ImageEncoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the classes (B, K)."""
+        assert self._fc is not None
         return self._fc(self._map(x).mean((2, 3)))
 
 
@@ -251,7 +265,9 @@ class _Own(ImageEncoder):
         super().__init__()
         self.module = module
         self.size = int(getattr(module, "size", self.size))
-        self.mean, self.deviation = getattr(module, "mean", self.mean), getattr(module, "deviation", self.deviation)
+        for name in ("mean", "deviation"):
+            red, green, blue = map(float, getattr(module, name, getattr(self, name)))
+            setattr(self, name, (red, green, blue))
         with torch.inference_mode():
             training, x = module.training, torch.zeros(1, 3, self.size, self.size)
             self._n = self.eval().regions(x).shape[2]

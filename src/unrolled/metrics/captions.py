@@ -15,6 +15,7 @@ from __future__ import annotations
 import importlib
 import math
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -28,19 +29,32 @@ __all__ = ["caption_scores", "cider_d", "plain", "plain_words", "rouge_l"]
 _LONGEST = 4
 _RECALL = 1.2
 _SIGMA = 6.0
-_WORD = re.compile(r"[^\W_]+")
+#: Scripts that put no blank between words: each character counts as one.
+_ALONE = re.compile("([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 Grams = Counter[tuple[str, ...]]
 
 
 def plain_words(text: str) -> list[str]:
-    """The words of a caption in lower case, without punctuation."""
-    return _WORD.findall(text.lower().replace("'", "").replace("’", ""))
+    """The words of a caption in lower case, without punctuation; each Han or Kana character is one."""
+    return _ALONE.sub(r" \1 ", plain(text)).split()
 
 
 def plain(text: str) -> str:
-    """`plain_words`, blanks between them."""
-    return " ".join(plain_words(text))
+    """A caption in lower case, without punctuation: letters with their marks, and digits, one blank between words."""
+    return " ".join(unicodedata.normalize("NFC", text.lower()).translate(_MARKS).split())
+
+
+class _Letters(dict[int, int | str | None]):
+    """Characters that are neither letters nor marks of letters nor digits become blanks; apostrophes nothing."""
+
+    def __missing__(self, code: int) -> int | str:
+        found = code if unicodedata.category(chr(code))[0] in "LMN" else " "
+        self[code] = found
+        return found
+
+
+_MARKS = _Letters({ord("'"): None, ord("’"): None})
 
 
 def caption_scores(found: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
@@ -55,7 +69,7 @@ def caption_scores(found: Sequence[str], references: Sequence[Sequence[str]]) ->
     words, wanted = list(map(plain_words, found)), [list(map(plain_words, some)) for some in references]
     most = max(map(len, wanted))
     columns = [[" ".join(some[i]) if i < len(some) else None for some in wanted] for i in range(most)]
-    bleu = metrics.BLEU(tokenize="none", force=True)
+    bleu = metrics.BLEU(tokenize="none", smooth_method="none", force=True)
     counted = bleu.corpus_score([" ".join(one) for one in words], columns)
     scores: dict[str, Any] = {}
     for n in range(1, _LONGEST + 1):

@@ -12,7 +12,7 @@ from torch import nn
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.captions import Captioned, read_captions
-from unrolled.errors import DataError, FolderError, unknown_name
+from unrolled.errors import ConfigError, DataError, FolderError, unknown_name
 from unrolled.features.pair_codec import Side
 from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.caption import FIXED, PRESETS, CaptionDataOptions, CaptionOptions
@@ -20,9 +20,9 @@ from unrolled.pictures.report import report_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
-from unrolled.tasks.caption import CaptionTask, parted
+from unrolled.tasks.caption import CaptionTask, check, parted
 from unrolled.tasks.captioner import NAME
-from unrolled.tasks.image_encoders import Eye, Looked, eye_for, look
+from unrolled.tasks.image_encoders import Eye, Looked, eye_again, eye_for, look
 from unrolled.training.loop import Evaluated, Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
@@ -66,8 +66,10 @@ def train_captioner(
     encoder: any module that maps prepared pixels (B, 3, size, size) to features (B, S, F), (B, F) or (B, F, Y, X); it has
     the attributes of `layers.convolution.ImageEncoder`, or takes 224 pixels a side as lite0 does.
     """
-    folder = Path(out)
+    folder, options = Path(out), _anchored(options)
     check_run(folder, overwrite=overwrite)
+    if Ranks().size > 1:
+        raise ConfigError("captions are learned in one process: start it without torchrun")
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Captioned):
         valid = sources
     train, held = _read(sources, valid, options.data)
@@ -75,7 +77,11 @@ def train_captioner(
     if where is not None:
         where |= {"own_encoder": encoder is not None}
     parts = parted(train, held, options.data.valid_fraction, options.training.seed)
-    task = yield from _prepared(options, parts, eye=eye_for(options.model, encoder))
+    eye = eye_for(options.model, encoder)
+    check(options, eye)
+    task = yield from _prepared(options, parts, eye=eye)
+    if where is not None:
+        where |= {"photos": task.photos}
     if not isinstance(sources, Captioned):
         task.sources = [str(source) for source in sources]
     with new_run(folder, Ranks(), overwrite=overwrite):
@@ -105,7 +111,13 @@ def resume_captioner(
         begun = latest(folder / "last").exists()
         parts = parted(train, held, options.data.valid_fraction, options.training.seed)
         side = Side.load(latest(folder / "last"), "caption") if begun else None
-        task = yield from _prepared(options, parts, eye=eye_for(options.model, encoder), side=side)
+        eye = eye_again(options.model, encoder, latest(folder / "last")) if begun else eye_for(options.model, encoder)
+        task = yield from _prepared(options, parts, eye=eye, side=side)
+        if task.photos != where.get("photos") and not allow_changes:
+            raise DataError(
+                f"the photos are not those that the training in {folder} began with: their contents have changed, or some "
+                "can be read that could not, or no longer. Put them back, or add --allow-changes."
+            )
         task.sources = record["examples"]["train"]
         if not begun:
             write_text(folder / "metrics.jsonl", "")
@@ -122,20 +134,31 @@ def _read_split(files: Sequence[str | Path], *, options: CaptionDataOptions, spl
 
 def _read(sources: Any, valid: Any, options: CaptionDataOptions) -> tuple[Captioned, Captioned | None]:
     """What there is to learn from, and to choose by, if it is given."""
-    if isinstance(sources, Captioned):
-        return sources, valid
     splits = iter((options.train_split, options.valid_split))
-    train = _read_split(sources, options=options, splits=splits)
-    if valid is None:
-        return train, None
-    held = _read_split(valid, options=options, splits=splits)
-    both = sorted({str(image) for image in train.images} & {str(image) for image in held.images})
+    train, held = (
+        some if isinstance(some, Captioned) else _read_split(some, options=options, splits=splits)
+        for some in (sources, valid if valid is not None else Captioned())
+    )
+    if not len(train) or (valid is not None and not len(held)):
+        raise DataError("there are no captioned images.")
+    files = [{str(image) for image in some.images if isinstance(image, Path)} for some in (train, held)]
+    both = sorted(files[0] & files[1])
     if both:
         raise DataError(
             f"{len(both):,} images are among those to learn from and those to choose by, such as {both[0]}. Part them: "
             "--train-split and --valid-split, or another file for --valid."
         )
-    return train, held
+    return train, None if valid is None else held
+
+
+def _anchored(options: CaptionOptions) -> CaptionOptions:
+    """The options with paths that mean the same from every folder."""
+    changed: dict[str, Any] = {}
+    for section, name in (("data", "images"), ("model", "encoder_weights"), ("transfer", "vectors")):
+        part, path = getattr(options, section), getattr(getattr(options, section), name)
+        if path is not None and path != "none":
+            changed[section] = part.model_copy(update={name: str(Path(path).absolute())})
+    return options.model_copy(update=changed)
 
 
 def _prepared(

@@ -23,9 +23,10 @@ from unrolled.options.caption import CaptionOptions
 from unrolled.tasks.captioner import TrainedCaptioner
 from unrolled.tasks.image_encoders import Eye, Looked
 from unrolled.tasks.transfer import fill_rows, given_vectors
+from unrolled.tasks.vectors import Vectors
 from unrolled.types import Stage
 
-__all__ = ["CaptionFacts", "CaptionTask", "parted"]
+__all__ = ["CaptionFacts", "CaptionTask", "check", "parted"]
 
 #: Images whose captions are validated together.
 _TOGETHER = 64
@@ -52,7 +53,28 @@ def parted(captioned: Captioned, valid: Captioned | None, fraction: float, seed:
     held = held_out(fingerprints("\n".join(some) for some in captioned.captions), fraction, seed)
     if held.all() or not held.any():
         raise DataError("there are too few images to hold some out for validation. Give more, or --valid FILE.")
-    return captioned.part(np.flatnonzero(~held)), captioned.part(np.flatnonzero(held))
+    train = captioned.part(np.flatnonzero(~held))
+    train.missing, train.empty, train.bare = captioned.missing, captioned.empty, captioned.bare
+    return train, captioned.part(np.flatnonzero(held))
+
+
+def _checked_vectors(options: CaptionOptions) -> Vectors | None:
+    """The word vectors to begin with. ConfigError for those that do not fit, or are to be frozen."""
+    if options.transfer.freeze_vectors:
+        raise ConfigError("--freeze-vectors: a captioner's embedding is its output matrix too, which has to learn")
+    vectors = given_vectors(options.transfer)
+    if vectors is not None and vectors.size != options.model.embedding_size:
+        raise ConfigError(f"the vectors have {vectors.size} numbers: say --embedding-size {vectors.size}")
+    return vectors
+
+
+def check(options: CaptionOptions, eye: Eye) -> None:
+    """ConfigError or MissingExtra for what would only be found out once all images have been looked at."""
+    _checked_vectors(options)
+    sizes = options.model.model_dump(include=set(CaptionerConfig.__dataclass_fields__))
+    Captioner(CaptionerConfig(**sizes, n_target=3, n_features=eye.encoder.n_features), eye.encoder)
+    if options.search.select != "loss":
+        caption_scores(["a"], [["a"]])
 
 
 def _drawn_anew(module: nn.Module) -> None:
@@ -94,20 +116,23 @@ class CaptionTask:
         rows = [kept[i] for i in learned]
         begin = self.side.vocabulary.begin
         self.rows = CaptionRows(rows, self._see, images=training.batch_size, begin=begin, seed=training.seed)
+        held = [[self.side.encode(self._plain(text)) for text in some] for some in self.references]
         self._held = CaptionRows(
-            [[self.side.encode(self._plain(text)) for text in some] for some in self.references],
+            [[row[: data.longest + 1] for row in some] for some in held],
             lambda _, __, which: self._look(self._valid, which),
             images=_TOGETHER,
             begin=begin,
             seed=0,
         )
         self.problems = [*seen[0].problems, *seen[1].problems]
+        self.missing = [*train.missing, *valid.missing]
+        self.photos = "-".join(one.digest for one in seen)
         self.facts = CaptionFacts(
             len(learned),
             len(self.references),
             sum(map(len, rows)),
             len(self.side.vocabulary),
-            len(train.missing) + len(valid.missing),
+            len(self.missing),
             len(self.problems),
             train.empty + valid.empty,
             sum(map(len, encoded)) - sum(map(len, rows)),
@@ -135,16 +160,13 @@ class CaptionTask:
         """A fresh decoder of the configured size, on the encoder as it is; words begin from vectors that are given."""
         options = self.options.model
         sizes = options.model_dump(include=set(CaptionerConfig.__dataclass_fields__))
-        vectors = given_vectors(self.options.transfer)
-        if vectors is not None and vectors.size != options.embedding_size:
-            raise ConfigError(f"the vectors have {vectors.size} numbers: say --embedding-size {vectors.size}")
+        vectors = _checked_vectors(self.options)
         n = {"n_target": len(self.side.vocabulary), "n_features": self.eye.encoder.n_features}
         if not self.eye.ready:
             self.eye.encoder.apply(_drawn_anew)
         model = Captioner(CaptionerConfig(**sizes, **n), self.eye.encoder)
         if vectors is not None:
             fill_rows(model.target.weight.data, self.side.vocabulary.symbols, vectors)
-            model.target.weight.requires_grad_(not self.options.transfer.freeze_vectors)
         if not self.eye.learns(options.fine_tune):
             model.encoder.requires_grad_(False)
         return model
@@ -173,9 +195,9 @@ class CaptionTask:
         assert isinstance(model, Captioner)
         search = self.options.search.model_dump(exclude={"beam", "select"}) | {"width": self.options.search.beam}
         name, as_plain = self.eye.name, self.options.data.plain
-        return TrainedCaptioner(
-            model, self.side, self.preparation, encoder=name, as_plain=as_plain, search=BeamOptions(**search)
-        )
+        found = TrainedCaptioner(model, self.side, self.preparation, encoder=name, as_plain=as_plain)
+        found.search, found.longest = BeamOptions(**search), self.options.data.longest
+        return found
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
@@ -200,7 +222,8 @@ class CaptionTask:
         counted = caption_scores(made, self.references)
         scores = {"valid_bleu_4": counted["bleu_4"], "valid_cider_d": counted["cider_d"]} | scores
         missing = 100 - counted["bleu_4"] if select == "bleu" else 10 - counted["cider_d"]
-        return {f"valid_missing_{select}": missing} | scores
+        equal = 1e-6 * min(total / n, 700)  # of models that are as good, as where nothing is counted yet, the likelier one
+        return {f"valid_missing_{select}": missing + equal} | scores
 
     def preview(self, model: nn.Module) -> str:
         """A caption of the first validation image, found greedily."""

