@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from unrolled.models.translator_engine import TranslatorEngine
 
 from unrolled.cells import CELLS
 from unrolled.decoding.beam import beam_search
@@ -20,6 +19,7 @@ from unrolled.layers.choice import only
 from unrolled.layers.output import cross_entropy
 from unrolled.models.decoder import BRIDGES, LOOKS
 from unrolled.models.translator import Translator, TranslatorConfig
+from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.types import map_state, state_tensors
 
 CONFIG = TranslatorConfig(n_source=11, n_target=9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
