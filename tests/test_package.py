@@ -129,9 +129,9 @@ def documented(
     task.trained(task.build()).save(tmp_path / "runs" / "de-en")
     for name, texts in (("test.de", pairs.sources), ("test.en", pairs.targets)):
         (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    seen = [Looked(np.stack(drawn.images), np.arange(len(drawn)), [])] * 2  # type: ignore[arg-type]
+    seen = Looked(np.stack([*drawn.images, *drawn.images]), np.arange(2 * len(drawn)), [])  # type: ignore[arg-type]
     options = caption_options(flags={"encoder": "small", "decoder_size": 8, "min_count": 1})
-    captioning = CaptionTask(options, (drawn, drawn), (seen[0], seen[1]), eye_for(options.model))
+    captioning = CaptionTask(options, (drawn, drawn), seen, eye_for(options.model))
     captioning.trained(captioning.build()).save(tmp_path / "runs" / "captions")
     shutil.copy(save_scenes(drawn, tmp_path / "photos")[0], tmp_path / "photo.jpg")
     rows = [f"{n + 1}.png\tdev\t{caption}\n" for n, (caption,) in enumerate(drawn.captions)]

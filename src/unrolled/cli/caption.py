@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +11,8 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
-from unrolled.cli.speaker import Speaker, needed
+from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
+from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
 from unrolled.config import read_toml, to_toml
 from unrolled.options.caption import PRESETS, CaptionOptions
 
@@ -76,26 +75,16 @@ def run_captioner(
 def follow_captioner(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
     from unrolled.run.caption import Seeing
-    from unrolled.tasks.caption import CaptionTask
-    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
 
-    finished = None
     with Progress(quiet=quiet) as progress:
-        for event in events:
-            match event:
-                case Seeing():
-                    progress.show(f"looking at images, once: {event.done:,} of {event.total:,}")
-                case CaptionTask():
-                    progress.say(_facts(event))
-                case Resumed():
-                    progress.say(resumed(event))
-                case Step():
-                    progress.step(event)
-                case Evaluated():
-                    progress.evaluated(event)
-                case Finished():
-                    finished = event
-        assert finished is not None
+
+        def other(event: Any) -> None:
+            if isinstance(event, Seeing):
+                progress.show(f"looking at images, once: {event.done:,} of {event.total:,}")
+            else:
+                progress.say(_facts(event))
+
+        finished = progress.follow(events, other)
         best = finished.best
         counted = f", CIDEr-D {best['valid_cider_d']:.3f}" if "valid_cider_d" in best else ""
         progress.say(
@@ -127,25 +116,12 @@ def _facts(task: Any) -> str:
     return "\n".join([*lines, *left_out(counted), *absent, *task.problems[:10]])
 
 
-def _search(trained: Any, given: dict[str, Any]) -> Any:
-    """How to search, as at training but for what is given."""
-    from dataclasses import fields
-
-    from unrolled.config import typed_settings
-    from unrolled.decoding.scoring import BeamOptions
-
-    kinds = {f.name: type(f.default) for f in fields(BeamOptions) if f.name not in ("width", "n_best")}
-    asked = typed_settings(given["settings"] or (), kinds, "setting")
-    width = given["beam"] or trained.search.width
-    return replace(trained.search, width=width, n_best=given.get("n_best") or 1, **asked)
-
-
 def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
     """Print BLEU, ROUGE-L and CIDEr-D on captioned images."""
     from unrolled.data.captions import read_captions
 
     captioned = read_captions(files, given["images"], split=given["split"], encoding=given["encoding"])
-    found, _ = trained.evaluate(captioned, _search(trained, given))
+    found, _ = trained.evaluate(captioned, search_options(trained, given)[0])
     for problem in found["unread"][:10]:
         say(problem)
     if given["as_json"]:
@@ -164,24 +140,13 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
 
 
 def _predict(trained: Any, images: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    return trained.captions(images, _search(trained, given), 1 if one_by_one else 32)
-
-
-def _answer(found: Any, problem: str | None, *, as_json: bool) -> str:
-    """The output line of one image, and of the others that were asked for."""
-    if problem is not None:
-        return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
-    if as_json:
-        return json.dumps(found.to_json(), ensure_ascii=False)
-    if not found.others:
-        return found.text
-    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))
+    return trained.captions(images, search_options(trained, given)[0], 1 if one_by_one else 32)
 
 
 def _explain(trained: Any, name: str, image: str | None, given: dict[str, Any]) -> tuple[str, Any]:
     image = needed(image, "an image: unrolled explain RUN photo.jpg")
-    return f"What {name} sees in {Path(image).name}", trained.explain(image, _search(trained, given))
+    return f"What {name} sees in {Path(image).name}", trained.explain(image, search_options(trained, given)[0])
 
 
 _FLAGS = {"beam", "n_best", "settings", "images", "split"}
-SPEAKER = Speaker("a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer)
+SPEAKER = Speaker("a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,6 +70,26 @@ class Progress(Line):
                 f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
                 f"{step.tokens_per_second:,.0f} {what}/s  {_remaining(step)}"
             )
+
+    def follow(self, events: Iterable[Any], other: Callable[[Any], None]) -> Any:
+        """Show the events of a training; those that its task alone knows go to `other`. Returns the last, `Finished`."""
+        from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+
+        finished = None
+        for event in events:
+            match event:
+                case Resumed():
+                    self.say(resumed(event))
+                case Step():
+                    self.step(event)
+                case Evaluated():
+                    self.evaluated(event)
+                case Finished():
+                    finished = event
+                case _:
+                    other(event)
+        assert finished is not None
+        return finished
 
     def evaluated(self, event: Any) -> None:
         """Show a validation and what the model writes now."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from unrolled.errors import ConfigError
 
-__all__ = ["Speaker", "needed"]
+__all__ = ["Speaker", "needed", "scored_answer", "search_options"]
 
 #: The flags of a verb by their names, as they were given.
 Given = dict[str, Any]
@@ -44,3 +45,32 @@ def needed(text: str | None, what: str = 'a text: unrolled explain RUN "some tex
     if text is None:
         raise ConfigError(f"a model is explained on {what}")
     return text
+
+
+def search_options(trained: Any, given: Given, others: Mapping[str, type] | None = None) -> tuple[Any, dict[str, Any]]:
+    """How to search, as at training but for --beam, --n-best and -s; and what -s says of `others`."""
+    from dataclasses import fields, replace
+
+    from unrolled.config import typed_settings
+    from unrolled.decoding.scoring import BeamOptions
+
+    kinds = {f.name: type(f.default) for f in fields(BeamOptions) if f.name not in ("width", "n_best")}
+    asked = typed_settings(given["settings"] or (), {**kinds, **(others or {})}, "setting")
+    options = replace(
+        trained.search,
+        width=given["beam"] or trained.search.width,
+        n_best=given.get("n_best") or 1,
+        **{name: value for name, value in asked.items() if name in kinds},
+    )
+    return options, {name: value for name, value in asked.items() if name not in kinds}
+
+
+def scored_answer(found: Any, problem: str | None, *, as_json: bool) -> str:
+    """The output line of something written for an input, and of the others that were asked for, with their scores."""
+    if problem is not None:
+        return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
+    if as_json:
+        return json.dumps(found.to_json(), ensure_ascii=False)
+    if not found.others:
+        return found.text
+    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))

@@ -11,12 +11,12 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
-from unrolled.cli.speaker import Speaker, needed
+from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
+from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
 from unrolled.config import read_toml, to_toml
 from unrolled.options.translate import PRESETS, TranslateOptions
 
-__all__ = ["SPEAKER", "answer", "follow_translator", "run_translator", "translate"]
+__all__ = ["SPEAKER", "follow_translator", "run_translator", "translate"]
 
 
 @guarded
@@ -77,24 +77,8 @@ def run_translator(
 
 def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
-    from unrolled.tasks.translate import TranslateTask
-    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
-
-    finished = None
     with Progress(quiet=quiet) as progress:
-        for event in events:
-            match event:
-                case TranslateTask():
-                    progress.say(_facts(event.facts, event.options.training.minutes))
-                case Resumed():
-                    progress.say(resumed(event))
-                case Step():
-                    progress.step(event)
-                case Evaluated():
-                    progress.evaluated(event)
-                case Finished():
-                    finished = event
-        assert finished is not None
+        finished = progress.follow(events, lambda task: progress.say(_facts(task.facts, task.options.training.minutes)))
         why = why_ended(finished.reason)
         best = finished.best
         progress.say(f"{why}. Best model: step {best['step']}, validation loss {best['valid_loss']:.4f} nats a symbol")
@@ -121,22 +105,13 @@ def _facts(facts: Any, minutes: float) -> str:
 
 def _search(trained: Any, given: dict[str, Any]) -> tuple[Any, Any]:
     """How to search, as at training but for what is given, and how to draw."""
-    from dataclasses import fields, replace
+    from dataclasses import fields
 
-    from unrolled.config import typed_settings
     from unrolled.decoding.sampling import SamplingOptions
-    from unrolled.decoding.scoring import BeamOptions
 
-    search = {f.name: type(f.default) for f in fields(BeamOptions) if f.name not in ("width", "n_best")}
     draw = {f.name: type(f.default) for f in fields(SamplingOptions)} if given.get("sample") else {}
-    asked = typed_settings(given["settings"] or (), search | draw, "setting")
-    options = replace(
-        trained.search,
-        width=given["beam"] or trained.search.width,
-        n_best=given.get("n_best") or 1,
-        **{name: value for name, value in asked.items() if name in search},
-    )
-    return options, SamplingOptions(**{name: value for name, value in asked.items() if name in draw})
+    options, drawn = search_options(trained, given, draw)
+    return options, SamplingOptions(**drawn)
 
 
 def _joined(trained: Any, given: dict[str, Any]) -> Any:
@@ -196,17 +171,6 @@ def _show(found: dict[str, Any]) -> None:
         print(f"beam {row['width']:<4}norm {norm:<14}{row['bleu']:8.2f} BLEU")
 
 
-def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
-    """The output line of one text, and of the others that were asked for."""
-    if problem is not None:
-        return json.dumps({"error": problem}) if as_json else "-"
-    if as_json:
-        return json.dumps(found.to_json(), ensure_ascii=False)
-    if not found.others:
-        return found.text
-    return "\n".join(f"{one.score:.4f}\t{one.text}" for one in (found, *found.others))
-
-
 def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
     from unrolled.errors import ConfigError
     from unrolled.tasks.translation import Wishes
@@ -235,4 +199,4 @@ def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -
 
 _FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded"}
 _FLAGS |= {"shortlist", "choose", "out", "reference", "exact"}
-SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, answer)
+SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer)

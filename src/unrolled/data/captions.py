@@ -27,9 +27,8 @@ _TOKEN = re.compile(r"(.+?)#\d+\t(.*)")
 
 
 class _Line(NamedTuple):
-    """What stands at a place: a caption of a file, and the part of the data that it belongs to, where that is said."""
+    """A caption of a file, and the part of the data that it belongs to, where that is said."""
 
-    place: str
     file: str
     caption: str
     split: str | None
@@ -37,14 +36,13 @@ class _Line(NamedTuple):
 
 @dataclass
 class Captioned:
-    """Images (n), files or pixels (height, width, 3), each with its captions, and where it was first found.
+    """Images (n), files or pixels (height, width, 3), each with its captions.
 
     missing: captions' files that are not there; empty: captions without words; bare: images of the folder without captions.
     """
 
     images: list[Path | np.ndarray] = field(default_factory=list)
     captions: list[list[str]] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     empty: int = 0
     bare: int = 0
@@ -59,7 +57,7 @@ class Captioned:
     def part(self, rows: Iterable[int]) -> Captioned:
         """Some of the images."""
         rows = list(rows)
-        return Captioned([self.images[i] for i in rows], [self.captions[i] for i in rows], [self.places[i] for i in rows])
+        return Captioned([self.images[i] for i in rows], [self.captions[i] for i in rows])
 
 
 def read_captions(
@@ -75,10 +73,9 @@ def read_captions(
     captioned image is there.
     """
     found, problems, at = Captioned(), list[str](), dict[Path, int]()
-    missing, folders = dict[str, None](), set[Path]()
+    missing = dict[str, None]()
     for document in read_documents(sources, encoding):
         folder = images if images is not None else Path(document.name).parent
-        folders.add(folder)
         lines = list(_lines(document, problems))
         if problems:
             continue
@@ -94,7 +91,6 @@ def read_captions(
                 at[path] = len(found)
                 found.images.append(path)
                 found.captions.append([line.caption.strip()])
-                found.places.append(line.place)
     if problems:
         raise DataError(first_of(problems))
     found.missing = list(missing)
@@ -147,7 +143,7 @@ def _tokens(document: Document, problems: list[str]) -> Iterator[_Line]:
     for number, text in enumerate(lines_of(document), start=1):
         place, found = f"{document.name}, line {number}", _TOKEN.match(text)
         if found:
-            yield _Line(place, found[1], found[2], None)
+            yield _Line(found[1], found[2], None)
         elif text.strip():
             problems.append(f"{place}: expected name.jpg#0, a tab and a caption: {text.strip()[:60]!r}")
 
@@ -172,7 +168,7 @@ def _table(document: Document, delimiter: str, problems: list[str]) -> Iterator[
         if len(row) != len(header):
             problems.append(f"{place}: {len(row)} fields, but the header has {len(header)}: {delimiter.join(row)[:60]!r}")
             continue
-        yield _Line(place, row[file], row[caption], None if split is None else row[split].strip())
+        yield _Line(row[file], row[caption], None if split is None else row[split].strip())
 
 
 def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:
@@ -185,7 +181,7 @@ def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:
         if not isinstance(file, str) or not texts or not isinstance(split, (str, type(None))):
             problems.append(f'{place}: needs the texts "file" and "caption" (or a list "captions"): {line.strip()[:60]!r}')
             continue
-        yield from (_Line(place, file, caption, split) for caption in captions)
+        yield from (_Line(file, caption, split) for caption in captions)
 
 
 def _json(document: Document) -> Iterator[_Line]:
@@ -195,11 +191,10 @@ def _json(document: Document) -> Iterator[_Line]:
         images = {image.get("id", n): image for n, image in enumerate(whole["images"])}
         for image in images.values():
             file = "/".join(filter(None, (image.get("filepath"), image.get("filename") or image["file_name"])))
-            for n, sentence in enumerate(image.get("sentences", ())):
-                yield _Line(f"{document.name}, {file}, sentence {n + 1}", file, sentence["raw"].strip(), image.get("split"))
-        for n, annotation in enumerate(whole.get("annotations", ())):
-            file = images[annotation["image_id"]]["file_name"]
-            yield _Line(f"{document.name}, annotation {n + 1}", file, annotation["caption"].strip(), None)
+            for sentence in image.get("sentences", ()):
+                yield _Line(file, sentence["raw"].strip(), image.get("split"))
+        for annotation in whole.get("annotations", ()):
+            yield _Line(images[annotation["image_id"]]["file_name"], annotation["caption"].strip(), None)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{document.name}: is not JSON ({error}).") from None
     except (KeyError, TypeError, AttributeError) as error:

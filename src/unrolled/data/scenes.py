@@ -34,11 +34,10 @@ def scenes(n: int, seed: int, size: int = 64) -> Captioned:
     MissingExtra without Pillow.
     """
     rng, found = random.Random(seed), Captioned()
-    for i in range(n):
+    for _ in range(n):
         pixels, caption = _scene(rng, size)
         found.images.append(pixels)
         found.captions.append([caption])
-        found.places.append(f"scene {i + 1} of seed {seed}")
     return found
 
 

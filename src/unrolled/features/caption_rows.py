@@ -54,10 +54,14 @@ class CaptionRows:
         """Batches in an epoch."""
         return -(-len(self.captions) // self.images)
 
-    def batch(self, epoch: int, k: int) -> CaptionBatch:
-        """Batch k of the epoch: all captions of some images, in an order of the epoch's own."""
+    def images_of(self, epoch: int, k: int) -> np.ndarray:
+        """The images of batch k, in an order of the epoch's own."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.captions))
-        which = order[k * self.images : (k + 1) * self.images]
+        return order[k * self.images : (k + 1) * self.images]
+
+    def batch(self, epoch: int, k: int) -> CaptionBatch:
+        """Batch k of the epoch: all captions of some images."""
+        which = self.images_of(epoch, k)
         rows = [row for i in which for row in self.captions[i]]
         image = torch.from_numpy(np.repeat(np.arange(len(which)), [len(self.captions[i]) for i in which]))
         return CaptionBatch(self.see(epoch, k, which), image, *next_symbols(rows, self.begin))

@@ -84,6 +84,10 @@ class Workspace:
 
     def evenly(self, *jobs: tuple[int, Callable[[int, int], object]]) -> None:
         """Of each job (n, run), call `run(first, last)` on as many even ranges of 0..n as there are threads."""
+        if self._threads == 1:
+            for n, run in jobs:
+                run(0, n)
+            return
 
         def share(k: int) -> None:
             for n, run in jobs:
@@ -110,10 +114,7 @@ class Workspace:
 
 def over_rows(n: int, run: Callable[[int, int], object], threads: int) -> None:
     """Call `run(first, last)` on even ranges of the n rows of a search: where they are few, on this thread alone."""
-    if threads == 1 or n < _WORTH_THREADS:
-        run(0, n)
-    else:
-        Workspace(np.dtype(np.float32), threads).evenly((n, run))
+    Workspace(np.dtype(np.float32), threads if n >= _WORTH_THREADS else 1).evenly((n, run))
 
 
 def _room(n: int) -> np.ndarray:

@@ -71,9 +71,13 @@ class Captioner(Decoder[CaptionerConfig]):
         self.project = nn.Linear(config.n_features, config.memory_size)
         self.word = nn.Linear(config.memory_size, config.embedding_size) if config.begins == "word" else None
 
+    def regions(self, seen: Tensor) -> Tensor:
+        """Pixels, or regions -> regions."""
+        return self.encoder.regions(seen) if seen.dim() == 4 else seen
+
     def see(self, seen: Tensor) -> tuple[Memory | None, State]:
         """Pixels, or regions -> what is attended to, the decoder's first state."""
-        v = self.encoder.regions(seen) if seen.dim() == 4 else seen.to(self.project.weight.dtype)
+        v = self.regions(seen).to(self.project.weight.dtype)
         v = functional.dropout(v, self.config.dropout_features, self.training)
         a = torch.relu(self.project(v))
         lengths = torch.full((len(a),), a.shape[1], device=a.device)

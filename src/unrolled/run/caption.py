@@ -14,16 +14,17 @@ from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.captions import Captioned, read_captions
 from unrolled.errors import ConfigError, DataError, FolderError, unknown_name
 from unrolled.features.pair_codec import Side
-from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.caption import FIXED, PRESETS, CaptionDataOptions, CaptionOptions
-from unrolled.pictures.report import report_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
+from unrolled.run.reported import reported
 from unrolled.tasks.caption import CaptionTask, check, parted
 from unrolled.tasks.captioner import NAME
 from unrolled.tasks.image_encoders import Eye, Looked, eye_again, eye_for, look
-from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.tasks.vectors import Vectors
+from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
 
 __all__ = ["Seeing", "caption_options", "resume_captioner", "train_captioner"]
@@ -78,8 +79,8 @@ def train_captioner(
         where |= {"own_encoder": encoder is not None}
     parts = parted(train, held, options.data.valid_fraction, options.training.seed)
     eye = eye_for(options.model, encoder)
-    check(options, eye)
-    task = yield from _prepared(options, parts, eye=eye)
+    vectors = check(options, eye)
+    task = yield from _prepared(options, parts, eye=eye, vectors=vectors)
     if where is not None:
         where |= {"photos": task.photos}
     if not isinstance(sources, Captioned):
@@ -87,7 +88,7 @@ def train_captioner(
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train caption --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {}, where)
-        yield from _train(task, folder, resume=False)
+        yield from reported(task, folder, resume=False)
 
 
 def resume_captioner(
@@ -110,9 +111,11 @@ def resume_captioner(
         train, held = examples_again(folder, record, read, allow_changes=allow_changes)
         begun = latest(folder / "last").exists()
         parts = parted(train, held, options.data.valid_fraction, options.training.seed)
-        side = Side.load(latest(folder / "last"), "caption") if begun else None
+        side, vectors = Side.load(latest(folder / "last"), "caption") if begun else None, None
         eye = eye_again(options.model, encoder, latest(folder / "last")) if begun else eye_for(options.model, encoder)
-        task = yield from _prepared(options, parts, eye=eye, side=side)
+        if not begun:
+            vectors = check(options, eye)
+        task = yield from _prepared(options, parts, eye=eye, side=side, vectors=vectors)
         if task.photos != where.get("photos") and not allow_changes:
             raise DataError(
                 f"the photos are not those that the training in {folder} began with: their contents have changed, or some "
@@ -123,7 +126,7 @@ def resume_captioner(
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
+        yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))
 
 
 def _read_split(files: Sequence[str | Path], *, options: CaptionDataOptions, splits: Iterator[str | None]) -> Captioned:
@@ -162,29 +165,22 @@ def _anchored(options: CaptionOptions) -> CaptionOptions:
 
 
 def _prepared(
-    options: CaptionOptions, parts: tuple[Captioned, Captioned], *, eye: Eye, side: Side | None = None
+    options: CaptionOptions,
+    parts: tuple[Captioned, Captioned],
+    *,
+    eye: Eye,
+    side: Side | None = None,
+    vectors: Vectors | None = None,
 ) -> Iterator[Any]:
     """Look at all images; the task is the value of the generator."""
-    preparation = eye.preparation(options.data.fit)
     looking = None if eye.learns(options.model.fine_tune) else eye.encoder
-    seen: list[Looked] = []
-    for part in parts:
-        for found in look(part.images, preparation, looking):
-            if isinstance(found, Looked):
-                seen.append(found)
-            else:
-                yield Seeing(*found)
-    task = CaptionTask(options, parts, (seen[0], seen[1]), eye, side)
+    seen = None
+    for found in look([*parts[0].images, *parts[1].images], eye.preparation(options.data.fit), looking):
+        if isinstance(found, Looked):
+            seen = found
+        else:
+            yield Seeing(*found)
+    assert seen is not None
+    task = CaptionTask(options, parts, seen, eye, side, vectors)
     yield task
     return task
-
-
-def _train(task: CaptionTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[Event]:
-    """The events of the loop; the run folder's pages are kept in step with them."""
-    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
-        if isinstance(event, Evaluated):
-            rows = read_rows(folder)
-            write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))
-        if isinstance(event, Finished):
-            write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-        yield event

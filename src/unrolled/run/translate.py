@@ -12,15 +12,15 @@ from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.errors import unknown_name
 from unrolled.features.pair_codec import PairCodec
-from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
+from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.translate import FIXED, PRESETS, TranslateOptions
-from unrolled.pictures.report import report_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
+from unrolled.run.reported import reported
 from unrolled.tasks.translate import TranslateTask
 from unrolled.tasks.translator import NAME
-from unrolled.training.loop import Evaluated, Event, Finished, fit
+from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
 
 __all__ = ["resume_translator", "train_translator", "translate_options"]
@@ -62,7 +62,8 @@ def train_translator(
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train translate --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, options, {}, where)
-        yield from _train(task, folder, resume=False)
+        yield task
+        yield from reported(task, folder, resume=False)
 
 
 def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterator[TranslateTask | Event]:
@@ -83,16 +84,5 @@ def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterat
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
-
-
-def _train(task: TranslateTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[TranslateTask | Event]:
-    """The task and the events of the loop; the run folder's pages are kept in step with them."""
-    yield task
-    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
-        if isinstance(event, Evaluated):
-            rows = read_rows(folder)
-            write_text(folder / "report.html", report_page(folder.name, rows, to_toml(task.options)))
-        if isinstance(event, Finished):
-            write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-        yield event
+        yield task
+        yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))

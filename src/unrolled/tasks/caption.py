@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,23 +59,23 @@ def parted(captioned: Captioned, valid: Captioned | None, fraction: float, seed:
     return train, captioned.part(np.flatnonzero(held))
 
 
-def _checked_vectors(options: CaptionOptions) -> Vectors | None:
-    """The word vectors to begin with. ConfigError for those that do not fit, or are to be frozen."""
+def check(options: CaptionOptions, eye: Eye) -> Vectors | None:
+    """The word vectors to begin with. ConfigError or MissingExtra for what would else be found out hours later."""
     if options.transfer.freeze_vectors:
         raise ConfigError("--freeze-vectors: a captioner's embedding is its output matrix too, which has to learn")
     vectors = given_vectors(options.transfer)
     if vectors is not None and vectors.size != options.model.embedding_size:
         raise ConfigError(f"the vectors have {vectors.size} numbers: say --embedding-size {vectors.size}")
+    Captioner(_config(options, eye, n_target=3), eye.encoder)
+    if options.search.select != "loss":
+        caption_scores(["a"], [["a"]])
     return vectors
 
 
-def check(options: CaptionOptions, eye: Eye) -> None:
-    """ConfigError or MissingExtra for what would only be found out once all images have been looked at."""
-    _checked_vectors(options)
+def _config(options: CaptionOptions, eye: Eye, n_target: int) -> CaptionerConfig:
+    """The sizes of a model that writes so many symbols."""
     sizes = options.model.model_dump(include=set(CaptionerConfig.__dataclass_fields__))
-    Captioner(CaptionerConfig(**sizes, n_target=3, n_features=eye.encoder.n_features), eye.encoder)
-    if options.search.select != "loss":
-        caption_scores(["a"], [["a"]])
+    return CaptionerConfig(**sizes, n_target=n_target, n_features=eye.encoder.n_features)
 
 
 def _drawn_anew(module: nn.Module) -> None:
@@ -86,25 +87,28 @@ def _drawn_anew(module: nn.Module) -> None:
 
 
 class CaptionTask:
-    """Implements `types.Task` for captions. seen: what there is of the images to learn from, and of those to choose by."""
+    """Implements `types.Task` for captions. seen: what there is of the images to learn from, then of those to choose by;
+    vectors: of words, to begin with.
+    """
 
     def __init__(
         self,
         options: CaptionOptions,
         parts: tuple[Captioned, Captioned],
-        seen: tuple[Looked, Looked],
+        seen: Looked,
         eye: Eye,
         side: Side | None = None,
+        vectors: Vectors | None = None,
     ) -> None:
         data, training = options.data, options.training
-        self.options, self.eye = options, eye
+        self.options, self.eye, self.vectors, self._records = options, eye, vectors, seen.records
         train, valid = parts
         self.preparation = eye.preparation(data.fit)
-        self._train, self._valid = (one._replace(rows=one.rows[one.rows >= 0]) for one in seen)
-        texts = [[self._plain(text) for text in train.captions[i]] for i in np.flatnonzero(seen[0].rows >= 0)]
-        self.references = [valid.captions[i] for i in np.flatnonzero(seen[1].rows >= 0)]
+        rows_of = seen.rows[: len(train)], seen.rows[len(train) :]
+        texts = [[self._plain(text) for text in train.captions[i]] for i in np.flatnonzero(rows_of[0] >= 0)]
+        self.references = [valid.captions[i] for i in np.flatnonzero(rows_of[1] >= 0)]
         if not texts or not self.references:
-            raise DataError("\n".join(["none of the images can be read:", *seen[0].problems[:10], *seen[1].problems[:10]]))
+            raise DataError("\n".join(["none of the images can be read:", *seen.problems[:10]]))
         every = [text for some in texts for text in some]
         self.side = side or Side.fit(every, data.tokens, data.vocabulary_size, data.min_count)
         encoded = [[self.side.encode(text) for text in some] for some in texts]
@@ -112,21 +116,21 @@ class CaptionTask:
         learned = [i for i, some in enumerate(kept) if some]
         if not learned:
             raise DataError(f"all captions have more than {data.longest} symbols: raise --longest.")
-        self._train = self._train._replace(rows=self._train.rows[learned])
+        self._train, self._valid = (of[of >= 0] for of in rows_of)
+        self._train = self._train[learned]
         rows = [kept[i] for i in learned]
         begin = self.side.vocabulary.begin
         self.rows = CaptionRows(rows, self._see, images=training.batch_size, begin=begin, seed=training.seed)
         held = [[self.side.encode(self._plain(text)) for text in some] for some in self.references]
         self._held = CaptionRows(
             [[row[: data.longest + 1] for row in some] for some in held],
-            lambda _, __, which: self._look(self._valid, which),
+            lambda _, __, which: self._look(self._valid[which]),
             images=_TOGETHER,
             begin=begin,
             seed=0,
         )
-        self.problems = [*seen[0].problems, *seen[1].problems]
         self.missing = [*train.missing, *valid.missing]
-        self.photos = "-".join(one.digest for one in seen)
+        self.problems, self.photos = seen.problems, seen.digest
         self.facts = CaptionFacts(
             len(learned),
             len(self.references),
@@ -143,9 +147,9 @@ class CaptionTask:
     def _plain(self, text: str) -> str:
         return plain(text) if self.options.data.plain else text
 
-    def _look(self, looked: Looked, which: np.ndarray, random: np.random.Generator | None = None) -> Tensor:
-        """What the model is given of some images: regions, or pixels, which `random` shifts."""
-        records = looked.records[looked.rows[which]]
+    def _look(self, rows: np.ndarray, random: np.random.Generator | None = None) -> Tensor:
+        """What the model is given of some images, rows of the records: regions, or pixels, which `random` shifts."""
+        records = self._records[rows]
         if records.ndim != 4:
             return torch.from_numpy(records)
         model = self.options.model
@@ -154,20 +158,16 @@ class CaptionTask:
         return self.preparation.scaled(records).contiguous(memory_format=torch.channels_last)
 
     def _see(self, epoch: int, k: int, which: np.ndarray) -> Tensor:
-        return self._look(self._train, which, np.random.default_rng([self.options.training.seed, epoch, k]))
+        return self._look(self._train[which], np.random.default_rng([self.options.training.seed, epoch, k]))
 
     def build(self) -> Captioner:
         """A fresh decoder of the configured size, on the encoder as it is; words begin from vectors that are given."""
-        options = self.options.model
-        sizes = options.model_dump(include=set(CaptionerConfig.__dataclass_fields__))
-        vectors = _checked_vectors(self.options)
-        n = {"n_target": len(self.side.vocabulary), "n_features": self.eye.encoder.n_features}
         if not self.eye.ready:
             self.eye.encoder.apply(_drawn_anew)
-        model = Captioner(CaptionerConfig(**sizes, **n), self.eye.encoder)
-        if vectors is not None:
-            fill_rows(model.target.weight.data, self.side.vocabulary.symbols, vectors)
-        if not self.eye.learns(options.fine_tune):
+        model = Captioner(_config(self.options, self.eye, len(self.side.vocabulary)), self.eye.encoder)
+        if self.vectors is not None:
+            fill_rows(model.target.weight.data, self.side.vocabulary.symbols, self.vectors)
+        if not self.eye.learns(self.options.model.fine_tune):
             model.encoder.requires_grad_(False)
         return model
 
@@ -194,10 +194,15 @@ class CaptionTask:
         """The model with what it needs to look and to write."""
         assert isinstance(model, Captioner)
         search = self.options.search.model_dump(exclude={"beam", "select"}) | {"width": self.options.search.beam}
-        name, as_plain = self.eye.name, self.options.data.plain
-        found = TrainedCaptioner(model, self.side, self.preparation, encoder=name, as_plain=as_plain)
-        found.search, found.longest = BeamOptions(**search), self.options.data.longest
-        return found
+        return TrainedCaptioner(
+            model,
+            self.side,
+            self.preparation,
+            encoder=self.eye.name,
+            as_plain=self.options.data.plain,
+            search=BeamOptions(**search),
+            longest=self.options.data.longest,
+        )
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
@@ -208,18 +213,19 @@ class CaptionTask:
         model.eval()
         trained, total, n, made = self.trained(model), 0.0, 0, list[str]()
         select = self.options.search.select
+        references = list[list[str]]()
         for k in range(len(self._held)):
-            batch = self._held.batch(0, k)
-            found = model.loss(batch)
+            batch = self._held.batch(0, k).to(model.device)
+            regions = model.regions(batch.seen)
+            found = model.loss(replace(batch, seen=regions))
             total, n = total + float(found.loss), n + found.n_tokens
+            if select != "loss":
+                made += [trained.told("", one).text for one in trained.searched(regions, BeamOptions(1))]
+                references += [self.references[i] for i in self._held.images_of(0, k)]
         scores = {"valid_loss": total / n, "valid_perplexity": math.exp(min(total / n, 700))}
         if select == "loss":
             return scores
-        for at in range(0, len(self.references), _TOGETHER):
-            seen = self._look(self._valid, np.arange(at, min(at + _TOGETHER, len(self.references))))
-            regions = model.encoder.regions(seen) if seen.dim() == 4 else seen
-            made += [trained.told("", one).text for one in trained.searched(regions, BeamOptions(1))]
-        counted = caption_scores(made, self.references)
+        counted = caption_scores(made, references)
         scores = {"valid_bleu_4": counted["bleu_4"], "valid_cider_d": counted["cider_d"]} | scores
         missing = 100 - counted["bleu_4"] if select == "bleu" else 10 - counted["cider_d"]
         equal = 1e-6 * min(total / n, 700)  # of models that are as good, as where nothing is counted yet, the likelier one
@@ -228,10 +234,7 @@ class CaptionTask:
     def preview(self, model: nn.Module) -> str:
         """A caption of the first validation image, found greedily."""
         trained = self.trained(model)
-        seen = self._look(self._valid, np.arange(1))
-        with torch.no_grad():
-            regions = trained.model.encoder.regions(seen) if seen.dim() == 4 else seen
-        return trained.told("", trained.searched(regions, BeamOptions(1))[0]).text
+        return trained.told("", trained.searched(self._look(self._valid[:1]), BeamOptions(1))[0]).text
 
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder."""

@@ -83,11 +83,12 @@ class TrainedCaptioner:
         as_plain: bool = True,
         search: BeamOptions | None = None,
         metrics: dict[str, Any] | None = None,
+        longest: int = 60,
     ) -> None:
         self.model, self.side, self.preparation = model, side, preparation
         self.encoder, self.as_plain = encoder, as_plain
         self.search, self.metrics = search or BeamOptions(), metrics or {}
-        self.longest = 60
+        self.longest = longest
 
     @staticmethod
     def load(path: str | Path, encoder: nn.Module | None = None) -> TrainedCaptioner:
@@ -114,7 +115,7 @@ class TrainedCaptioner:
         if len(side.vocabulary) != model.config.n_target:
             raise FolderError(f"{folder}: the vocabulary is not that of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
-        found = TrainedCaptioner(
+        return TrainedCaptioner(
             model.eval(),
             side,
             preparation,
@@ -122,9 +123,8 @@ class TrainedCaptioner:
             as_plain=bool(config.get("plain", True)),
             search=search,
             metrics=config.get("metrics"),
+            longest=longest,
         )
-        found.longest = longest
-        return found
 
     def save(self, folder: str | Path, extra: dict[str, Any] | None = None) -> None:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
@@ -177,16 +177,14 @@ class TrainedCaptioner:
         x = self.preparation.scaled(squares).to(self.model.device, memory_format=torch.channels_last)
         return self.model.encoder.regions(x)
 
-    def searched(self, regions: Tensor, options: BeamOptions | None = None, *, keep_tree: bool = False) -> list[Found]:
-        """What the beam finds for regions (B, S, F)."""
+    def searched(self, seen: Tensor, options: BeamOptions | None = None, *, keep_tree: bool = False) -> list[Found]:
+        """What the beam finds for regions (B, S, F), or prepared pixels."""
         self.model.eval()
         chosen = options or self.search
         chosen = chosen if chosen.max_length else replace(chosen, max_length=max(self.longest, chosen.min_length))
-        vocabulary, begin = self.side.vocabulary, torch.full((len(regions),), self.side.vocabulary.begin)
+        vocabulary, begin = self.side.vocabulary, torch.full((len(seen),), self.side.vocabulary.begin)
         forbidden = [vocabulary.unknown]
-        return beam_search(
-            self.stepper, regions, begin, chosen, end=vocabulary.end, forbidden=forbidden, keep_tree=keep_tree
-        )
+        return beam_search(self.stepper, seen, begin, chosen, end=vocabulary.end, forbidden=forbidden, keep_tree=keep_tree)
 
     def told(self, image: Image, found: Found) -> Caption:
         """What was found as captions."""

@@ -62,7 +62,7 @@ def eye_again(options: CaptionerOptions, own: nn.Module | None, checkpoint: Path
     if own is not None:
         eye = eye_for(options, own)
     else:
-        ready = options.encoder_weights != "none" and (options.encoder == "lite0" or options.encoder_weights is not None)
+        ready = _ready(options.encoder, options.encoder_weights)
         made = ENCODERS[options.encoder](pooled=options.attention == "none").trimmed()
         made.norms_learn = not ready
         eye = Eye(made, options.encoder, ready)
@@ -78,17 +78,21 @@ def encoder_for(name: str, weights: str | None, *, pooled: bool) -> tuple[ImageE
     DataError for a file that holds other weights; MissingExtra where the package of lite0's weights is not installed.
     """
     encoder = ENCODERS[name](pooled=pooled)
-    if weights is None and name == "lite0":
-        weights = str(_packaged())
-    if weights is None or weights == "none":
+    if not _ready(name, weights):
         encoder.norms_learn = True
         return encoder.trimmed(), False
+    weights = str(_packaged()) if weights is None else weights
     tensors = read_weights(Path(weights))
     problem = fits(encoder, tensors)
     if problem is not None:
         raise DataError(f"{weights}: are not the weights of {name}: {problem}. Name the file with --encoder-weights.")
     encoder.load_state_dict(tensors)
     return encoder.trimmed(), True
+
+
+def _ready(name: str, weights: str | None) -> bool:
+    """Whether an encoder has weights to begin from."""
+    return weights != "none" and (weights is not None or name == "lite0")
 
 
 def _packaged() -> Path:
@@ -142,7 +146,8 @@ def look(
     if encoder is None:
         store = ImageStore(cache_folder() / "images" / f"pixels-{preparation.key()}", (size, size, 3), np.uint8)
     else:
-        name, shape = _key(encoder, preparation), _shape(encoder)
+        shape = _shape(encoder)
+        name = _key(encoder, preparation, shape)
         store = ImageStore(cache_folder() / "images" / f"regions-{name}", shape, np.float16)
     keys, problems = [b""] * len(images), dict[int, str]()
     for at in range(0, len(images), _TOGETHER):
@@ -187,9 +192,9 @@ def _shape(encoder: ImageEncoder) -> tuple[int, ...]:
     return tuple(encoder.regions(torch.zeros(1, 3, encoder.size, encoder.size)).shape[1:])
 
 
-def _key(encoder: ImageEncoder, preparation: Preparation) -> str:
+def _key(encoder: ImageEncoder, preparation: Preparation, shape: tuple[int, ...]) -> str:
     """What changes when another encoder looks, or at images prepared otherwise."""
-    named = type(encoder).__name__, encoder.pooled, _shape(encoder)
+    named = type(encoder).__name__, encoder.pooled, shape
     found: Any = hashlib.sha256(f"{named} {preparation.key()}".encode())
     if type(encoder) not in ENCODERS.values():  # its weights do not say what it does with them
         x = torch.linspace(-1, 1, 3 * encoder.size**2).view(1, 3, encoder.size, encoder.size)
