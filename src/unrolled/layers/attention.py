@@ -67,7 +67,7 @@ class Attention(nn.Module):
         """How the compiled kernels look at a memory."""
         query = self.query.weight if isinstance(self.query, nn.Linear) else None
         score = None if self.score is None else self.score.weight[0]
-        return Asking(query, score, self.scale, memory.inside.sum(1))
+        return Asking(memory.keys, memory.values, memory.inside.sum(1), query, score, self.scale)
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1."""

@@ -72,11 +72,8 @@ def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Wa
 
 
 def attends_compiled(cell: Cell, x: Tensor) -> bool:
-    """Whether a layer that looks somewhere before each step is run by the compiled kernels, not by the readable loop, whose
-    products are as fast in bfloat16.
-    """
-    wanted = _forced[-1] == "compiled" if _forced else not torch.is_autocast_enabled("cpu")
-    return wanted and _kernels_can(cell, x)
+    """Whether a layer that looks somewhere before each step is run by the compiled kernels, not by the readable loop."""
+    return (not _forced or _forced[-1] == "compiled") and _kernels_can(cell, x)
 
 
 def _transformed() -> bool:

@@ -4,7 +4,8 @@ Forward, step by step: what the last output asks, `look`, and one step of the ce
 Backward: the scan's step passes on the gradients of both, `look_back` what memory and question get of it; then the
 gradients of the weights, each as one product over all steps.
 
-The rows of a batch are shared out among the threads, each of which goes through all steps on its own.
+The rows of a batch are shared out among the threads, each of which goes through all steps on its own. Rows may look at the
+same memory; where a row has ended, nothing is computed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from unrolled.kernels.attend import add_product, look, look_back
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Sink, Source
 from unrolled.kernels.workspace import Workspace
 from unrolled.layers.compiled import as_array, as_arrays, bias_of, scan_for
+from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
 __all__ = ["Asking", "attending_layer"]
@@ -31,35 +33,46 @@ _WORTH_THREADS = 30_000
 
 
 class Asking(NamedTuple):
-    """How a layer looks. query (A, H), or None where its output asks as it is; score (A,) of additive attention, or None;
-    scale: what scores are multiplied with; lengths (B,) of the memories.
+    """How a layer looks at I memories: keys (I, S, A), values (I, S, M), lengths (I,). query (A, H), or None where its
+    output asks as it is; score (A,) of additive attention, or None; scale: what scores are multiplied with.
     """
 
+    keys: Tensor
+    values: Tensor
+    lengths: Tensor
     query: Tensor | None
     score: Tensor | None
     scale: float
-    lengths: Tensor
 
 
 def attending_layer(
-    cell: Cell, x: Tensor, state: State, w: Weights, memory: tuple[Tensor, Tensor], asking: Asking
+    cell: Cell, x: Tensor, state: State, w: Weights, asking: Asking, of: Tensor, layout: Layout
 ) -> tuple[Tensor, Tensor, Tensor, State]:
-    """x (T, B, D), state (B, H), keys (B, S, A) and values (B, S, M) -> outputs (T, B, H), contexts (T, B, M), weights
-    (T, B, S), through which no gradient flows, and the last state. All of one kind of number, on the CPU.
+    """x (T, B, D), state (B, H), of (B,): the memory that each row looks at -> outputs (T, B, H), contexts (T, B, M),
+    weights (T, B, S), through which no gradient flows, all zero behind a row's end, and the state there. All of one kind of
+    number, on the CPU.
     """
-    tensors = (x, *memory, asking.query, asking.score, *w[:4], *state_tensors(state))
+    if layout.order is not None:
+        x, of = x.index_select(1, layout.order), of[layout.order]
+    tensors = (x, asking.keys, asking.values, asking.query, asking.score, *w[:4], *state_tensors(layout.sort(state)))
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    operation = _Operation(cell, asking.scale, asking.lengths.numpy(), keep)
-    outputs, contexts, looked, *final = _Attending.apply(operation, *tensors)
-    return outputs, contexts, looked, state_like(state, final)
+    sizes = np.array(layout.batch_sizes, np.int64)
+    operation = _Operation(cell, asking.scale, asking.lengths.numpy(), of.numpy(), sizes, keep)
+    made = list(_Attending.apply(operation, *tensors))
+    if layout.order is not None:
+        inverse = torch.argsort(layout.order)
+        made[:3] = [part.index_select(1, inverse) for part in made[:3]]
+    return made[0], made[1], made[2], layout.unsort(state_like(state, made[3:]))
 
 
 class _Operation(NamedTuple):
-    """What a call is besides its tensors."""
+    """What a call is besides its tensors. of (B,): the memory of each row; sizes: how many rows run at each step."""
 
     cell: Cell
     scale: float
     lengths: np.ndarray
+    of: np.ndarray
+    sizes: np.ndarray
     keep: bool
 
 
@@ -67,7 +80,8 @@ class _Attending(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, op: _Operation, *tensors: Any) -> tuple[Tensor, ...]:
         loop = _Loop(op, tensors)
-        loop.threads().evenly((loop.x.shape[1], loop.forward))
+        if len(op.sizes):
+            loop.threads().by_work(op.sizes, loop.forward)
         if op.keep:
             ctx.loop = loop
             ctx.save_for_backward(*tensors)
@@ -83,22 +97,26 @@ class _Attending(torch.autograd.Function):
 
 
 class _Rows(NamedTuple):
-    """The steps of some rows: what the scan was given at each, and what it kept."""
+    """The steps of the rows from `first` on, as long as any runs: what the scan was given at each, and what it kept."""
 
     first: int
-    last: int
     calls: list[Call]
     kept: list[Arrays]
 
 
 class _Found(NamedTuple):
-    """What some rows add to the gradients of the weights, for all steps: d (N, G*H) of the projected inputs, these inputs
-    x (N, D + M), the products of the scan, and dv (A,) of the small network's output.
+    """What some rows add to gradients, all their N steps together: d (N, G*H) of the projected inputs, these inputs
+    x (N, D + M), the products of the scan, dasked (N, A) of the questions, the outputs (N, H) that asked; dkeys and dvalues
+    of all memories, and dv (A,) of the small network's output.
     """
 
     d: np.ndarray
     x: np.ndarray
     products: list[Product]
+    dasked: np.ndarray
+    asking: np.ndarray
+    dkeys: np.ndarray
+    dvalues: np.ndarray
     dv: np.ndarray
 
 
@@ -123,6 +141,9 @@ class _Loop:
         self.x[:, :, : self.wide] = x
         each = (self.keys.shape[2], self.keys.shape[1], self.start[0].shape[1])
         self.asked, self.looked, self.out = (self.work.new(*x.shape[:2], size) for size in each)
+        for t in range(len(x)):
+            ended = slice(int(op.sizes[t]) if t < len(op.sizes) else 0, None)
+            self.x[t, ended, self.wide :] = self.looked[t, ended] = self.out[t, ended] = 0
         self.done: list[_Rows] = []
 
     def threads(self) -> Workspace:
@@ -131,71 +152,71 @@ class _Loop:
 
     def forward(self, first: int, last: int) -> None:
         """All steps of the rows first to last."""
-        rows, of = slice(first, last), np.arange(first, last)
-        if first == last:
-            return
-        order, packed = Order(np.zeros(1, np.int64), np.array([len(of)])), self.work.packed_transposed(self.weight)
-        state, calls, kept = tuple(s[rows] for s in self.start), list[Call](), list[Arrays]()
-        for t in range(len(self.x)):
+        packed = self.work.packed_transposed(self.weight)
+        state, calls, kept = tuple(s[first:last] for s in self.final), list[Call](), list[Arrays]()
+        for t, size in enumerate(self.op.sizes):
+            n = min(int(size), last) - first
+            if n <= 0:
+                break
+            rows, before = slice(first, first + n), tuple(s[:n].copy() for s in state)
             asked = self.asked[t, rows]
             if self.query is None:
-                asked[:] = state[0]
+                asked[:] = before[0]
             else:
                 asked[:] = 0
-                add_product(state[0], self.work.packed_transposed(self.query), asked)
-            context, weights = np.empty((len(of), self.values.shape[2]), asked.dtype), self.looked[t, rows]
-            look(self.keys, self.values, self.op.lengths, of, asked, self.v, self.scale, context, weights)
+                add_product(before[0], self.work.packed_transposed(self.query), asked)
+            context, weights = np.empty((n, self.values.shape[2]), asked.dtype), self.looked[t, rows]
+            look(self.keys, self.values, self.op.lengths, self.op.of[rows], asked, self.v, self.scale, context, weights)
             self.x[t, rows, self.wide :] = context
-            call = Call(order, state, self.recurrent, self.work, self.op.keep)
-            source, state = Source(self.x[t, rows], packed, self.bias), tuple(s.copy() for s in state)
-            left = self.scan.forward(call, source, self.out[t, rows], state)
+            call = Call(Order(np.zeros(1, np.int64), np.array([n])), before, self.recurrent, self.work, self.op.keep)
+            source = Source(self.x[t, rows], packed, self.bias)
+            left = self.scan.forward(call, source, self.out[t, rows], tuple(s[:n] for s in state))
             if self.op.keep:
                 calls.append(call)
                 kept.append(left)
-        for end, last_state in zip(self.final, state, strict=True):
-            end[rows] = last_state
         if self.op.keep:
-            self.done.append(_Rows(first, last, calls, kept))
+            self.done.append(_Rows(first, calls, kept))
 
     def gradients(self, tensors: Sequence[Any], *grads: np.ndarray) -> list[Tensor | None]:
         """Of all tensors, from those of the outputs, the contexts, nothing, and the last state."""
         self.grad_out, self.grad_context = grads[0], grads[1]
         self.grad_state: Arrays = tuple(g.copy() for g in grads[3:])
-        self.dx, self.dasked, self.dkeys, self.dvalues = map(np.zeros_like, (self.x, self.asked, self.keys, self.values))
+        self.dx = np.zeros_like(self.x)
         parts, found = sorted(self.done, key=lambda part: part.first), dict[int, _Found]()  # sums in the same order always
         self.threads().evenly((len(parts), lambda i, j: found.update((k, self.backward(parts[k])) for k in range(i, j))))
-        each = [found[k] for k in range(len(parts))]
-        query = score = None
-        if self.query is not None:
-            before = np.concatenate([self.start[0][None], self.out[:-1]])
-            query = _summed(self.dasked.reshape(-1, self.dasked.shape[2]), before.reshape(-1, before.shape[2]))
-        if len(self.v):
-            score = torch.from_numpy(np.sum([part.dv for part in each], 0))
-        arrays = np.ascontiguousarray(self.dx[:, :, : self.wide]), self.dkeys, self.dvalues
-        weights = _weight_gradients(Weights(*tensors[5:9]), each)
-        return [*map(torch.from_numpy, arrays), query, score, *weights, *map(torch.from_numpy, self.grad_state)]
+        total = [None if t is None else torch.zeros_like(t) for t in tensors[1:9]]
+        for k in range(len(parts)):
+            for gradient, more in zip(total, _gradients(found[k], asks=self.query is not None), strict=True):
+                if gradient is not None and more is not None:
+                    gradient += more
+        dx = np.ascontiguousarray(self.dx[:, :, : self.wide])
+        return [torch.from_numpy(dx), *total, *map(torch.from_numpy, self.grad_state)]
 
     def backward(self, part: _Rows) -> _Found:
         """All steps of some rows, the last one first."""
-        rows, of = slice(part.first, part.last), np.arange(part.first, part.last)
-        state = tuple(s[rows] for s in self.grad_state)
-        packed, d, products, dv = self.work.packed(self.weight), [], [], np.zeros_like(self.v)
-        steps = range(len(self.x) - 1, -1, -1)
+        packed, d, products, asked, dv = self.work.packed(self.weight), [], [], [], np.zeros_like(self.v)
+        dkeys, dvalues = np.zeros_like(self.keys), np.zeros_like(self.values)
+        steps = range(len(part.calls) - 1, -1, -1)
+        running = [slice(part.first, part.first + len(call.state[0])) for call in part.calls]
         for t in steps:
-            grad, sink = self.grad_out[t, rows], Sink(self.dx[t, rows], packed)
+            rows, before = running[t], part.calls[t].state[0]
+            grad, state = self.grad_out[t, rows], tuple(s[rows] for s in self.grad_state)
+            sink = Sink(self.dx[t, rows], packed)
             step, made = self.scan.backward(part.calls[t], sink, self.out[t, rows], part.kept[t], grad, state)
             d.append(step)
-            before = part.calls[t].state[0]
             products.append([p if p.factor is not None else p._replace(factor=before) for p in made])
-            context, dasked = sink.dx[:, self.wide :] + self.grad_context[t, rows], self.dasked[t, rows]
+            context, dasked = sink.dx[:, self.wide :] + self.grad_context[t, rows], np.zeros_like(self.asked[t, rows])
             asking = self.asked[t, rows], self.v, self.scale, self.looked[t, rows], context
-            look_back(self.keys, self.values, self.op.lengths, of, asking, self.dkeys, self.dvalues, (dasked, dv))
+            look_back(self.keys, self.values, self.op.lengths, self.op.of[rows], asking, dkeys, dvalues, (dasked, dv))
+            asked.append(dasked)
             if self.query is None:
                 state[0][:] += dasked
             else:
                 add_product(dasked, self.work.packed(self.query), state[0])
-        x = np.concatenate([self.x[t, rows] for t in steps])
-        return _Found(np.concatenate(d), x, [_joined(same) for same in zip(*products, strict=True)], dv)
+        x = np.concatenate([self.x[t, running[t]] for t in steps])
+        asking = np.concatenate([part.calls[t].state[0] for t in steps])
+        joined = [_joined(same) for same in zip(*products, strict=True)]
+        return _Found(np.concatenate(d), x, joined, np.concatenate(asked), asking, dkeys, dvalues, dv)
 
 
 class _Packing(Workspace):
@@ -218,18 +239,14 @@ class _Packing(Workspace):
         return self._seen[key]
 
 
-def _weight_gradients(w: Weights, found: list[_Found]) -> list[Tensor | None]:
-    """Of weight_ih, weight_hh, bias_ih and bias_hh."""
-    gradients = [None if t is None else torch.zeros_like(t) for t in w[:4]]
-    for part in found:
-        each = [p._replace(d=p.d[:, p.first : p.last]) for p in part.products]
-        recurrent = torch.cat([_summed(p.d, p.factor) for p in each]) if each else None
-        inner = torch.cat([torch.from_numpy(p.d).sum(0) for p in each]) if each else None
-        added = _summed(part.d, part.x), recurrent, torch.from_numpy(part.d).sum(0), inner
-        for gradient, more in zip(gradients, added, strict=True):
-            if gradient is not None and more is not None:
-                gradient += more
-    return gradients
+def _gradients(part: _Found, *, asks: bool) -> list[Tensor | None]:
+    """Of keys, values, query, score, weight_ih, weight_hh, bias_ih and bias_hh."""
+    each = [p._replace(d=p.d[:, p.first : p.last]) for p in part.products]
+    recurrent = torch.cat([_summed(p.d, p.factor) for p in each]) if each else None
+    inner = torch.cat([torch.from_numpy(p.d).sum(0) for p in each]) if each else None
+    memory, d = map(torch.from_numpy, (part.dkeys, part.dvalues)), torch.from_numpy(part.d)
+    query = _summed(part.dasked, part.asking) if asks else None
+    return [*memory, query, torch.from_numpy(part.dv), _summed(part.d, part.x), recurrent, d.sum(0), inner]
 
 
 def _joined(same: Sequence[Product]) -> Product:

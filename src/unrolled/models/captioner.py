@@ -92,8 +92,7 @@ class Captioner(Decoder[CaptionerConfig]):
         batch = batch.to(self.device)
         memory, first = self.see(batch.seen)
         of = batch.image
-        memory = None if memory is None else memory.of(of)
-        return self.loss_of(batch.inputs, batch.targets, memory, map_state(lambda s: s[of], first))
+        return self.loss_of(batch.inputs, batch.targets, memory, map_state(lambda s: s[of], first), of)
 
     def start(self, source: Tensor) -> tuple[Memory | None, State]:
         """Look at images: pixels, or regions."""

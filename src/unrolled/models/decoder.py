@@ -175,22 +175,40 @@ class Decoder(nn.Module, ABC, Generic[C]):
 
         fed: o (B, D) of the step before, for input feeding; unset: zero.
         """
+        parts, state, looked = self._run(inputs, memory, state, fed=fed)
+        return self._read_out(parts), state, looked
+
+    def _run(
+        self,
+        inputs: Tensor,
+        memory: Memory | None,
+        state: State,
+        *,
+        fed: Tensor | None = None,
+        lengths: Tensor | None = None,
+        of: Tensor | None = None,
+    ) -> tuple[Tensor, State, list[Tensor]]:
+        """`decode` up to what is read out, (T, B, ...). lengths (B,): how many symbols of a row count; of (B,): the memory
+        of each row; unset: all, and its own.
+        """
         e = locked(self.target(inputs.t()), self.config.dropout_input, self.training)
+        layout = Layout.of(lengths, e)
         if self.attention is None or memory is None:
-            s, state = self.decoder.run(e, state, Layout.of(None, e))
-            return self._read_out(torch.cat((s, e), 2)), state, []
+            s, state = self.decoder.run(e, state, layout)
+            return torch.cat((s, e), 2), state, []
         if self.config.looks == "before":
-            s, contexts, looked, state = self._unrolled(e, memory, state, fed)
-            return self._read_out(torch.cat((s, contexts, e), 2)), state, looked
+            s, contexts, looked, state = self._unrolled(e, memory, state, layout, fed=fed, of=of)
+            return torch.cat((s, contexts, e), 2), state, looked
+        memory = memory if of is None else memory.of(of)
         if self.config.input_feeding:
-            s, _, _, state = self._unrolled(e, memory, state, fed)
+            s, _, _, state = self._unrolled(e, memory, state, layout, fed=fed)
         else:
-            s, state = self.decoder.run(e, state, Layout.of(None, e))
+            s, state = self.decoder.run(e, state, layout)
         contexts, every = self.attention.every(s, memory)
-        return self._read_out(torch.cat((s, contexts, e), 2)), state, list(every)
+        return torch.cat((s, contexts, e), 2), state, list(every)
 
     def _unrolled(
-        self, e: Tensor, memory: Memory, state: State, fed: Tensor | None
+        self, e: Tensor, memory: Memory, state: State, layout: Layout, *, fed: Tensor | None, of: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor], State]:
         """Step by step over embedded symbols e (T, B, D): outputs, contexts, where each step looked, the last state."""
         assert self.attention is not None
@@ -200,9 +218,11 @@ class Decoder(nn.Module, ABC, Generic[C]):
             with torch.autocast(e.device.type, enabled=False):  # the kernels compute in the precision of their weights
                 e, keys, values = (x.to(weights[0].weight_hh) for x in (e, memory.keys, memory.values))
                 layer = map_state(lambda s: s[:, 0].to(e), state)
-                asking = self.attention.asking(memory)
-                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], (keys, values), asking)
+                asking = self.attention.asking(Memory(values, keys, memory.inside))
+                of = torch.arange(e.shape[1]) if of is None else of
+                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], asking, of, layout)
             return s, contexts, list(looked), map_state(lambda s: s.unsqueeze(1), layer)
+        memory = memory if of is None else memory.of(of)
         projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
@@ -218,13 +238,17 @@ class Decoder(nn.Module, ABC, Generic[C]):
     def _read_out(self, parts: Tensor) -> Tensor:
         return functional.dropout(torch.tanh(self.readout(parts)), self.config.dropout_output, self.training)
 
-    def loss_of(self, inputs: Tensor, targets: Tensor, memory: Memory | None, state: State) -> LossSum:
-        """Cross-entropy summed over the target symbols (B, T), those below 0 left out; inputs (B, T): what comes before."""
-        o, _, _ = self.decode(inputs, memory, state)
-        targets = targets.t()
-        inside = targets >= 0
+    def loss_of(
+        self, inputs: Tensor, targets: Tensor, memory: Memory | None, state: State, of: Tensor | None = None
+    ) -> LossSum:
+        """Cross-entropy summed over the target symbols (B, T), behind a row's end below 0; inputs (B, T): what comes
+        before; of (B,): the memory of each row; unset: its own.
+        """
+        inside = targets.t() >= 0
+        parts, _, _ = self._run(inputs, memory, state, lengths=inside.sum(0), of=of)
         smoothing = self.config.smoothing if self.training else 0.0
-        loss = cross_entropy(o[inside], self.output.weight, self.output.bias, targets[inside], smoothing)
+        o = self._read_out(parts[inside])
+        loss = cross_entropy(o, self.output.weight, self.output.bias, targets.t()[inside], smoothing)
         return LossSum(loss, int(inside.sum()))
 
     def step(self, last: Tensor, state: State, memory: Memory | None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
