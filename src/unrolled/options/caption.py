@@ -74,7 +74,7 @@ class CaptionSearchOptions(Section):
         "cider", description="What the best model is chosen by: loss, or BLEU-4 or CIDEr-D of greedy captions."
     )
     beam: int = Field(5, ge=1, le=10_000, description="Hypotheses side by side; 1: greedy.")
-    norm: Literal["none", "average", "gnmt"] = Field("average", description="What log-probabilities are divided by.")
+    norm: Literal["none", "average", "gnmt"] = Field("gnmt", description="What log-probabilities are divided by.")
     alpha: float = Field(1.0, ge=0, le=10, description="Power of the length in it.")
     reward: float = Field(0.0, ge=-100, le=100, description="Added to the log-probability for each symbol.")
 
@@ -101,11 +101,11 @@ FIXED = (
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "batch_size": 32,
-        "epochs": 30,
+        "epochs": 20,
         "minutes": 30,
         "learning_rate": 1e-3,
         "average_decay": 0.998,
-        "evaluations": 30,
+        "evaluations": 20,
         "patience": 8,
     },
 }
