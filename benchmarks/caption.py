@@ -3,6 +3,7 @@
     python benchmarks/caption.py quality --data DATA                   # as `train caption` with no options but files
     python benchmarks/caption.py quality --data DATA -s attention=none # the notes' model: one vector starts the decoder
     python benchmarks/caption.py people --data DATA                    # one caption of a person against the other four
+    python benchmarks/caption.py metrics --data DATA                   # the same, beside pycocoevalcap where it needs no Java
     python benchmarks/caption.py alexnet --minutes 45                  # learned from nothing on drawn scenes
     python benchmarks/caption.py speed RUN --data DATA                 # encoder and decoder apart, images a second
 
@@ -26,7 +27,7 @@ import unrolled
 from unrolled.data.captions import Captioned, read_captions
 from unrolled.data.scenes import scenes
 from unrolled.decoding.scoring import BeamOptions
-from unrolled.metrics.captions import caption_scores
+from unrolled.metrics.captions import caption_scores, plain_words
 from unrolled.run.caption import Seeing, caption_options, train_captioner
 from unrolled.training.loop import Evaluated, Finished
 
@@ -70,6 +71,30 @@ def run_people(data: Path) -> None:
         print(f"caption {k + 1} against the others: {one}", flush=True)
 
 
+def run_metrics(data: Path) -> None:
+    """Ours and those of pycocoevalcap, from the same words: the tokenizer of the latter is written in Java."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.rouge.rouge import Rouge
+
+    dev = flickr(data, "dev")
+    made, wanted = [some[0] for some in dev.captions], [some[1:] for some in dev.captions]
+    spaced = [[" ".join(plain_words(text)) for text in some] for some in wanted]
+    references = dict(enumerate(spaced))
+    found = {i: [" ".join(plain_words(text))] for i, text in enumerate(made)}
+    start = time.perf_counter()
+    ours = caption_scores(made, wanted)
+    between = time.perf_counter()
+    bleu, _ = Bleu(4).compute_score(references, found, verbose=0)
+    theirs = {f"bleu_{n}": 100 * score for n, score in enumerate(bleu, start=1)}
+    theirs |= {"rouge_l": 100 * float(Rouge().compute_score(references, found)[0])}
+    theirs |= {"cider_d": float(Cider().compute_score(references, found)[0])}
+    print(f"ours {between - start:.2f} s, theirs {time.perf_counter() - between:.2f} s")
+    print("| metric | ours | pycocoevalcap |\n|---|---|---|")
+    for name, score in theirs.items():
+        print(f"| {name} | {ours[name]:.6f} | {score:.6f} |")
+
+
 def run_alexnet(folder: Path, minutes: float, settings: list[str]) -> None:
     given = ["encoder=alexnet", "attention=none", "mirror=false", "min_count=1", "select=loss", f"minutes={minutes}"]
     given += ["epochs=1000", "patience=100", "evaluations=20", "smoothing=0", "learning_rate=0.0005"]
@@ -108,7 +133,7 @@ def run_speed(data: Path, run: Path, rounds: int = 5) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["quality", "people", "alexnet", "speed"])
+    parser.add_argument("what", choices=["quality", "people", "metrics", "alexnet", "speed"])
     parser.add_argument("run", type=Path, nargs="?", help="a run folder, for speed")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--minutes", type=float, default=45)
@@ -123,6 +148,8 @@ def main() -> None:
                 run_quality(args.data, folder, args.settings)
             case "people":
                 run_people(args.data)
+            case "metrics":
+                run_metrics(args.data)
             case "alexnet":
                 run_alexnet(folder, args.minutes, args.settings)
             case "speed":

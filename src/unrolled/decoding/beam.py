@@ -279,14 +279,16 @@ def _continued(
             continue
         live: list[int] = []
         ended: list[int] = []
+        least = sentence.ended[-1].score if len(sentence.ended) == options.width else -np.inf
         for at in range(first, last):
             if len(live) == options.width or (options.width == 1 and ended):
                 break
             if symbols[at] == end or (end is None and length == longest):
                 ended.append(at)
-                sentence.ended.append(
-                    _hypothesis(beam, sentence, rows[at].item(), symbols[at].item(), scores[at].item(), options)
-                )
+                if options.score(beam.log_probability[rows[at]] + scores[at], length) >= least:
+                    sentence.ended.append(
+                        _hypothesis(beam, sentence, rows[at].item(), symbols[at].item(), scores[at].item(), options)
+                    )
             else:
                 live.append(at)
         if sentence.tree is not None:

@@ -151,6 +151,8 @@ class _Block(nn.Module):
         return x + inner if self._adds else inner
 
 
+#: Images of 224 x 224 whose widest maps, 5 MB each, stay in a cache: each is seen in half the time that it takes among 32.
+_IN_CACHE = 4
 #: Repeats, kernel, stride of the first, expansion, channels in and out.
 _LITE0 = (
     (1, 3, 1, 1, 32, 16),
@@ -198,7 +200,8 @@ class EfficientNetLite0(ImageEncoder):
         return self
 
     def regions(self, x: Tensor) -> Tensor:
-        map_ = self._map(x)
+        parts = (x,) if self.training else x.split(_IN_CACHE)
+        map_ = torch.cat([self._map(part) for part in parts])
         return map_.mean((2, 3)).unsqueeze(1) if self.pooled else _as_regions(map_)
 
     def _map(self, x: Tensor) -> Tensor:

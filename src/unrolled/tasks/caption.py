@@ -119,6 +119,7 @@ class CaptionTask:
         self._train, self._valid = (of[of >= 0] for of in rows_of)
         self._train = self._train[learned]
         rows = [kept[i] for i in learned]
+        self.longest = max(len(row) for some in rows for row in some) - 1
         begin = self.side.vocabulary.begin
         self.rows = CaptionRows(rows, self._see, images=training.batch_size, begin=begin, seed=training.seed)
         held = [[self.side.encode(self._plain(text)) for text in some] for some in self.references]
@@ -201,7 +202,7 @@ class CaptionTask:
             encoder=self.eye.name,
             as_plain=self.options.data.plain,
             search=BeamOptions(**search),
-            longest=self.options.data.longest,
+            longest=self.longest,
         )
 
     @torch.no_grad()
