@@ -3,7 +3,7 @@
     python benchmarks/caption.py quality --data DATA                   # as `train caption` with no options but files
     python benchmarks/caption.py quality --data DATA -s attention=none # the notes' model: one vector starts the decoder
     python benchmarks/caption.py people --data DATA                    # one caption of a person against the other four
-    python benchmarks/caption.py metrics --data DATA                   # the same, beside pycocoevalcap where it needs no Java
+    python benchmarks/caption.py metrics --data DATA                   # the same beside pycocoevalcap, without Java
     python benchmarks/caption.py alexnet --minutes 45                  # learned from nothing on drawn scenes
     python benchmarks/caption.py speed RUN --data DATA                 # encoder and decoder apart, images a second
 
