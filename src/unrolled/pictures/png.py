@@ -93,8 +93,14 @@ def _map(block: dict[str, Any], axes: Any) -> None:
 
 
 def _tree(block: dict[str, Any], axes: Any) -> None:
+    """The steps of the paths that count and two more: the search may have gone on long to prove that nothing is better."""
     axes.axis("off")
-    for t, nodes in enumerate(block["steps"]):
+    last = max((t for t, nodes in enumerate(block["steps"]) if any(node["paths"] for node in nodes)), default=0)
+    steps = block["steps"][: last + 3]
+    left = len(block["steps"]) - len(steps)
+    if left:
+        axes.set_title(f"{axes.get_title()}; {left} more steps are not shown", fontsize=10)
+    for t, nodes in enumerate(steps):
         for i, node in enumerate(nodes):
             best, pruned = "best" in node["paths"], node["fate"] == "pruned"
             ink = "tab:red" if best else "tab:blue" if node["paths"] else "0.7" if pruned else "0.3"
@@ -103,8 +109,10 @@ def _tree(block: dict[str, Any], axes: Any) -> None:
             frame = {"edgecolor": ink, "facecolor": "none", "pad": 1.5} if node["fate"] == "ended" else None
             word = repr(node["token"])[1:-1].replace("$", r"\$")
             axes.text(t, i, word, fontsize=6, color=ink, va="center", weight="bold" if best else "normal", bbox=frame)
-    axes.set_xlim(-0.5, len(block["steps"]))
+    axes.set_xlim(-0.5, len(steps))
     axes.invert_yaxis()
+    width, height = axes.figure.get_size_inches()
+    axes.figure.set_size_inches(max(width, 0.7 * len(steps)), height)
 
 
 def _photo(block: dict[str, Any], axes: Any) -> None:
@@ -120,7 +128,7 @@ def _photo(block: dict[str, Any], axes: Any) -> None:
         if i:
             looked = np.reshape(block["values"][i - 1], (side, side))
             at = np.arange(size) * side // size
-            shown = image * (0.2 + 0.8 * looked / looked.max())[at[:, None], at][..., None]
+            shown = image * np.minimum(0.2 + 0.8 * looked / looked.max(), 1)[at[:, None], at][..., None]
         axes.imshow(shown, extent=(x, x + 1, y + 1, y))
         axes.text(x + 0.5, y + 1.12, word.replace("$", r"\$"), ha="center", va="center", fontsize=9)
     axes.set_xlim(0, _PHOTOS * 1.1)
