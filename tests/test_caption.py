@@ -36,7 +36,7 @@ COLOURS = {"red": (210, 30, 30), "green": (30, 170, 50), "blue": (30, 60, 210)}
 FLAGS: dict[str, Any] = {"encoder": "small", "embedding_size": 16, "memory_size": 16, "decoder_size": 16}
 FLAGS |= {"attention_size": 8, "threads": 1, "minutes": 5, "epochs": 20, "batch_size": 6, "learning_rate": 0.004}
 FLAGS |= {"warmup_steps": 5, "evaluations": 3, "min_count": 1, "smoothing": 0.0, "average_decay": 0.0}
-FLAGS |= {"dropout_input": 0.0, "dropout_output": 0.0, "mirror": False}
+FLAGS |= {"dropout_features": 0.0, "dropout_input": 0.0, "dropout_word": 0.0, "dropout_output": 0.0, "mirror": False}
 
 
 def papers(folder: Path, n: int = 36) -> Path:

@@ -174,7 +174,15 @@ def _caption(folder: Path, _: float | None) -> None:
     say("Learning to see and to say what it sees, both from nothing: drawn scenes of two shapes.\n")
     flags = {"encoder": "small", "embedding_size": 64, "memory_size": 128, "decoder_size": 128, "attention_size": 64}
     flags |= {"minutes": 1.5, "epochs": 100, "learning_rate": 3e-3, "evaluations": 8, "min_count": 1, "mirror": False}
-    flags |= {"dropout_input": 0.0, "dropout_output": 0.0, "smoothing": 0.0, "average_decay": 0.99, "select": "loss"}
+    flags |= {
+        "dropout_features": 0.0,
+        "dropout_input": 0.0,
+        "dropout_word": 0.0,
+        "dropout_output": 0.0,
+        "smoothing": 0.0,
+        "average_decay": 0.99,
+        "select": "loss",
+    }
     run_captioner(caption_options(flags=flags), scenes(8000, seed=1), folder, valid=scenes(300, seed=2))
     fresh = scenes(1000, seed=3)
     made = [one.text for one in load(folder).captions(fresh.images)]

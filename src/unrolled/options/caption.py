@@ -59,11 +59,11 @@ class CaptionerOptions(Section):
     begins: Literal["state", "word"] = Field(
         "state", description="Without attention: the image is the decoder's first state, or the word before the first."
     )
-    dropout_features: float = Field(0.0, ge=0, lt=1, description="Dropout on what the encoder sees.")
+    dropout_features: float = Field(0.3, ge=0, lt=1, description="Dropout on what the encoder sees.")
     dropout_input: float = Field(0.3, ge=0, lt=1, description="Locked dropout on embedded symbols.")
     dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
     dropout_output: float = Field(0.5, ge=0, lt=1, description="Dropout in front of the softmax.")
-    dropout_word: float = Field(0.0, ge=0, lt=1, description="Dropout of whole symbols of the vocabulary.")
+    dropout_word: float = Field(0.1, ge=0, lt=1, description="Dropout of whole symbols of the vocabulary.")
     smoothing: float = Field(0.1, ge=0, lt=1, description="Part of each target's probability shared out among all symbols.")
 
 
@@ -101,11 +101,11 @@ FIXED = (
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
         "batch_size": 32,
-        "epochs": 20,
+        "epochs": 10,
         "minutes": 30,
         "learning_rate": 1e-3,
         "average_decay": 0.998,
-        "evaluations": 20,
+        "evaluations": 10,
         "patience": 8,
     },
 }
