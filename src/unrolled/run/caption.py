@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from unrolled.cells import CELLS
@@ -173,6 +174,7 @@ def _prepared(
     vectors: Vectors | None = None,
 ) -> Iterator[Any]:
     """Look at all images; the task is the value of the generator."""
+    torch.set_num_threads(options.training.threads or torch.get_num_threads())
     looking = None if eye.learns(options.model.fine_tune) else eye.encoder
     seen = None
     for found in look([*parts[0].images, *parts[1].images], eye.preparation(options.data.fit), looking):
