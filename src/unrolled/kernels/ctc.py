@@ -1,0 +1,176 @@
+"""Connectionist temporal classification: all alignments of a label to the frames, summed.
+
+A label y of U symbols is written with blanks around each: b y<1> b y<2> ... y<U> b. With p<t>(k) the probability of k in
+frame t, an alignment goes one place further, stays, or leaves out the blank between two different symbols. A<t>(u) is the
+share of those that stand at the blank behind symbol u in frame t, L<t>(u) of those at symbol u:
+
+    A<t>(u) = (A<t-1>(u) + L<t-1>(u)) p<t>(b) / c<t-1>
+    L<t>(u) = (L<t-1>(u) + A<t-1>(u-1) + [y<u> != y<u-1>] L<t-1>(u-1)) p<t>(y<u>) / c<t-1>
+    P       = c<1> c<2> ... c<T-1> (A<T>(U) + L<T>(U)),      c<t>: the sum of all shares of frame t
+
+Graves et al. 2006, section 4.1. Shares need no logarithm and no exponential within a frame, and in double precision nothing
+is lost but what is 1e-300 of the rest. The same from the end to the front, times these, is how likely each place is in each
+frame, whatever the alignment: p less that is the gradient of -log P with respect to the logits (ibid., equation 16).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unrolled.kernels._jit import kernel
+
+__all__ = ["add_losses"]
+
+
+@kernel
+def add_losses(p, lengths, labels, starts, blank, losses, d, first, last):  # type: ignore[no-untyped-def]
+    """Of the rows first to last: losses (B,) = -log P, and d (T, B, K), which holds p, becomes its gradient by the logits.
+
+    p (T, B, K): probabilities; lengths (B,): frames; labels (N,) of all rows; starts (B + 1,): where those of a row begin.
+    Where no alignment fits the frames the loss is infinite and d zero, as everywhere behind a row's end. Where shares are
+    too small even for double precision, the loss is NaN and d is anything.
+    """
+    longest = 0
+    for b in range(first, last):
+        longest = max(longest, starts[b + 1] - starts[b])
+    # place u stands in column u + 1; the columns beside those of a frame, low to high, are zero
+    shape = p.shape[0] + 1, longest + 3
+    blanks, symbols, work = np.zeros(shape), np.zeros(shape), np.zeros((8, longest + 3))
+    ranges = np.zeros((p.shape[0], 2), np.int64)
+    for b in range(first, last):
+        label, n = labels[starts[b] : starts[b + 1]], lengths[b]
+        if _needed(label, work) <= n:
+            _find_ranges(n, len(label), work, ranges)
+            losses[b] = _forward(p[:, b], n, label, blank, work, ranges, blanks, symbols)
+            if not _take(p[:, b], n, label, blank, work, ranges, blanks, symbols, d[:, b]):
+                losses[b] = np.nan
+            d[n:, b] = 0
+        else:
+            losses[b] = np.inf
+            d[:, b] = 0
+
+
+@kernel
+def _needed(label, work):  # type: ignore[no-untyped-def]
+    """Frames that a label needs at least. Into work: 0: 1 where a symbol may follow the one before at once; 1: frames
+    needed up to a symbol; 2: frames needed behind the blank that follows it.
+    """
+    skips, before, behind, n = work[0], work[1], work[2], len(label)
+    skips[:] = before[:] = behind[:] = 0
+    for u in range(n):
+        twice = u > 0 and label[u] == label[u - 1]
+        skips[u + 2] = 1 if u and not twice else 0
+        before[u + 2] = before[u + 1] + (2 if twice else 1)
+    for u in range(n):  # the blank between two that are the same is this one
+        twice = u > 0 and label[u] == label[u - 1]
+        behind[u + 1] = before[n + 1] - before[u + 1] - (1 if twice else 0)
+    return before[n + 1]
+
+
+@kernel
+def _find_ranges(n, size, work, ranges):  # type: ignore[no-untyped-def]
+    """The columns of each frame that can be reached and from which the end can be."""
+    before, behind, low, high = work[1], work[2], 1, 1
+    for t in range(n):
+        while high <= size and before[high + 1] <= t + 1:
+            high += 1
+        while low <= size and behind[low] > n - 1 - t:
+            low += 1
+        ranges[t, 0], ranges[t, 1] = low, high
+
+
+@kernel
+def _forward(p, n, label, blank, work, ranges, blanks, symbols):  # type: ignore[no-untyped-def]
+    """-log P of a row, p (T, K); the shares of frame t into row t + 1 of blanks and symbols."""
+    skips, chosen, loss, total = work[0], work[3], 0.0, 1.0
+    blanks[0, :3] = symbols[0, :3] = 0
+    blanks[0, 1] = 1
+    chosen[1] = 0
+    for t in range(n):
+        low, high, scale = ranges[t, 0], ranges[t, 1], 1 / total
+        for u in range(max(low, 2), high + 1):
+            chosen[u] = p[t, label[u - 2]] * scale
+        total = _further(
+            low, high, blanks[t], symbols[t], skips, chosen, p[t, blank] * scale, blanks[t + 1], symbols[t + 1]
+        )
+        if t < n - 1:
+            loss -= np.log(total)
+    return loss - np.log(blanks[n, len(label) + 1] + symbols[n, len(label) + 1])
+
+
+@kernel
+def _further(low, high, blanks, symbols, skips, chosen, empty, new_blanks, new_symbols):  # type: ignore[no-untyped-def]
+    """One frame forward: the sum of its shares."""
+    a, s, a_left, s_left = blanks[low : high + 1], symbols[low : high + 1], blanks[low - 1 : high], symbols[low - 1 : high]
+    to_a, to_s, skip, q = (
+        new_blanks[low : high + 1],
+        new_symbols[low : high + 1],
+        skips[low : high + 1],
+        chosen[low : high + 1],
+    )
+    total = 0.0
+    for i in range(len(a)):
+        to_a[i] = (a[i] + s[i]) * empty
+        to_s[i] = (s[i] + a_left[i] + skip[i] * s_left[i]) * q[i]
+        total += to_a[i] + to_s[i]
+    new_blanks[low - 1] = new_symbols[low - 1] = new_blanks[high + 1] = new_symbols[high + 1] = 0
+    return total
+
+
+@kernel
+def _take(p, n, label, blank, work, ranges, blanks, symbols, d):  # type: ignore[no-untyped-def]
+    """Take from d (T, K) how likely each place is in each frame; whether that can be said."""
+    skips, chosen, a, s, x, y = work[0], work[3], work[4], work[5], work[6], work[7]
+    a[:] = s[:] = x[:] = y[:] = 0
+    a[len(label) + 1] = s[len(label) + 1] = 1
+    for t in range(n - 1, -1, -1):
+        low, high = ranges[t]
+        if t < n - 1:
+            for u in range(max(low, 2), ranges[t + 1, 1] + 1):
+                chosen[u] = p[t + 1, label[u - 2]]
+            chosen[1] = 0
+            _back(low, high, ranges[t + 1, 1], a, s, skips, chosen, p[t + 1, blank], x, y)
+        total = _times(
+            blanks[t + 1, low : high + 1], symbols[t + 1, low : high + 1], a[low : high + 1], s[low : high + 1], x, y
+        )
+        if not total > 0:
+            return False
+        empty, scale = 0.0, 1 / total
+        for u in range(high + 1 - low):
+            empty += x[u]
+        for u in range(max(low, 2), high + 1):
+            d[t, label[u - 2]] -= y[u - low] * scale
+        d[t, blank] -= empty * scale
+    return True
+
+
+@kernel
+def _times(of_blanks, of_symbols, a, s, x, y):  # type: ignore[no-untyped-def]
+    """x, y: the shares of both directions multiplied; their sum."""
+    total = 0.0
+    for i in range(len(a)):
+        x[i] = of_blanks[i] * a[i]
+        y[i] = of_symbols[i] * s[i]
+        total += x[i] + y[i]
+    return total
+
+
+@kernel
+def _back(low, high, reached, blanks, symbols, skips, chosen, empty, x, y):  # type: ignore[no-untyped-def]
+    """One frame back; reached: the last column of the frame behind."""
+    for u in range(low, reached + 1):
+        x[u] = blanks[u] * empty
+        y[u] = symbols[u] * chosen[u]
+    y[reached + 1] = 0
+    n = high + 1 - low
+    a, s, from_a, from_s = blanks[low : high + 1], symbols[low : high + 1], x[low : high + 1], y[low : high + 1]
+    right, skip = y[low + 1 : high + 2], skips[low + 1 : high + 2]
+    total = 0.0
+    for i in range(n):
+        a[i] = from_a[i] + right[i]
+        s[i] = from_s[i] + from_a[i] + skip[i] * right[i]
+        total += a[i] + s[i]
+    scale = 1 / total
+    for i in range(n):
+        a[i] *= scale
+        s[i] *= scale
