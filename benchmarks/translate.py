@@ -2,6 +2,7 @@
 
     python benchmarks/translate.py quality --data DATA --pair de-en    # as `train translate` with no options but files
     python benchmarks/translate.py attention --data DATA               # with and without, same size, by length
+    python benchmarks/translate.py attention RUN --data DATA           # RUN, trained before, and without
     python benchmarks/translate.py beams RUN --data DATA --pair de-en  # BLEU of widths 1 to 30, with a norm and none
     python benchmarks/translate.py ways RUN --data DATA --pair de-en   # --rounded and --shortlist: speed and BLEU
 
@@ -78,12 +79,13 @@ def interval(texts: list[str], targets: list[str], resamples: int = 200) -> tupl
     return float(low), float(high)
 
 
-def run_attention(data: Path, pair: str, folder: Path, settings: list[str]) -> None:
+def run_attention(data: Path, pair: str, folder: Path, settings: list[str], run: Path | None) -> None:
     test = read_pairs(files(data, "test_2016_flickr", pair))
     lengths = np.array([len(words_in(source)) for source in test.sources])
     texts = {}
     for kind in ("additive", "none"):
-        model = trained(data, pair, folder / kind, [*settings, f"attention={kind}"])
+        given = run is not None and kind != "none"
+        model = unrolled.load(run) if given else trained(data, pair, folder / kind, [*settings, f"attention={kind}"])
         texts[kind] = report(model, test, f"{pair}, attention {kind}")
     print("| words of the source | pairs | attention, BLEU (95 %) | none, BLEU (95 %) |\n|---|---|---|---|")
     for low, high in itertools.pairwise(LENGTHS):
@@ -132,7 +134,7 @@ def run_ways(data: Path, pair: str, run: Path, part: str, rounds: int = 5) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["quality", "attention", "beams", "ways"])
-    parser.add_argument("run", type=Path, nargs="?", help="a run folder, for beams and ways")
+    parser.add_argument("run", type=Path, nargs="?", help="a run folder")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pair", default="de-en")
     parser.add_argument("--part", default="val", help="beams, ways: val or test_2016_flickr")
@@ -148,7 +150,7 @@ def main() -> None:
                 report(model, read_pairs(files(args.data, "val", args.pair)), "validation")
                 report(model, read_pairs(files(args.data, "test_2016_flickr", args.pair)), "test_2016_flickr")
             case "attention":
-                run_attention(args.data, args.pair, folder, args.settings)
+                run_attention(args.data, args.pair, folder, args.settings, args.run)
             case "beams":
                 run_beams(args.data, args.pair, args.run, args.part)
             case "ways":
