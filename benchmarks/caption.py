@@ -96,9 +96,9 @@ def run_metrics(data: Path) -> None:
 
 
 def run_alexnet(folder: Path, minutes: float, settings: list[str]) -> None:
-    given = ["encoder=alexnet", "attention=none", "mirror=false", "min_count=1", "select=loss", f"minutes={minutes}"]
-    given += [f"dropout_{where}=0" for where in ("features", "input", "word", "output")]
-    given += ["epochs=1000", "patience=100", "evaluations=20", "smoothing=0", "learning_rate=0.0002"]
+    given = ["encoder=alexnet", "mirror=false", "min_count=1", "select=loss", f"minutes={minutes}", "batch_size=16"]
+    given += [f"dropout_{where}=0" for where in ("features", "input", "word", "output")] + ["average_decay=0.99"]
+    given += ["epochs=1000", "patience=100", "evaluations=20", "smoothing=0", "learning_rate=0.0005"]
     model = trained(scenes(20_000, seed=1), folder / "run", [*given, *settings], scenes(300, seed=2))
     fresh = scenes(1000, seed=3)
     made = [one.text for one in model.captions(fresh.images)]
