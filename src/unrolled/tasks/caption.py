@@ -29,6 +29,8 @@ from unrolled.types import Stage
 
 __all__ = ["CaptionFacts", "CaptionTask", "check", "parted"]
 
+#: Of the learning rate, what an encoder gets that has weights to begin from.
+_SHARE = 0.1
 #: Images whose captions are validated together.
 _TOGETHER = 64
 
@@ -179,7 +181,8 @@ class CaptionTask:
         found = [Stage([p for p in model.parameters() if id(p) not in seeing and p.requires_grad])]
         if self.eye.learns(self.options.model.fine_tune):
             used = [p for p in model.encoder.parameters() if p.requires_grad]
-            found.append(Stage(used, self.options.model.encoder_share if self.eye.ready else 1.0))
+            share = self.options.model.encoder_share
+            found.append(Stage(used, share if share is not None else _SHARE if self.eye.ready else 1.0))
         return found
 
     @property
