@@ -52,6 +52,9 @@ class CaptionerOptions(Section):
     )
     shift: float = Field(0.1, ge=0, lt=0.5, description="Where it learns: images are mirrored, and moved by up to so much.")
     mirror: bool = Field(True, description="Where it learns: mirror images by chance; not if captions say left and right.")
+    dropout_encoder: float = Field(
+        0.5, ge=0, lt=1, description="Dropout in front of AlexNet's wide layers while they learn."
+    )
     cell: str = Field("gru", description="The recurrent cell: lstm, gru, gru-before, mingru, rnn, rnn-relu.")
     embedding_size: int = Field(256, ge=1, le=65_536, description="Size of a symbol's vector.")
     decoder_size: int = Field(512, ge=1, le=65_536, description="Units of a decoder layer.")

@@ -167,6 +167,10 @@ class CaptionTask:
         """A fresh decoder of the configured size, on the encoder as it is; words begin from vectors that are given."""
         if not self.eye.ready:
             self.eye.encoder.apply(_drawn_anew)
+        if self.eye.name != "own":
+            for module in self.eye.encoder.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = self.options.model.dropout_encoder
         model = Captioner(_config(self.options, self.eye, len(self.side.vocabulary)), self.eye.encoder)
         if self.vectors is not None:
             fill_rows(model.target.weight.data, self.side.vocabulary.symbols, self.vectors)
