@@ -124,6 +124,7 @@ class _Run(_Counters):
     clock: float = field(default_factory=lambda: time.perf_counter())
     saved: float = 0.0
     saving: float = 0.0
+    warm: float = 0.0
     state: State | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     stop: bool = False
@@ -274,6 +275,8 @@ def _update(run: _Run) -> Step:
     run.window_loss += loss
     run.window_tokens += n_tokens
     speed = run.tokens / max(run.tick(), 1e-9)
+    if run.step == 1:
+        run.warm = run.seconds  # by now everything is compiled
     return Step(run.step, run.total, run.step / run.steps_per_epoch, loss / n_tokens, speed, run.seconds)
 
 
@@ -320,15 +323,16 @@ def _affordable(run: _Run) -> tuple[int, int]:
     """Steps and validations that the budget allows; no steps while it is not known."""
     budget = run.options.minutes * 60
     most = max(1, math.ceil(run.options.epochs * run.steps_per_epoch))
-    spent = run.seconds - run.evaluation_seconds
-    short = most * spent < 0.5 * budget * run.step  # all epochs fit easily: nothing to measure
+    begin, steps = (run.warm, run.step - 1) if run.warm and run.step > 1 else (run.evaluation_seconds, run.step)
+    spent = run.seconds - begin
+    short = most * spent < 0.5 * budget * steps  # all epochs fit easily: nothing to measure
     if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
         return 0, run.evaluations
     left = budget - run.seconds
     affordable = int(_VALIDATION * left / max(run.evaluation_seconds, 1e-9))
     evaluations = max(1, min(run.options.evaluations, affordable))
     left -= evaluations * run.evaluation_seconds
-    return max(run.step, min(most, run.step + int(left * run.step / spent))), evaluations
+    return max(run.step, min(most, run.step + int(left * steps / spent))), evaluations
 
 
 def _due(run: _Run) -> bool:
