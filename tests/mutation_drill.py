@@ -46,7 +46,7 @@ MUTANTS = [
     ("layers/compiled_attending.py", "state[0][:] += dasked", "pass", "tests/test_translator.py"),
     ("layers/compiled_attending.py", "self.op.of[rows], asked", "np.arange(first, first + n), asked", "tests/test_translator.py"),
     ("kernels/ctc.py", "1 if u and not twice else 0", "1 if u else 0", "tests/test_ctc.py"),
-    ("kernels/ctc.py", "before[u + 1] - (1 if twice else 0)", "before[u + 1]", "tests/test_ctc.py"),
+    ("kernels/ctc.py", "1 + before[n + 1] - before[u + 2]", "before[n + 1] - before[u + 1]", "tests/test_ctc.py"),
     ("kernels/ctc_search.py", "(blanks[i] if k == last else both)", "both", "tests/test_ctc.py"),
     ("kernels/choose.py", "if not total > best[k - 1]", "if total < best[k - 1]", "tests/test_beam.py"),
     ("kernels/scan.py", "min(n, max(0, following - first))", "min(n, max(0, following))", KERNELS),

@@ -35,8 +35,7 @@ def collapse(alignment: Sequence[int], blank: int = 0) -> list[int]:
 def greedy(log_probabilities: np.ndarray, blank: int = 0) -> Spelled:
     """The likeliest alignment of log-probabilities (T, K), collapsed; its own log-probability."""
     logs = _frames(log_probabilities, blank)
-    best = logs.argmax(1) if len(logs) else np.zeros(0, np.int64)
-    return Spelled(collapse(best.tolist(), blank), float(logs.max(1).sum()) if len(logs) else 0.0)
+    return Spelled(collapse(logs.argmax(1).tolist(), blank), float(logs.max(1).sum()))
 
 
 def prefix_search(

@@ -61,9 +61,8 @@ def _needed(label, work):  # type: ignore[no-untyped-def]
         twice = u > 0 and label[u] == label[u - 1]
         skips[u + 2] = 1 if u and not twice else 0
         before[u + 2] = before[u + 1] + (2 if twice else 1)
-    for u in range(n):  # the blank between two that are the same is this one
-        twice = u > 0 and label[u] == label[u - 1]
-        behind[u + 1] = before[n + 1] - before[u + 1] - (1 if twice else 0)
+    for u in range(n):  # the next symbol, and what is behind it
+        behind[u + 1] = 1 + before[n + 1] - before[u + 2]
     return before[n + 1]
 
 
@@ -83,9 +82,7 @@ def _find_ranges(n, size, work, ranges):  # type: ignore[no-untyped-def]
 def _forward(p, n, label, blank, work, ranges, blanks, symbols):  # type: ignore[no-untyped-def]
     """-log P of a row, p (T, K); the shares of frame t into row t + 1 of blanks and symbols."""
     skips, chosen, loss, total = work[0], work[3], 0.0, 1.0
-    blanks[0, :3] = symbols[0, :3] = 0
     blanks[0, 1] = 1
-    chosen[1] = 0
     for t in range(n):
         low, high, scale = ranges[t, 0], ranges[t, 1], 1 / total
         for u in range(max(low, 2), high + 1):
@@ -121,14 +118,13 @@ def _further(low, high, blanks, symbols, skips, chosen, empty, new_blanks, new_s
 def _take(p, n, label, blank, work, ranges, blanks, symbols, d):  # type: ignore[no-untyped-def]
     """Take from d (T, K) how likely each place is in each frame; whether that can be said."""
     skips, chosen, a, s, x, y = work[0], work[3], work[4], work[5], work[6], work[7]
-    a[:] = s[:] = x[:] = y[:] = 0
+    a[:] = s[:] = 0
     a[len(label) + 1] = s[len(label) + 1] = 1
     for t in range(n - 1, -1, -1):
         low, high = ranges[t]
         if t < n - 1:
             for u in range(max(low, 2), ranges[t + 1, 1] + 1):
                 chosen[u] = p[t + 1, label[u - 2]]
-            chosen[1] = 0
             _back(low, high, ranges[t + 1, 1], a, s, skips, chosen, p[t + 1, blank], x, y)
         total = _times(
             blanks[t + 1, low : high + 1], symbols[t + 1, low : high + 1], a[low : high + 1], s[low : high + 1], x, y

@@ -35,8 +35,10 @@ class Memory(NamedTuple):
     keys: Tensor
     inside: Tensor
 
-    def of(self, rows: Tensor) -> Memory:
-        """The memories of the sentences `rows` (R,); this one itself if they are just its own, in order."""
+    def of(self, rows: Tensor | None) -> Memory:
+        """The memories of the sentences `rows` (R,); this one itself if they are just its own, in order, or None."""
+        if rows is None:
+            return self
         if len(rows) == len(self.values) and bool((rows == torch.arange(len(rows), device=rows.device)).all()):
             return self
         return Memory(*(part[rows] for part in self))

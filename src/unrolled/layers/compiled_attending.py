@@ -59,9 +59,8 @@ def attending_layer(
     sizes = np.array(layout.batch_sizes, np.int64)
     operation = _Operation(cell, asking.scale, asking.lengths.numpy(), of.numpy(), sizes, keep)
     made = list(_Attending.apply(operation, *tensors))
-    if layout.order is not None:
-        inverse = torch.argsort(layout.order)
-        made[:3] = [part.index_select(1, inverse) for part in made[:3]]
+    if layout.inverse is not None:
+        made[:3] = [part.index_select(1, layout.inverse) for part in made[:3]]
     return made[0], made[1], made[2], layout.unsort(state_like(state, made[3:]))
 
 

@@ -116,7 +116,12 @@ class Layout:
 
     def unsort(self, state: State) -> State:
         """The inverse of `sort`."""
-        if self.order is None:
+        inverse = self.inverse
+        if inverse is None:
             return state
-        inverse = torch.argsort(self.order)
         return map_state(lambda s: s.index_select(0, inverse), state)
+
+    @cached_property
+    def inverse(self) -> Tensor | None:
+        """(B,) where each row of the input stands among the sorted ones, or None where they are not sorted."""
+        return None if self.order is None else torch.argsort(self.order)

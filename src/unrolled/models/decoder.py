@@ -199,7 +199,7 @@ class Decoder(nn.Module, ABC, Generic[C]):
         if self.config.looks == "before":
             s, contexts, looked, state = self._unrolled(e, memory, state, layout, fed=fed, of=of)
             return torch.cat((s, contexts, e), 2), state, looked
-        memory = memory if of is None else memory.of(of)
+        memory = memory.of(of)
         if self.config.input_feeding:
             s, _, _, state = self._unrolled(e, memory, state, layout, fed=fed)
         else:
@@ -222,7 +222,7 @@ class Decoder(nn.Module, ABC, Generic[C]):
                 of = torch.arange(e.shape[1]) if of is None else of
                 s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], asking, of, layout)
             return s, contexts, list(looked), map_state(lambda s: s.unsqueeze(1), layer)
-        memory = memory if of is None else memory.of(of)
+        memory = memory.of(of)
         projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
