@@ -13,6 +13,7 @@ from unrolled.cli.classify import run_classifier
 from unrolled.cli.progress import say
 from unrolled.cli.tag import run_tagger
 from unrolled.cli.train import run_training
+from unrolled.cli.transcribe import run_recognizer
 from unrolled.cli.translate import run_translator
 from unrolled.cli.word_vectors import run_word_vectors
 from unrolled.errors import ConfigError, nearest
@@ -22,13 +23,14 @@ __all__ = ["demo"]
 
 def demo(
     task: Annotated[
-        str, typer.Argument(help="Which demo: language-model, word-vectors, classify, tag, translate or caption.")
+        str, typer.Argument(help="Which: language-model, word-vectors, classify, tag, translate, caption or transcribe.")
     ] = "language-model",
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default a new one below runs/.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time to train for (language-model).")] = None,
 ) -> None:
     """Train a small model on text that Python ships, or on what is made here: let it write, find words that are alike,
-    sort texts, put back capitals and punctuation, read dates, or say what is drawn. A minute or two.
+    sort texts, put back capitals and punctuation, read dates, say what is drawn, or write down what is sung. A minute or
+    two.
 
     Example: unrolled demo
     """
@@ -202,6 +204,34 @@ What to do next:
     )
 
 
+def _transcribe(folder: Path, _: float | None) -> None:
+    from unrolled.data.tones import RATE_HZ, save_tones, tones
+    from unrolled.run.transcribe import transcribe_options
+    from unrolled.tasks import load
+
+    say("Learning to write down what is sung: do re mi, by many voices; where each word stands is not told.\n")
+    flags = {"encoder_size": 64, "encoder_layers": 1, "minutes": 1, "learning_rate": 5e-3, "evaluations": 6}
+    flags |= {"warp": 0.0, "speed": 0.0, "average_decay": 0.98, "select": "loss"}  # here pitch is what tells words apart
+    flags["rate_hz"] = RATE_HZ
+    run_recognizer(transcribe_options(flags=flags), tones(3000, seed=1), folder, valid=tones(200, seed=2))
+    fresh = tones(500, seed=3)
+    made = [one.text for one in load(folder).transcripts(fresh.files)]
+    for text, wanted in list(zip(made, fresh.texts, strict=True))[:6]:
+        print(f"{text:<24}{'' if text == wanted else f'(it is {wanted})'}".rstrip())
+    right = sum(text == wanted for text, wanted in zip(made, fresh.texts, strict=True))
+    say(f"\n{right} of 500 songs that it has not heard are written down without a mistake.")
+    files = save_tones(tones(3, seed=4), folder / "songs")
+    say(
+        f"""
+What to do next:
+
+  unrolled predict {folder} {files[0]} {files[1]} --json
+  unrolled explain {folder} {files[2]} --out why.html
+  unrolled train transcribe clips.tsv --audio FOLDER --out runs/mine  # recordings of your own: file, text
+"""
+    )
+
+
 _DEMOS: dict[str, Callable[[Path, float | None], None]] = {
     "language-model": _language_model,
     "word-vectors": _word_vectors,
@@ -209,6 +239,7 @@ _DEMOS: dict[str, Callable[[Path, float | None], None]] = {
     "tag": _tag,
     "translate": _translate,
     "caption": _caption,
+    "transcribe": _transcribe,
 }
 
 

@@ -128,6 +128,11 @@ def validation(row: dict[str, Any]) -> str:
     if "valid_accuracy" in row:
         entity = "" if row.get("valid_entity_f1") is None else f", F1 of whole entities {row['valid_entity_f1']:.4f}"
         return f"  validation {row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right{entity}"
+    if "valid_wer" in row:
+        return (
+            f"  validation {row['valid_loss']:.4f} nats/token, {100 * row['valid_wer']:.2f} % word errors, "
+            f"{100 * row['valid_cer']:.2f} % character errors"
+        )
     perplexity = row["valid_perplexity"]
     shown = "beyond all numbers" if perplexity is None else f"{perplexity:.2f}"
     bleu = f", {row['valid_bleu']:.2f} BLEU" if "valid_bleu" in row else ""

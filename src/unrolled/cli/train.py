@@ -16,6 +16,7 @@ from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Q
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, resumed, say, validation, what_next, why_ended
 from unrolled.cli.tag import follow_tagger, tag
+from unrolled.cli.transcribe import follow_recognizer, transcribe
 from unrolled.cli.translate import follow_translator, translate
 from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
@@ -32,6 +33,7 @@ app.command("classify")(classify)
 app.command("tag")(tag)
 app.command("translate")(translate)
 app.command("caption")(caption)
+app.command("transcribe")(transcribe)
 
 
 @app.callback(invoke_without_command=True)
@@ -58,7 +60,7 @@ def _tasks(
 
     task, events = resuming(resume, allow_changes=allow_changes)
     following = {"classify": follow_classifier, "tag": follow_tagger, "translate": follow_translator}
-    shown = (following | {"caption": follow_captioner}).get(task, follow)
+    shown = (following | {"caption": follow_captioner, "transcribe": follow_recognizer}).get(task, follow)
     shown(events, resume, quiet=quiet, as_json=as_json)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import caption, classify, language_model, tag, translate, word_vectors
+from unrolled.cli import caption, classify, language_model, tag, transcribe, translate, word_vectors
 from unrolled.cli.flags import AsJson, Folder, Model
 from unrolled.cli.progress import say
 from unrolled.cli.speaker import Speaker
@@ -28,9 +28,12 @@ _SPEAKERS = {
     "TrainedTagger": tag.SPEAKER,
     "TrainedTranslator": translate.SPEAKER,
     "TrainedCaptioner": caption.SPEAKER,
+    "TrainedRecognizer": transcribe.SPEAKER,
 }
 
-Beam = Annotated[int | None, typer.Option(min=1, help="Translators, captioners: hypotheses side by side; 1: greedy.")]
+Beam = Annotated[
+    int | None, typer.Option(min=1, help="Translators, captioners, recognisers: hypotheses side by side; 1: greedy.")
+]
 Ensemble = Annotated[
     list[str] | None,
     typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
@@ -78,7 +81,10 @@ def evaluate(
     images: Annotated[
         Path | None, typer.Option(help="Captioners: folder of the images; unset: that of the captions.")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Captioners: only lines of this split.")] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Recognisers: folder of the recordings; unset: that of the table.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Captioners, recognisers: only lines of this split.")] = None,
     choose: Annotated[bool, typer.Option("--choose", help="Translators: BLEU for several beams and norms.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Classifiers, taggers, translators: HTML page with the figures to write.")
@@ -88,7 +94,7 @@ def evaluate(
 ) -> None:
     """How good a model is: perplexity of texts; word pairs and analogies of word vectors; accuracy, F1 by label, confusion
     and calibration of classifiers; accuracy and F1, of whole entities too, of taggers; BLEU, chrF and errors of
-    translators; BLEU, ROUGE-L and CIDEr-D of captioners.
+    translators; BLEU, ROUGE-L and CIDEr-D of captioners; word and character error rates of speech recognisers.
 
     Examples:
 
@@ -115,6 +121,7 @@ def evaluate(
         "ensemble": ensemble,
         "choose": choose,
         "images": images,
+        "audio": audio,
         "split": split,
         "out": out,
         "overwrite": overwrite,
@@ -134,7 +141,7 @@ def predict(
     threshold: Threshold = None,
     beam: Beam = None,
     n_best: Annotated[
-        int | None, typer.Option(min=1, help="Translators, captioners: so many answers, with scores.")
+        int | None, typer.Option(min=1, help="Translators, captioners, recognisers: so many answers, with scores.")
     ] = None,
     require: Annotated[
         list[str] | None, typer.Option(help="Translators: a word or phrase each translation has; may be repeated.")
@@ -159,7 +166,7 @@ def predict(
 ) -> None:
     """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
     a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks;
-    of a translator the translation; of a captioner what an image shows.
+    of a translator the translation; of a captioner what an image shows; of a recogniser what a recording says.
 
     Examples:
 

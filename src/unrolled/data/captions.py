@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.data.labelled import csv_rows
+from unrolled.data.tables import chosen, table_rows
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
-from unrolled.errors import DataError, first_of, nearest
+from unrolled.errors import DataError, first_of
 
 __all__ = ["Captioned", "read_captions"]
 
 _FILE, _CAPTION = ("file", "image", "filename", "file_name"), ("caption", "text", "comment")
+_COLUMNS = {"file": _FILE, "caption": _CAPTION, "split": ("split",)}
 _ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
 _TOKEN = re.compile(r"(.+?)#\d+\t(.*)")
 
@@ -79,7 +80,7 @@ def read_captions(
         lines = list(_lines(document, problems))
         if problems:
             continue
-        for line in _chosen(lines, split, document.name):
+        for line in chosen(lines, split, document.name):
             path = folder / line.file
             if not line.caption.strip():
                 found.empty += 1
@@ -115,17 +116,6 @@ def _there(path: Path) -> bool:
         return False
 
 
-def _chosen(lines: list[_Line], split: str | None, name: str) -> list[_Line]:
-    """The lines of a part of the data."""
-    if split is None:
-        return lines
-    splits = sorted({line.split for line in lines if line.split is not None})
-    if split not in splits:
-        there = f"there is {', '.join(splits)}." if splits else "it has no column 'split'."
-        raise DataError(f"{name}: has no split '{split}'; {there}{nearest(split, splits)}")
-    return [line for line in lines if line.split == split]
-
-
 def _lines(document: Document, problems: list[str]) -> Iterator[_Line]:
     name = document.name.lower().removesuffix(".gz")
     if name.endswith((".jsonl", ".ndjson")):
@@ -135,7 +125,7 @@ def _lines(document: Document, problems: list[str]) -> Iterator[_Line]:
     first = next(lines_of(document), "")
     if _TOKEN.match(first):
         return _tokens(document, problems)
-    return _table(document, "\t" if "\t" in first else ",", problems)
+    return _table(document, problems)
 
 
 def _tokens(document: Document, problems: list[str]) -> Iterator[_Line]:
@@ -148,27 +138,9 @@ def _tokens(document: Document, problems: list[str]) -> Iterator[_Line]:
             problems.append(f"{place}: expected name.jpg#0, a tab and a caption: {text.strip()[:60]!r}")
 
 
-def _table(document: Document, delimiter: str, problems: list[str]) -> Iterator[_Line]:
-    if delimiter == "\t":
-        rows = enumerate((line.rstrip("\r\n").split("\t") for line in lines_of(document)), start=1)
-    else:
-        rows = csv_rows(document, delimiter, problems)
-    header = [name.strip().lower() for name in next(rows, (1, []))[1]]
-    file, caption = (next((header.index(n) for n in names if n in header), None) for names in (_FILE, _CAPTION))
-    if file is None or caption is None:
-        raise DataError(
-            f"{document.name}, line 1: a header with the columns file and caption is expected (and split, if there are "
-            f"parts), got {', '.join(map(repr, header[:10])) or 'nothing'}."
-        )
-    split = header.index("split") if "split" in header else None
-    for number, row in rows:
-        place = f"{document.name}, line {number}"
-        if not any(row):
-            continue
-        if len(row) != len(header):
-            problems.append(f"{place}: {len(row)} fields, but the header has {len(header)}: {delimiter.join(row)[:60]!r}")
-            continue
-        yield _Line(row[file], row[caption], None if split is None else row[split].strip())
+def _table(document: Document, problems: list[str]) -> Iterator[_Line]:
+    for _, values in table_rows(document, problems, _COLUMNS, ("file", "caption")):
+        yield _Line(values["file"], values["caption"], values["split"].strip() if "split" in values else None)
 
 
 def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:

@@ -22,6 +22,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 
+from unrolled.clock import begin_compiling, end_compiling
 from unrolled.folders import cache_folder
 
 __all__ = ["kernel"]
@@ -57,9 +58,11 @@ class _Cache(FunctionCache):
             found = None
         if found is None:
             _say_once()
+            begin_compiling()
         return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
+        end_compiling()
         with contextlib.suppress(Exception):
             super().save_overload(sig, data)
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["add_losses"]
+__all__ = ["add_losses", "occupancy"]
 
 
 @kernel
@@ -42,12 +42,29 @@ def add_losses(p, lengths, labels, starts, blank, losses, d, first, last):  # ty
         if _needed(label, work) <= n:
             _find_ranges(n, len(label), work, ranges)
             losses[b] = _forward(p[:, b], n, label, blank, work, ranges, blanks, symbols)
-            if not _take(p[:, b], n, label, blank, work, ranges, blanks, symbols, d[:, b]):
+            if not _take(p[:, b], n, label, blank, work, ranges, blanks, symbols, label, blank, d[:, b]):
                 losses[b] = np.nan
             d[n:, b] = 0
         else:
             losses[b] = np.inf
             d[:, b] = 0
+
+
+@kernel
+def occupancy(p, label, blank):  # type: ignore[no-untyped-def]
+    """How likely it is that frame t stands at symbol u of the label, whatever the alignment (T, U), given p (T, K); and
+    -log P. Infinite where no alignment fits, NaN where shares are too small.
+    """
+    n, size = len(p), len(label)
+    ranges, work = np.zeros((n, 2), np.int64), np.zeros((8, size + 3))
+    blanks, symbols, d = np.zeros((n + 1, size + 3)), np.zeros((n + 1, size + 3)), np.zeros((n, size + 1))
+    if _needed(label, work) > n:
+        return d[:, 1:], np.inf
+    _find_ranges(n, size, work, ranges)
+    loss = _forward(p, n, label, blank, work, ranges, blanks, symbols)
+    if not _take(p, n, label, blank, work, ranges, blanks, symbols, np.arange(1, size + 1), 0, d):
+        loss = np.nan
+    return -d[:, 1:], loss
 
 
 @kernel
@@ -115,8 +132,10 @@ def _further(low, high, blanks, symbols, skips, chosen, empty, new_blanks, new_s
 
 
 @kernel
-def _take(p, n, label, blank, work, ranges, blanks, symbols, d):  # type: ignore[no-untyped-def]
-    """Take from d (T, K) how likely each place is in each frame; whether that can be said."""
+def _take(p, n, label, blank, work, ranges, blanks, symbols, columns, nothing, d):  # type: ignore[no-untyped-def]
+    """Take from d (T, ...) how likely each place is in each frame, symbols in their columns, blanks in that of `nothing`;
+    whether that can be said.
+    """
     skips, chosen, a, s, x, y = work[0], work[3], work[4], work[5], work[6], work[7]
     a[:] = s[:] = 0
     a[len(label) + 1] = s[len(label) + 1] = 1
@@ -135,8 +154,8 @@ def _take(p, n, label, blank, work, ranges, blanks, symbols, d):  # type: ignore
         for u in range(high + 1 - low):
             empty += x[u]
         for u in range(max(low, 2), high + 1):
-            d[t, label[u - 2]] -= y[u - low] * scale
-        d[t, blank] -= empty * scale
+            d[t, columns[u - 2]] -= y[u - low] * scale
+        d[t, nothing] -= empty * scale
     return True
 
 

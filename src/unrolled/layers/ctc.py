@@ -22,7 +22,7 @@ from unrolled.errors import ShapeError
 from unrolled.kernels.ctc import add_losses
 from unrolled.kernels.workspace import Workspace
 
-__all__ = ["ctc_loss"]
+__all__ = ["ctc_loss", "frames_needed"]
 
 #: Probabilities below which a second thread costs more than it brings.
 _WORTH_THREADS = 20_000
@@ -48,6 +48,11 @@ def ctc_loss(logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Ten
     if logits.device.type != "cpu":
         return _by_torch(logits, lengths, labels, label_lengths, blank)
     return _Loss.apply(logits, lengths, labels, label_lengths, blank)
+
+
+def frames_needed(label: np.ndarray) -> int:
+    """How many frames a label (U,) needs at least: one a symbol, and a blank between two equal ones."""
+    return len(label) + int((label[1:] == label[:-1]).sum())
 
 
 def _by_torch(logits: Tensor, lengths: Tensor, labels: Tensor, label_lengths: Tensor, blank: int) -> Tensor:

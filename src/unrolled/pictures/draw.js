@@ -3,6 +3,7 @@
 //   lines   x, series: [{name, points: [[x, y]]}], log  heat    columns, rows, values[row][column], range: [low, high]
 //   tokens  tokens, values, alternatives: [[[token, probability]]]
 //   tree    steps: [[{parent, token, log_probability, fate: live | ended | pruned, paths: [best, reference]}]]
+//   raster  rows: names or none, values[row][step], range, step: seconds, spans: [{text, begin, end}]
 //   map     words, places: [[x, y]] in -1..1, neighbors: [[[word, cosine]]]
 "use strict";
 
@@ -260,7 +261,37 @@ function photo(block) {
   return element("div", { class: "photos" }, one("the image", []), ...block.words.map((word, t) => one(word, block.values[t])));
 }
 
-const KINDS = { facts, lines, heat, tokens, texts, tree, map, photo };
+// Rows of values over time, dark where they are high; words beneath, each where it is heard.
+function raster(block) {
+  const steps = block.values[0].length, named = block.rows.length > 0;
+  const left = 92, tall = named ? 16 : Math.max(2, Math.floor(160 / block.values.length));
+  const seconds = steps * block.step, wide = block.step * Math.min(350, Math.max(60, 840 / seconds));
+  const below = 20 + (block.spans.length ? 26 : 0), width = left + wide * steps + 20, height = tall * block.values.length;
+  const pixels = element("canvas", { width: steps, height: block.values.length });
+  const [low, high] = block.range, ink = pixels.getContext("2d");
+  ink.fillStyle = "rgb(178, 24, 43)";
+  block.values.forEach((row, r) => row.forEach((value, t) => {
+    ink.globalAlpha = Math.min(1, Math.max(0, (value - low) / (high - low || 1)));
+    ink.fillRect(t, r, 1, 1);
+  }));
+  const svg = shape("svg", { width, height: height + below, viewBox: `0 0 ${width} ${height + below}`, role: "img", "aria-label": block.title });
+  svg.append(shape("image", { href: pixels.toDataURL(), x: left, y: 0, width: wide * steps, height, preserveAspectRatio: "none",
+    style: "image-rendering: pixelated" }));
+  svg.append(shape("rect", { x: left, y: 0, width: wide * steps, height, fill: "none", stroke: "var(--line)" }));
+  block.rows.forEach((name, r) => svg.append(shape("text", { x: left - 6, y: tall * r + 12, "text-anchor": "end" }, name)));
+  const px = (time) => left + wide * time / block.step;
+  for (const time of ticks(0, seconds, 0.1)) {
+    svg.append(shape("text", { x: px(time), y: height + 14, "text-anchor": "middle" }, `${time} s`));
+  }
+  for (const span of block.spans) {
+    const x = px(span.begin), y = height + 20;
+    svg.append(shape("line", { x1: x, x2: px(span.end), y1: y, y2: y, stroke: "rgb(var(--cool))", "stroke-width": 4 }));
+    svg.append(shape("text", { x: (x + px(span.end)) / 2, y: y + 18, "text-anchor": "middle" }, span.text));
+  }
+  return element("div", { class: "scroll" }, svg);
+}
+
+const KINDS = { facts, lines, heat, tokens, texts, tree, map, photo, raster };
 
 function draw(explanation, into) {
   for (const block of explanation.blocks) {

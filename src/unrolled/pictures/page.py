@@ -1,6 +1,7 @@
 """One JSON explanation in, one self-contained HTML page out. The drawing is done by draw.js, in the page and nowhere else.
 
-An explanation is {"blocks": [...]}; each block has a `kind` (facts, lines, heat, tokens, texts, tree, map, photo), a
+An explanation is {"blocks": [...]}; each block has a `kind` (facts, lines, heat, tokens, texts, tree, map, photo,
+raster), a
 `title` and its data; draw.js documents them. No outside asset is loaded.
 """
 

@@ -115,6 +115,21 @@ def _tree(block: dict[str, Any], axes: Any) -> None:
     axes.figure.set_size_inches(max(width, 0.7 * len(steps)), height)
 
 
+def _raster(block: dict[str, Any], axes: Any) -> None:
+    """Rows of values over time, and words where they are heard."""
+    low, high = block["range"]
+    values, step = np.array(block["values"]), block["step"]
+    extent = (0, values.shape[1] * step, len(values) - 0.5, -0.5)
+    axes.imshow(values, aspect="auto", cmap="Reds", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    names = [name.replace("$", r"\$") for name in block["rows"]]
+    axes.set_yticks(range(len(names)), names, fontsize=8 if len(names) <= 24 else 5)
+    axes.set_xlabel("seconds")
+    for span in block["spans"]:
+        axes.axvspan(span["begin"], span["end"], ymin=0.9, color="tab:blue", alpha=0.35, linewidth=0)
+        middle, word = (span["begin"] + span["end"]) / 2, span["text"].replace("$", r"\$")
+        axes.text(middle, 0.95, word, transform=axes.get_xaxis_transform(), ha="center", va="center", fontsize=8)
+
+
 def _photo(block: dict[str, Any], axes: Any) -> None:
     """The image, and once more for each word with the regions it did not look at in the dark."""
     axes.axis("off")
@@ -137,4 +152,4 @@ def _photo(block: dict[str, Any], axes: Any) -> None:
     axes.figure.set_size_inches(max(width, 11), height + 1.9 * (rows - 1))
 
 
-_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map, "tree": _tree, "photo": _photo}
+_DRAW = {"tokens": _tokens, "heat": _heat, "lines": _lines, "map": _map, "tree": _tree, "photo": _photo, "raster": _raster}

@@ -19,6 +19,7 @@ from unrolled.run.language_model import (
     train_language_model,
 )
 from unrolled.run.tag import resume_tagger, tag_options, train_tagger
+from unrolled.run.transcribe import resume_recognizer, train_recognizer, transcribe_options
 from unrolled.run.translate import resume_translator, train_translator, translate_options
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
 from unrolled.tasks import TASKS, load
@@ -63,6 +64,9 @@ def train(
     elif task == "caption":
         resolved = caption_options(preset=preset, flags=options)
         events = train_captioner(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+    elif task == "transcribe":
+        resolved = transcribe_options(preset=preset, flags=options)
+        events = train_recognizer(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
     elif task == "tag":
         resolved = tag_options(preset=preset, flags=options)
         events = train_tagger(resolved, sources, out, valid=valid, overwrite=overwrite)
@@ -93,6 +97,8 @@ def resuming(out: str | Path, *, allow_changes: bool = False) -> tuple[str, Iter
         return task, resume_translator(out, allow_changes=allow_changes)
     if task == "caption":
         return task, resume_captioner(out, allow_changes=allow_changes)
+    if task == "transcribe":
+        return task, resume_recognizer(out, allow_changes=allow_changes)
     if task == "tag":
         return task, resume_tagger(out, allow_changes=allow_changes)
     return "language-model", resume_language_model(out, allow_changes=allow_changes)

@@ -30,6 +30,7 @@ TASKS: dict[str, TaskEntry] = {
     "classify": TaskEntry("Sort texts by labels.", "unrolled.tasks.classifier", "TrainedClassifier"),
     "translate": TaskEntry("Translate sentences.", "unrolled.tasks.translator", "TrainedTranslator"),
     "caption": TaskEntry("Say in words what images show.", "unrolled.tasks.captioner", "TrainedCaptioner"),
+    "transcribe": TaskEntry("Write down what recordings say.", "unrolled.tasks.recognizer", "TrainedRecognizer"),
     "tag": TaskEntry("Give every word a label; restore capitals and marks.", "unrolled.tasks.tagger", "TrainedTagger"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["captioner_card", "classifier_card", "model_card", "tagger_card", "translator_card"]
+__all__ = ["captioner_card", "classifier_card", "model_card", "recognizer_card", "tagger_card", "translator_card"]
 
 
 def model_card(config: dict[str, Any], unit: str) -> str:
@@ -174,5 +174,39 @@ Licence of the model and of its data, and of the weights that the encoder began 
 
 ```json
 {sizes}
+```
+"""
+
+
+def recognizer_card(config: dict[str, Any]) -> str:
+    """Markdown that says what a speech recogniser is, what it was trained on, how good it is and how to use it."""
+    data, metrics = config.get("data") or {}, config.get("metrics") or {}
+    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
+    return f"""# A speech recogniser made with unrolled {config["unrolled"]}
+
+Network: {config["model"]["head"]}. Trained on: {sources} ({data.get("train", "?")} recordings,
+{data.get("train_seconds", 0) / 3600:.2f} hours, {data.get("valid", "?")} held out to choose by).
+
+On those held out; `unrolled evaluate` says how good it is on others:
+
+| metric | value |
+|---|---|
+{rows}
+Licence of the model and of its data: fill in.
+
+## Use
+
+    unrolled predict FOLDER talk.mp3 --timestamps
+    unrolled evaluate FOLDER test.tsv
+
+    import unrolled
+    recognizer = unrolled.load("FOLDER")
+    print(recognizer.transcribe("talk.mp3").text)
+
+## Sizes
+
+```json
+{json.dumps(config["model"], indent=1)}
 ```
 """

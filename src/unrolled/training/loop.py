@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from unrolled.clock import now
 from unrolled.errors import ConfigError, UnrolledError
 from unrolled.folders import latest, new_folder
 from unrolled.options.training import TrainingOptions
@@ -121,10 +122,9 @@ class _Run(_Counters):
     model: nn.Module = field(kw_only=True)
     optimiser: torch.optim.Optimizer = field(kw_only=True)
     average: Average | None = None
-    clock: float = field(default_factory=lambda: time.perf_counter())
+    clock: float = field(default_factory=now)
     saved: float = 0.0
     saving: float = 0.0
-    warm: float = 0.0
     state: State | None = None
     interrupted: threading.Event = field(default_factory=threading.Event)
     stop: bool = False
@@ -136,9 +136,9 @@ class _Run(_Counters):
         return self.task.batches_per_epoch / self.options.accumulate
 
     def tick(self) -> float:
-        """Seconds of training so far, those before an interruption included."""
-        now = time.perf_counter()
-        self.seconds, self.clock = self.seconds + now - self.clock, now
+        """Seconds of training so far: those before an interruption count, those in which kernels are compiled do not."""
+        before, self.clock = self.clock, now()
+        self.seconds += self.clock - before
         return self.seconds
 
     def mean_weights(self) -> Any:
@@ -247,7 +247,7 @@ def _restore(run: _Run) -> None:
     if run.ranks.first:
         with (run.folder / "metrics.jsonl").open("r+b") as file:
             file.truncate(run.metrics_bytes)
-    run.clock, run.saved = time.perf_counter(), run.seconds
+    run.clock, run.saved = now(), run.seconds
 
 
 def _update(run: _Run) -> Step:
@@ -275,8 +275,6 @@ def _update(run: _Run) -> Step:
     run.window_loss += loss
     run.window_tokens += n_tokens
     speed = run.tokens / max(run.tick(), 1e-9)
-    if run.step == 1:
-        run.warm = run.seconds  # by now everything is compiled
     return Step(run.step, run.total, run.step / run.steps_per_epoch, loss / n_tokens, speed, run.seconds)
 
 
@@ -323,8 +321,7 @@ def _affordable(run: _Run) -> tuple[int, int]:
     """Steps and validations that the budget allows; no steps while it is not known."""
     budget = run.options.minutes * 60
     most = max(1, math.ceil(run.options.epochs * run.steps_per_epoch))
-    begin, steps = (run.warm, run.step - 1) if run.warm and run.step > 1 else (run.evaluation_seconds, run.step)
-    spent = run.seconds - begin
+    steps, spent = run.step, run.seconds - run.evaluation_seconds
     short = most * spent < 0.5 * budget * steps  # all epochs fit easily: nothing to measure
     if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
         return 0, run.evaluations

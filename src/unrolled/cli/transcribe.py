@@ -1,0 +1,172 @@
+"""`train transcribe`, and what `evaluate`, `predict` and `explain` print of speech recognisers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
+from unrolled.cli.guard import guarded
+from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
+from unrolled.cli.speaker import Speaker, needed
+from unrolled.config import read_toml, to_toml
+from unrolled.options.transcribe import PRESETS, TranscribeOptions
+
+__all__ = ["SPEAKER", "follow_recognizer", "run_recognizer", "transcribe"]
+
+
+@guarded
+@with_options(TranscribeOptions, PRESETS)
+def transcribe(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recordings: .tsv, .csv, .jsonl (file, text[, speaker, split]), or a folder with texts beside."
+        ),
+    ],
+    out: Out,
+    valid: Annotated[list[str] | None, typer.Option(help="Choose the best model by these recordings.")] = None,
+    preset: Annotated[str | None, typer.Option(help="ctc, attention or hybrid; ctc if not given.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
+    quiet: Quiet = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the best validation as JSON.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Learn to write down what is said.
+
+    Examples:
+
+    unrolled train transcribe clips.tsv --audio flac/ --out runs/speech
+
+    unrolled train transcribe clips.tsv --audio flac/ --preset hybrid --out runs/hybrid
+    """
+    from unrolled.run.transcribe import transcribe_options
+
+    file = read_toml(config) if config else None
+    options = transcribe_options(preset=preset, file=file, flags=given, settings=settings or ())
+    if print_config:
+        print(to_toml(options), end="")
+        return
+    run_recognizer(options, files, out, valid=valid or None, overwrite=overwrite, quiet=quiet, as_json=as_json)
+
+
+def run_recognizer(
+    options: TranscribeOptions,
+    recordings: Any,
+    out: Path,
+    *,
+    valid: Any = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Train, showing progress. Raises KeyboardInterrupt at the end if Ctrl-C was pressed."""
+    from unrolled.run.transcribe import train_recognizer
+
+    events = train_recognizer(options, recordings, out, valid=valid, overwrite=overwrite)
+    follow_recognizer(events, out, quiet=quiet, as_json=as_json)
+
+
+def follow_recognizer(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Show the events of a training, and print its best validation if `as_json`."""
+    with Progress(quiet=quiet) as progress:
+        finished = progress.follow(events, lambda task: progress.say(_facts(task)))
+        best = finished.best
+        progress.say(
+            f"{why_ended(finished.reason)}. Best model: step {best['step']}, word errors {100 * best['valid_wer']:.2f} %, "
+            f"character errors {100 * best['valid_cer']:.2f} % on the validation recordings"
+        )
+        progress.say(what_next(out, f"unrolled predict {out} talk.wav", resumable=finished.reason == "interrupted"))
+    if finished.reason == "interrupted":
+        raise KeyboardInterrupt
+    if as_json:
+        print(json.dumps(best))
+
+
+def _facts(task: Any) -> str:
+    """What was found in the files."""
+    facts = task.facts
+    speakers = f" of {facts.speakers:,} speakers" if facts.speakers else ""
+    lines = [
+        f"{facts.train:,} recordings{speakers}, {facts.train_seconds / 60:.1f} minutes, to train on; {facts.valid:,}, "
+        f"{facts.valid_seconds / 60:.1f} minutes, to validate on; {facts.symbols:,} symbols; {facts.rate_hz:,} Hz, "
+        f"{facts.reduction} frames a step; up to {task.options.training.minutes:g} minutes"
+    ]
+    counted = (
+        (facts.missing, "recordings are not there and were left out"),
+        (facts.unread, "recordings cannot be read and were left out:"),
+        (facts.empty, "recordings have no text and were left out"),
+        (facts.long, "recordings are longer than --longest and were left out"),
+        (facts.impossible, "recordings are too short for their texts and were left out"),
+    )
+    absent = [f"not there: {path}" for path in task.missing[:10]]
+    return "\n".join([*lines, *left_out(counted), *absent, *task.problems[:10]])
+
+
+def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None:
+    """Print word and character error rates, by speaker, and what was taken for what."""
+    from unrolled.data.recordings import read_recordings
+
+    recordings = read_recordings(files, given["audio"], split=given["split"], encoding=given["encoding"])
+    found, _ = trained.evaluate(recordings, given["beam"])
+    for problem in found["unread"][:10]:
+        say(problem)
+    if given["as_json"]:
+        print(json.dumps(found, ensure_ascii=False))
+        return
+    counted = (
+        (len(found["missing"]), "not there"),
+        (len(found["unread"]), "not readable"),
+        (found["empty"], "without text"),
+    )
+    missing = "".join(f"  ({n} {what}, left out)" for n, what in counted if n)
+    print(f"{'recordings':<24}{found['recordings']}{missing}")
+    print(f"{'minutes':<24}{found['seconds'] / 60:.1f}")
+    for key, name in (("wer", "word error rate"), ("cer", "character error rate")):
+        low, high = found[f"{key}_interval"]
+        print(f"{name:<24}{100 * found[key]:.2f} %  (95 %: {100 * low:.2f} to {100 * high:.2f})")
+    print(f"{'exactly right':<24}{100 * found['exactly_right']:.2f} %")
+    if found["speakers"]:
+        print(f"\n{'speaker':<24}{'recordings':>10}{'WER':>10}{'right':>10}")
+        for name, one in found["speakers"].items():
+            print(f"{name:<24}{one['recordings']:>10}{100 * one['wer']:>8.2f} %{100 * one['exactly_right']:>8.2f} %")
+    if found["confusions"]:
+        print(f"\n{'said':<24}{'heard':<24}{'times':>6}")
+        for said, heard, n in found["confusions"]:
+            print(f"{said or '(nothing)':<24}{heard or '(nothing)':<24}{n:>6}")
+    for one in found["errors"][:20]:
+        print(f"\n{one['file']}\n  said   {one['said']}\n  heard  {one['heard']}")
+
+
+def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+    n_best = given["n_best"] or 1
+    return trained.transcripts(sounds, given["beam"], n_best=n_best, batch_size=1 if one_by_one else 16)
+
+
+def _answer(found: Any, problem: str | None, *, as_json: bool) -> str:
+    """The text of one recording, and of the others that were asked for, with their log-probabilities."""
+    if problem is not None:
+        return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
+    if as_json:
+        return json.dumps(found.to_json(), ensure_ascii=False)
+    if not found.others:
+        return found.text
+    return "\n".join(f"{p:.4f}\t{text}" for text, p in ((found.text, found.log_probability), *found.others))
+
+
+def _explain(trained: Any, name: str, sound: str | None, given: dict[str, Any]) -> tuple[str, Any]:
+    sound = needed(sound, "a recording: unrolled explain RUN clip.wav")
+    return f"What {name} hears in {Path(sound).name}", trained.explain(sound, given["beam"])
+
+
+SPEAKER = Speaker(
+    "a speech recogniser", frozenset({"beam", "n_best", "audio", "split"}), _evaluate, _explain, _predict, _answer
+)

@@ -1,0 +1,132 @@
+"""Recordings as samples, whatever their kind, rate and channels: one channel, from -1 to 1, at the rate that is asked for.
+
+samples = read_audio("talk.mp3", 16_000)                    # float32 (N,)
+for piece in audio_pieces("talk.mp3", 16_000): ...          # the same, a minute at a time
+
+Files are read by libsndfile (WAV, FLAC, Ogg, Opus, MP3, AIFF and more); rates are changed by soxr.
+"""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.errors import DataError, MissingExtra
+from unrolled.folders import write_bytes
+
+__all__ = ["ENDINGS", "AudioFacts", "audio_facts", "audio_pieces", "read_audio", "resampled", "write_wav"]
+
+#: What files of recordings are called; others are read as well, if they are named.
+ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph")
+#: Seconds of a piece.
+_PIECE = 60
+#: Where the header says exactly how many samples follow.
+_EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "W64", "RF64")
+_EXPECTED = "Expected: WAV, FLAC, Ogg, Opus, MP3 or AIFF; others, such as m4a, have to be converted first."
+
+
+class AudioFacts(NamedTuple):
+    """What the header of a file says. frames: samples of each channel."""
+
+    rate_hz: int
+    channels: int
+    frames: int
+    kind: str
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.frames / self.rate_hz
+
+
+def audio_facts(path: str | Path) -> AudioFacts:
+    """What the header of a file says. DataError for what is no recording."""
+    with _opened(Path(path)) as file:
+        return AudioFacts(file.samplerate, file.channels, file.frames, file.format)
+
+
+def read_audio(path: str | Path, rate_hz: int, longest: float | None = None) -> np.ndarray:
+    """The samples of a file, float32 (N,). DataError for what is no recording, is empty, damaged or cut off, or has more
+    than `longest` seconds.
+    """
+    if longest is not None and (facts := audio_facts(path)).seconds > longest:
+        raise DataError(f"{path}: has {facts.seconds:,.1f} s; at most {longest:g} s are read here.")
+    return np.concatenate(list(audio_pieces(path, rate_hz)))
+
+
+def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
+    """`read_audio` in pieces of about so many seconds, so that of a long file only one lies in memory."""
+    with _opened(Path(path)) as file:
+        if not file.frames:
+            raise DataError(f"{path}: holds no sound: 0 samples.")
+        stream = None if file.samplerate == rate_hz else _soxr().ResampleStream(file.samplerate, rate_hz, 1, "float32")
+        block, seen = max(1, int(seconds * file.samplerate)), 0
+        while True:
+            samples = file.read(block, dtype="float32", always_2d=True)
+            seen += len(samples)
+            last = len(samples) < block
+            one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
+            if not np.isfinite(one).all():
+                raise DataError(f"{path}: holds samples that are no numbers (NaN or infinite).")
+            found = one if stream is None else stream.resample_chunk(one, last=last)
+            if len(found):
+                yield found
+            if last:
+                break
+        if seen < file.frames and file.format in _EXACT:
+            raise DataError(
+                f"{path}: is cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s are there."
+            )
+
+
+def resampled(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+    """Samples at another rate, which need not be whole."""
+    return samples if from_hz == to_hz else _soxr().resample(samples, from_hz, to_hz, "MQ")
+
+
+def write_wav(path: Path, samples: np.ndarray, rate_hz: int) -> None:
+    """Samples (N,) from -1 to 1 as a WAV file of 16 bits."""
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes((np.clip(samples, -1, 1) * 32767).round().astype("<i2").tobytes())
+    write_bytes(path, data.getvalue())
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError:
+        raise MissingExtra("soxr", "speech", "Changing the rate of recordings") from None
+    return soxr
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The file, open; what libsndfile says about it as a DataError that names it."""
+    try:
+        import soundfile
+    except ImportError:
+        raise MissingExtra("soundfile", "speech", "Reading recordings") from None
+    try:
+        if not path.stat().st_size:
+            raise DataError(f"{path}: is empty: no recording.")
+        file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except (soundfile.LibsndfileError, ValueError, TypeError) as error:
+        said = str(getattr(error, "error_string", error)).rstrip(".")
+        raise DataError(f"{path}: is no recording that can be read ({said}). {_EXPECTED}") from None
+    with file:
+        try:
+            yield file
+        except soundfile.LibsndfileError as error:
+            raise DataError(f"{path}: is damaged or cut off ({str(error.error_string).rstrip('.')}).") from None

@@ -1,0 +1,63 @@
+"""Where the symbols of a text stand in the frames: CTC's occupancy, the sum over all alignments, not the peaks of one.
+
+gamma<t>(u)  = P(frame t stands at symbol u | text, frames)                                     Graves et al. 2006
+begin, end   of a symbol: between them it stands with all but a tenth of its occupancy
+confidence   = exp(mean of log p<t>(y<u>) over the frames, weighed by gamma<t>(u))
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from unrolled.errors import DataError, ShapeError
+from unrolled.kernels.ctc import occupancy
+
+__all__ = ["Aligned", "align"]
+
+#: Of a symbol's occupancy, what lies before its begin, and behind its end.
+_OUTSIDE = 0.05
+_LEAST = 1e-30
+
+
+class Aligned(NamedTuple):
+    """Of each symbol (U,): begin and end in frames, which need not be whole, and how sure the model is; gamma (T, U);
+    log_probability: of the text, all alignments together, in nats.
+    """
+
+    begins: np.ndarray
+    ends: np.ndarray
+    confidences: np.ndarray
+    occupancy: np.ndarray
+    log_probability: float
+
+
+def align(log_probabilities: np.ndarray, symbols: np.ndarray, blank: int = 0) -> Aligned:
+    """Align a text, ids (U,), with log-probabilities (T, K). DataError where it does not fit into the frames."""
+    if log_probabilities.ndim != 2 or (
+        len(symbols) and not 0 <= symbols.min() <= symbols.max() < log_probabilities.shape[1]
+    ):
+        raise ShapeError(f"a text of ids below K is aligned with log-probabilities (T, K), got {log_probabilities.shape}")
+    symbols = np.ascontiguousarray(symbols, np.int64)
+    gamma, loss = occupancy(np.exp(np.asarray(log_probabilities, np.float64)), symbols, blank)
+    if not np.isfinite(loss):
+        raise DataError(
+            f"a text of {len(symbols)} symbols cannot be aligned with {len(log_probabilities)} steps of sound: it does not "
+            "fit, or is not what is said."
+        )
+    total = np.maximum(gamma.sum(0), _LEAST)
+    before = np.concatenate([np.zeros((1, gamma.shape[1])), np.cumsum(gamma, 0)]) / total
+    begins, ends = (np.array([_crossing(column, part) for column in before.T]) for part in (_OUTSIDE, 1 - _OUTSIDE))
+    logs = np.log(np.maximum(np.exp(log_probabilities[:, symbols]), _LEAST))
+    confidences = np.exp((gamma * logs).sum(0) / total)
+    return Aligned(begins, ends, confidences, gamma, -float(loss))
+
+
+def _crossing(rising: np.ndarray, level: float) -> float:
+    """Where values (T + 1,) at the edges of frames pass a level, between two of them on a straight line."""
+    at = int(np.searchsorted(rising, level))
+    if at == 0:
+        return 0.0
+    low, high = rising[at - 1], rising[min(at, len(rising) - 1)]
+    return at - 1 + (level - low) / max(high - low, _LEAST)

@@ -1,0 +1,90 @@
+"""How good transcripts are: word and character error rates by jiwer, with intervals, and what was taken for what.
+
+    WER = (words substituted + deleted + inserted) / words that were said          it can be more than 1
+
+CER is the same for characters, blanks included. Intervals by drawing recordings anew (`metrics.bootstrap`).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.errors import MissingExtra
+from unrolled.metrics.bootstrap import Interval, intervals
+
+__all__ = ["Rate", "Step", "aligned", "character_errors", "confusions", "error_rate", "word_errors"]
+
+
+class Step(NamedTuple):
+    """One step of an alignment: the word that was said and the one that was heard, None where there is none."""
+
+    said: str | None
+    heard: str | None
+
+
+class Rate(NamedTuple):
+    """Errors and what they are counted among, of each recording (n,), and the rate of all with its interval."""
+
+    errors: np.ndarray
+    units: np.ndarray
+    interval: Interval
+
+    @property
+    def value(self) -> float:
+        """The rate of all recordings together."""
+        return self.interval.value
+
+
+def _jiwer() -> Any:
+    try:
+        return importlib.import_module("jiwer")
+    except ImportError:
+        raise MissingExtra("jiwer", "speech", "Measuring word errors") from None
+
+
+def aligned(said: str, heard: str) -> list[Step]:
+    """The words of both, those that belong together beside each other."""
+    words, found = (said.split(), heard.split())
+    if not words or not found:
+        return [Step(word, None) for word in words] + [Step(None, word) for word in found]
+    steps = list[Step]()
+    for chunk in _jiwer().process_words(said, heard).alignments[0]:
+        left = words[chunk.ref_start_idx : chunk.ref_end_idx] or [None] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
+        right = found[chunk.hyp_start_idx : chunk.hyp_end_idx] or [None] * len(left)
+        steps += [Step(*pair) for pair in zip(left, right, strict=True)]
+    return steps
+
+
+def word_errors(said: Sequence[str], heard: Sequence[str]) -> Rate:
+    """Word error rate of texts (n,)."""
+    errors = [sum(step.said != step.heard for step in aligned(*pair)) for pair in zip(said, heard, strict=True)]
+    return error_rate(errors, [len(text.split()) for text in said])
+
+
+def character_errors(said: Sequence[str], heard: Sequence[str]) -> Rate:
+    """Character error rate of texts (n,)."""
+    counted = (_jiwer().process_characters(a, b) if a and b else None for a, b in zip(said, heard, strict=True))
+    errors = [
+        found.substitutions + found.deletions + found.insertions if found else max(len(a), len(b))
+        for a, b, found in zip(said, heard, counted, strict=True)
+    ]
+    return error_rate(errors, [len(text) for text in said])
+
+
+def error_rate(errors: Sequence[int], units: Sequence[int]) -> Rate:
+    """The rate of errors (n,) among units (n,); where nothing was said at all, among one."""
+    e, u = np.array(errors, np.float64), np.array(units, np.float64)
+    shown = u if u.sum() else np.full_like(u, 1 / max(1, len(u)))
+    return Rate(e, u, intervals(e[None], shown[None])[0][0])
+
+
+def confusions(pairs: Sequence[tuple[str, str]], most: int = 20) -> list[tuple[str, str, int]]:
+    """What was most often taken for what: (said, heard, times), "" where there is none; pairs: (said, heard) texts."""
+    counts = Counter(step for pair in pairs for step in aligned(*pair) if step.said != step.heard)
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], str(one[0])))
+    return [(step.said or "", step.heard or "", n) for step, n in ordered[:most]]

@@ -1,0 +1,128 @@
+"""The training of a speech recogniser, from files to a finished run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from unrolled.cells import CELLS
+from unrolled.config import preset_named, resolve, to_toml
+from unrolled.data.recordings import Recordings, read_recordings, splits_of
+from unrolled.errors import DataError, unknown_name
+from unrolled.folders import check_run, latest, run_lock, write_text
+from unrolled.options.transcribe import FIXED, PRESETS, RecordingOptions, TranscribeOptions
+from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
+from unrolled.run.examples import examples_again, noted
+from unrolled.run.new import new_run
+from unrolled.run.reported import reported
+from unrolled.tasks.recognizer import NAME, TrainedRecognizer
+from unrolled.tasks.transcribe import Known, TranscribeTask, parted
+from unrolled.training.loop import Event
+from unrolled.training.parallel import Ranks
+
+__all__ = ["resume_recognizer", "train_recognizer", "transcribe_options"]
+
+Sources = Sequence[str | Path] | Recordings
+
+
+def transcribe_options(
+    *,
+    preset: str | None = None,
+    file: dict[str, Any] | None = None,
+    flags: dict[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> TranscribeOptions:
+    """Options from a preset, a config file's content, flags and `key=value` settings."""
+    named = preset_named(preset, PRESETS, "ctc")
+    options = resolve(TranscribeOptions, preset=named, file=file, flags=flags, settings=settings)
+    if options.model.cell not in CELLS:
+        raise unknown_name("cell", options.model.cell, CELLS)
+    return options
+
+
+def train_recognizer(
+    options: TranscribeOptions, sources: Sources, out: str | Path, *, valid: Sources | None = None, overwrite: bool = False
+) -> Iterator[TranscribeTask | Event]:
+    """Train on recordings into the run folder `out`, yielding what happens: the task, its data prepared, then the events of
+    the loop.
+    """
+    folder, options = Path(out), _anchored(options, sources)
+    check_run(folder, overwrite=overwrite)
+    if valid is None and options.data.valid_split is not None and not isinstance(sources, Recordings):
+        valid = sources
+    splits = iter((options.data.train_split, options.data.valid_split))
+    read = partial(_read_split, options=options.data, splits=splits)
+    train = sources if isinstance(sources, Recordings) else read(sources)
+    held = valid if valid is None or isinstance(valid, Recordings) else read(valid)
+    task = _prepared(options, train, held)
+    where = noted(sources, valid, train, held)
+    if not isinstance(sources, Recordings):
+        task.sources = [str(source) for source in sources]
+    with new_run(folder, Ranks(), overwrite=overwrite):
+        write_text(folder / "config.toml", f"# unrolled train transcribe --config this-file\n{to_toml(options)}")
+        write_record(folder, NAME, options, {}, where)
+        yield task
+        yield from reported(task, folder, resume=False)
+
+
+def resume_recognizer(out: str | Path, *, allow_changes: bool = False) -> Iterator[TranscribeTask | Event]:
+    """Go on with the training in the run folder `out`, as if it had never stopped.
+
+    FolderError, ConfigError or DataError if version, options or recordings are not those it began with, unless
+    `allow_changes`.
+    """
+    folder = Path(out)
+    record = read_record(folder)
+    options = recorded_options(folder, record, TranscribeOptions, fixed=FIXED, allow_changes=allow_changes)
+    with run_lock(folder):
+        splits = iter((options.data.train_split, options.data.valid_split))  # read first to learn from, then to choose by
+        read = partial(_read_split, options=options.data, splits=splits)
+        train, held = examples_again(folder, record, read, allow_changes=allow_changes)
+        begun = latest(folder / "last").exists()
+        known = None
+        if begun:
+            last = TrainedRecognizer.load(latest(folder / "last"))
+            known = Known(last.side, last.front, last.normal, last.model.config.reduction)
+        task = _prepared(options, train, held, known)
+        task.sources = record["examples"]["train"]
+        if not begun:
+            write_text(folder / "metrics.jsonl", "")
+        if allow_changes:
+            accept_changes(folder, record, options, {})
+        yield task
+        yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))
+
+
+def _prepared(
+    options: TranscribeOptions, train: Recordings, held: Recordings | None, known: Known | None = None
+) -> TranscribeTask:
+    if held is not None:
+        files = [{str(file) for file in some.files if isinstance(file, Path)} for some in (train, held)]
+        both = sorted(files[0] & files[1])
+        if both:
+            raise DataError(
+                f"{len(both):,} recordings are among those to learn from and those to choose by, such as {both[0]}. Part "
+                "them: --train-split and --valid-split, or another file for --valid."
+            )
+    return TranscribeTask(options, parted(train, held, options.data, options.training.seed), known)
+
+
+def _read_split(files: Sequence[str | Path], *, options: RecordingOptions, splits: Iterator[str | None]) -> Recordings:
+    """The next split of the recordings of files."""
+    audio = None if options.audio is None else Path(options.audio)
+    return read_recordings(files, audio, split=next(splits), encoding=options.encoding)
+
+
+def _anchored(options: TranscribeOptions, sources: Sources) -> TranscribeOptions:
+    """The options with a folder that means the same from everywhere, and the splits that the table has."""
+    data = options.data
+    changed: dict[str, Any] = {} if data.audio is None else {"audio": str(Path(data.audio).absolute())}
+    if not isinstance(sources, Recordings):
+        there = splits_of(sources, data.encoding) if data.train_split is None else []
+        if "train" in there:
+            changed["train_split"] = "train"
+            usual = next((name for name in ("valid", "validation", "dev", "val") if name in there), None)
+            changed["valid_split"] = data.valid_split or usual
+    return options.model_copy(update={"data": data.model_copy(update=changed)})
