@@ -153,9 +153,9 @@ def test_a_wide_prefix_search_is_exhaustive(steps: int, n_symbols: int, blank: i
 def test_the_likeliest_text_is_not_that_of_the_likeliest_alignment() -> None:
     """Graves' example: blanks are likeliest in both frames, but more of the alignments say `1`."""
     logs = np.log(np.array([[0.6, 0.4], [0.6, 0.4]]))
-    assert greedy(logs) == Spelled([], pytest.approx(math.log(0.36)))
+    assert greedy(logs) == Spelled([], pytest.approx(math.log(0.36)), pytest.approx(math.log(0.36)))
     (found,) = prefix_search(logs, 5)
-    assert found == Spelled([1], pytest.approx(math.log(0.64)))
+    assert found == Spelled([1], pytest.approx(math.log(0.64)), pytest.approx(math.log(0.64)))
 
 
 def test_a_narrow_search_loses_probability_never_wins() -> None:
@@ -174,8 +174,8 @@ def test_long_and_empty_and_wrong_frames() -> None:
     (found,) = prefix_search(logs.astype(np.float32), 30)
     assert np.isfinite(found.log_probability)
     assert len(found.symbols) > 500
-    assert prefix_search(np.zeros((0, 4))) == [Spelled([], 0.0)]
-    assert greedy(np.zeros((0, 4))) == Spelled([], 0.0)
+    assert prefix_search(np.zeros((0, 4))) == [Spelled([], 0.0, 0.0)]
+    assert greedy(np.zeros((0, 4))) == Spelled([], 0.0, 0.0)
     with pytest.raises(ShapeError, match="blank 4 among K"):
         greedy(np.zeros((3, 4)), blank=4)
     with pytest.raises(ConfigError, match="n_best"):

@@ -1,7 +1,9 @@
 """Texts from the probabilities of frames, by the collapse rule of CTC: repetitions become one, then blanks vanish.
 
 greedy          the likeliest symbol of each frame, collapsed: the likeliest alignment, whose text need not be the likeliest
-prefix_search   the likeliest texts: a beam over prefixes, each with all its alignments (`kernels.ctc_search`)
+prefix_search   the likeliest texts: a beam over prefixes, each with all its alignments (`kernels.ctc_search`); scorers add
+                what they know of texts to log P: language models, words to listen for (`decoding.scorers`)
+closed          the likeliest of given texts, all of them compared
 
 Graves et al. 2006; Graves and Jaitly 2014; Hannun et al. 2014, arXiv:1408.2873.
 """
@@ -10,21 +12,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from unrolled.errors import ConfigError, ShapeError
-from unrolled.kernels.ctc_search import search
+from unrolled.kernels.ctc import log_likelihoods
+from unrolled.kernels.ctc_search import extend, grown, likely, rest, search, stay
 
-__all__ = ["Spelled", "collapse", "greedy", "prefix_search"]
+__all__ = ["Scorer", "Spelled", "closed", "collapse", "greedy", "prefix_search"]
 
 
 class Spelled(NamedTuple):
-    """symbols, and the log of the probability of all alignments that were found for them."""
+    """symbols; the log of the probability of all alignments that were found for them; score: with what scorers add."""
 
     symbols: list[int]
     log_probability: float
+    score: float
+
+
+class Scorer(Protocol):
+    """What is known of texts besides their sound. Prefixes are numbered as they are made; 0 is the empty one."""
+
+    def begin(self) -> None:
+        """A search begins; what is known of earlier prefixes is forgotten."""
+        ...
+
+    def grow(self, parents: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """The next n prefixes are those of `parents` (n,) with a symbol more (n,): what each adds to the score (n,)."""
+        ...
+
+    def end(self, prefixes: np.ndarray) -> np.ndarray:
+        """What each prefix adds by ending there (n,)."""
+        ...
 
 
 def collapse(alignment: Sequence[int], blank: int = 0) -> list[int]:
@@ -35,13 +55,20 @@ def collapse(alignment: Sequence[int], blank: int = 0) -> list[int]:
 def greedy(log_probabilities: np.ndarray, blank: int = 0) -> Spelled:
     """The likeliest alignment of log-probabilities (T, K), collapsed; its own log-probability."""
     logs = _frames(log_probabilities, blank)
-    return Spelled(collapse(logs.argmax(1).tolist(), blank), float(logs.max(1).sum()))
+    log_probability = float(logs.max(1).sum())
+    return Spelled(collapse(logs.argmax(1).tolist(), blank), log_probability, log_probability)
 
 
 def prefix_search(
-    log_probabilities: np.ndarray, width: int = 25, blank: int = 0, *, n_best: int = 1, least: float = 1e-3
+    log_probabilities: np.ndarray,
+    width: int = 25,
+    blank: int = 0,
+    *,
+    n_best: int = 1,
+    least: float = 1e-3,
+    scorers: Sequence[Scorer] = (),
 ) -> list[Spelled]:
-    """The likeliest texts of log-probabilities (T, K), at most `n_best`, likeliest first.
+    """The best texts of log-probabilities (T, K), at most `n_best`, best first: none where no text has any probability.
 
     width: prefixes that live side by side; least: a symbol that is less likely in a frame is not considered there.
     What the beam prunes is missing from the probabilities: they are lower bounds, exact where nothing was pruned.
@@ -49,15 +76,69 @@ def prefix_search(
     if not (1 <= n_best <= width and 0 <= least < 1):
         raise ConfigError(f"prefix search needs 1 <= n_best <= width and 0 <= least < 1, got {n_best}, {width}, {least}")
     p = np.exp(_frames(log_probabilities, blank))
-    nodes, logs, (parent, symbol) = search(p, blank, width, least)
+    if scorers:
+        nodes, logs, scores, (parent, symbol) = _scored(p.astype(np.float64), blank, width, least, scorers)
+    else:
+        nodes, logs, (parent, symbol) = search(p, blank, width, least)
+        scores = logs
     found = []
-    for node, log_probability in zip(nodes[:n_best].tolist(), logs[:n_best].tolist(), strict=True):
+    for node, log_probability, score in zip(nodes[:n_best].tolist(), logs.tolist(), scores.tolist(), strict=False):
         symbols = list[int]()
         while node:
             symbols.append(int(symbol[node]))
             node = parent[node]
-        found.append(Spelled(symbols[::-1], log_probability))
+        found.append(Spelled(symbols[::-1], log_probability, score))
     return found
+
+
+def _scored(
+    p: np.ndarray, blank: int, width: int, least: float, scorers: Sequence[Scorer]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The twin of `kernels.ctc_search.search` that asks scorers: nodes, log P and scores, best first; the tree."""
+    room = width * (p.shape[1] + 1)
+    tree, some = np.full((6, 1024), -1), np.zeros(p.shape[1], np.int64)
+    beam, blanks, symbols = np.zeros(width, np.int64), np.zeros(width), np.zeros(width)
+    nodes, to_blanks, to_symbols = np.zeros(room, np.int64), np.zeros(room), np.zeros(room)
+    blanks[0], size, n_nodes, log_scale, added = 1.0, 1, 1, 0.0, np.zeros(1024)
+    for scorer in scorers:
+        scorer.begin()
+    for t in range(len(p)):
+        n_some = likely(p[t], blank, least, some)
+        if n_some:
+            tree, before = grown(tree, n_nodes + size * n_some), n_nodes
+            found, n_nodes = extend(
+                p[t], t, blank, some[:n_some], tree, n_nodes, beam[:size], blanks, symbols, nodes, to_blanks, to_symbols
+            )
+            added = np.concatenate((added, np.zeros(tree.shape[1] - len(added))))
+            if n_nodes > before:
+                parents, new = tree[0, before:n_nodes], tree[1, before:n_nodes]
+                added[before:n_nodes] = added[parents] + sum(scorer.grow(parents, new) for scorer in scorers)
+            with np.errstate(divide="ignore"):
+                totals = np.log(to_blanks[:found] + to_symbols[:found]) + added[nodes[:found]]
+            totals = np.exp(totals - max(totals.max(), -1e300))
+            size = stay(totals, width, nodes, to_blanks, to_symbols, beam, blanks, symbols)
+        else:
+            rest(p[t], blank, tree, beam[:size], blanks, symbols)
+        most = (blanks[:size] + symbols[:size]).max()
+        if most == 0:
+            return nodes[:0], added[:0], added[:0], tree[:2]
+        log_scale += float(np.log(most))
+        blanks[:size] /= most
+        symbols[:size] /= most
+    with np.errstate(divide="ignore"):
+        logs = np.log(blanks[:size] + symbols[:size]) + log_scale
+    scores = logs + added[beam[:size]] + sum(scorer.end(beam[:size]) for scorer in scorers)
+    order = np.argsort(-scores, kind="stable")
+    order = order[np.isfinite(scores[order])]
+    return beam[order], logs[order], scores[order], tree[:2]
+
+
+def closed(log_probabilities: np.ndarray, texts: Sequence[np.ndarray], blank: int = 0) -> np.ndarray:
+    """log P (n,) of each of n texts, ids (U,) each, given log-probabilities (T, K); the best is the largest."""
+    p = np.exp(_frames(log_probabilities, blank)).astype(np.float64)
+    starts = np.cumsum([0, *map(len, texts)])
+    labels = np.concatenate([np.zeros(0, np.int64), *texts]).astype(np.int64)
+    return np.nan_to_num(log_likelihoods(p, labels, starts, blank), nan=-np.inf)
 
 
 def _frames(log_probabilities: np.ndarray, blank: int) -> np.ndarray:

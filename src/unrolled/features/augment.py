@@ -60,7 +60,7 @@ class Augment:
 
     def warps(self, n: int, random: np.random.Generator) -> list[float]:
         """What the frequencies of n recordings are multiplied by."""
-        return [1 + self.warp * x for x in random.uniform(-1, 1, n)] if self.warp else []
+        return (1 + self.warp * random.uniform(-1, 1, n)).tolist() if self.warp else []
 
     def masked(self, frames: Tensor, random: np.random.Generator) -> Tensor:
         """Normal frames (T, F) with parts of them left out: zero, their mean."""
@@ -79,7 +79,7 @@ class Augment:
 
 def noise(n: int, random: np.random.Generator) -> np.ndarray:
     """Noise of loudness 1, float32 (n,): anything from a hiss to a rumble."""
-    spectrum = np.fft.rfft(random.standard_normal(n + n % 2))
+    spectrum = np.fft.rfft(random.standard_normal(1 << max(1, n - 1).bit_length()))
     spectrum[1:] *= np.arange(1, len(spectrum)) ** -random.uniform(0, 1)
     spectrum[0] = 0
     found = np.fft.irfft(spectrum)[:n]

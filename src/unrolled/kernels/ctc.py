@@ -19,7 +19,7 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["add_losses", "occupancy"]
+__all__ = ["add_losses", "log_likelihoods", "occupancy"]
 
 
 @kernel
@@ -65,6 +65,26 @@ def occupancy(p, label, blank):  # type: ignore[no-untyped-def]
     if not _take(p, n, label, blank, work, ranges, blanks, symbols, np.arange(1, size + 1), 0, d):
         loss = np.nan
     return -d[:, 1:], loss
+
+
+@kernel
+def log_likelihoods(p, labels, starts, blank):  # type: ignore[no-untyped-def]
+    """log P of many labels (N,) of the same frames, p (T, K): label b is at starts[b]:starts[b + 1]; -infinite for one that
+    does not fit, NaN where shares are too small.
+    """
+    n, longest = len(p), 0
+    for b in range(len(starts) - 1):
+        longest = max(longest, starts[b + 1] - starts[b])
+    ranges, work, found = np.zeros((n, 2), np.int64), np.zeros((8, longest + 3)), np.zeros(len(starts) - 1)
+    blanks, symbols = np.zeros((n + 1, longest + 3)), np.zeros((n + 1, longest + 3))
+    for b in range(len(found)):
+        label = labels[starts[b] : starts[b + 1]]
+        if _needed(label, work) <= n:
+            _find_ranges(n, len(label), work, ranges)
+            found[b] = -_forward(p, n, label, blank, work, ranges, blanks, symbols)
+        else:
+            found[b] = -np.inf
+    return found
 
 
 @kernel

@@ -8,7 +8,7 @@ end with a blank, and that of all that end with its symbol. With p(k) the probab
     symbol'(y k)  = blank(y) p(k) if k is the last of y, else (blank(y) + symbol(y)) p(k)
 
 Graves and Jaitly 2014; Hannun et al. 2014, arXiv:1408.2873. After each frame the likeliest prefixes stay, their
-probabilities divided by the largest.
+probabilities divided by the largest. Where no symbol is likely enough in a frame no prefix is made (blank skipping).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["search"]
+__all__ = ["extend", "grown", "likely", "rest", "search", "stay"]
+
+#: Rows of a tree: parent, symbol, first child, next sibling; the frame in which a node was seen last, its place there.
+_PARENT, _SYMBOL, _CHILD, _SIBLING, _SEEN, _PLACE = range(6)
 
 
 @kernel
@@ -27,41 +30,24 @@ def search(p, blank, width, least):  # type: ignore[no-untyped-def]
     least: symbols that are less likely are not considered in a frame.
     """
     frames, n = p.shape
-    tree = np.full((4, 1024), -1)  # parent, symbol, first child, next sibling
-    place, seen = np.zeros(1024, np.int64), np.full(1024, -1)
+    tree = np.full((6, 1024), -1)
     beam, blanks, symbols = np.zeros(width, np.int64), np.zeros(width), np.zeros(width)
     room = width * (n + 1)
     nodes, new_blanks, new_symbols, totals = np.zeros(room, np.int64), np.zeros(room), np.zeros(room), np.zeros(room)
     some = np.zeros(n, np.int64)
     blanks[0], size, n_nodes, log_scale = 1.0, 1, 1, 0.0
     for t in range(frames):
-        n_some = 0
-        for k in range(n):
-            if k != blank and p[t, k] >= least:
-                some[n_some] = k
-                n_some += 1
-        while n_nodes + size * n_some > tree.shape[1]:
-            tree = np.concatenate((tree, np.full(tree.shape, -1)), 1)
-            place, seen = np.concatenate((place, place)), np.concatenate((seen, np.full(len(seen), -1)))
-        found = 0
-        for i in range(size):
-            found = _arrived(beam[i], t, place, seen, nodes, new_blanks, new_symbols, found)
-            at, both = place[beam[i]], blanks[i] + symbols[i]
-            last = tree[1, beam[i]]
-            new_blanks[at] += both * p[t, blank]
-            if last >= 0:
-                new_symbols[at] += symbols[i] * p[t, last]
-            for j in range(n_some):
-                k = some[j]
-                more = (blanks[i] if k == last else both) * p[t, k]
-                if more > 0:
-                    node = _child(tree, beam[i], k, n_nodes)
-                    n_nodes += node == n_nodes
-                    found = _arrived(node, t, place, seen, nodes, new_blanks, new_symbols, found)
-                    new_symbols[place[node]] += more
-        for j in range(found):
-            totals[j] = new_blanks[j] + new_symbols[j]
-        size = _stay(totals, found, width, nodes, new_blanks, new_symbols, beam, blanks, symbols)
+        n_some = likely(p[t], blank, least, some)
+        if n_some:
+            tree = grown(tree, n_nodes + size * n_some)
+            found, n_nodes = extend(
+                p[t], t, blank, some[:n_some], tree, n_nodes, beam[:size], blanks, symbols, nodes, new_blanks, new_symbols
+            )
+            for j in range(found):
+                totals[j] = new_blanks[j] + new_symbols[j]
+            size = stay(totals[:found], width, nodes, new_blanks, new_symbols, beam, blanks, symbols)
+        else:
+            rest(p[t], blank, tree, beam[:size], blanks, symbols)
         most = 0.0
         for i in range(size):
             most = max(most, blanks[i] + symbols[i])
@@ -76,33 +62,87 @@ def search(p, blank, width, least):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def likely(p, blank, least, some):  # type: ignore[no-untyped-def]
+    """The symbols of a frame, p (K,), that are likely enough, into `some`; how many they are."""
+    n = 0
+    for k in range(len(p)):
+        if k != blank and p[k] >= least:
+            some[n] = k
+            n += 1
+    return n
+
+
+@kernel
+def grown(tree, n):  # type: ignore[no-untyped-def]
+    """The tree, larger if it has no room for n nodes."""
+    while n > tree.shape[1]:
+        tree = np.concatenate((tree, np.full(tree.shape, -1)), 1)
+    return tree
+
+
+@kernel
+def rest(p, blank, tree, beam, blanks, symbols):  # type: ignore[no-untyped-def]
+    """A frame, p (K,), in which nothing new begins."""
+    for i in range(len(beam)):
+        last, both = tree[_SYMBOL, beam[i]], blanks[i] + symbols[i]
+        symbols[i] = symbols[i] * p[last] if last >= 0 else 0.0
+        blanks[i] = both * p[blank]
+
+
+@kernel
+def extend(p, t, blank, some, tree, n_nodes, beam, blanks, symbols, nodes, to_blanks, to_symbols):  # type: ignore[no-untyped-def]
+    """Frame t, p (K,): every prefix of the beam goes on as it is, and with each of `some` symbols.
+
+    Their nodes and probabilities go to `nodes`, `to_blanks`, `to_symbols`; returns how many they are, and the nodes of the
+    tree.
+    """
+    found = 0
+    for i in range(len(beam)):
+        found = _arrived(beam[i], t, tree, nodes, to_blanks, to_symbols, found)
+        at, both = tree[_PLACE, beam[i]], blanks[i] + symbols[i]
+        last = tree[_SYMBOL, beam[i]]
+        to_blanks[at] += both * p[blank]
+        if last >= 0:
+            to_symbols[at] += symbols[i] * p[last]
+        for k in some:
+            more = (blanks[i] if k == last else both) * p[k]
+            if more > 0:
+                node = _child(tree, beam[i], k, n_nodes)
+                n_nodes += node == n_nodes
+                found = _arrived(node, t, tree, nodes, to_blanks, to_symbols, found)
+                to_symbols[tree[_PLACE, node]] += more
+    return found, n_nodes
+
+
+@kernel
 def _child(tree, node, k, following):  # type: ignore[no-untyped-def]
     """The node of a prefix with one symbol more; it becomes the node `following` if there is none."""
-    child = tree[2, node]
+    child = tree[_CHILD, node]
     while child >= 0:
-        if tree[1, child] == k:
+        if tree[_SYMBOL, child] == k:
             return child
-        child = tree[3, child]
-    tree[0, following], tree[1, following], tree[3, following] = node, k, tree[2, node]
-    tree[2, node] = following
+        child = tree[_SIBLING, child]
+    tree[_PARENT, following], tree[_SYMBOL, following], tree[_SIBLING, following] = node, k, tree[_CHILD, node]
+    tree[_CHILD, node] = following
     return following
 
 
 @kernel
-def _arrived(node, t, place, seen, nodes, blanks, symbols, found):  # type: ignore[no-untyped-def]
+def _arrived(node, t, tree, nodes, blanks, symbols, found):  # type: ignore[no-untyped-def]
     """Give a node a place among those of frame t, if it has none; returns how many have one."""
-    if seen[node] == t:
+    if tree[_SEEN, node] == t:
         return found
-    seen[node], place[node], nodes[found], blanks[found], symbols[found] = t, found, node, 0, 0
+    tree[_SEEN, node], tree[_PLACE, node], nodes[found], blanks[found], symbols[found] = t, found, node, 0, 0
     return found + 1
 
 
 @kernel
-def _stay(totals, n, width, nodes, blanks, symbols, to_nodes, to_blanks, to_symbols):  # type: ignore[no-untyped-def]
-    """Take over the `width` of n with the largest totals, of equals the first; returns how many."""
+def stay(totals, width, nodes, blanks, symbols, to_nodes, to_blanks, to_symbols):  # type: ignore[no-untyped-def]
+    """Take over the `width` with the largest totals (n,), each at least 0, of equals the first; returns how many."""
+    n = len(totals)
     bound, equal = -1.0, n
     if n > width:
-        largest = np.partition(totals[:n], n - width)
+        largest = np.partition(totals, n - width)
         bound, equal = largest[n - width], 0
         for j in range(n - width, n):
             equal += largest[j] == bound

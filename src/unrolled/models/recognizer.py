@@ -124,31 +124,20 @@ class CTCRecognizer(nn.Module):
         """Where the model is; batches may come from elsewhere."""
         return self.ctc.weight.device
 
-    def spelled(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """frames (B, T, F) -> logits (T', B, V) of symbols and blank, lengths (B,)."""
-        h, steps = self.listener(frames.to(self.device), lengths.to(self.device))
-        return self.ctc(h), steps
-
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """-log P of the texts, summed; there is no state to carry."""
         batch = batch.to(self.device)
-        logits, steps = self.spelled(batch.frames, batch.lengths)
-        return LossSum(_fitting(logits, steps, batch), int((batch.targets >= 0).sum()))
+        h, steps = self.listener(batch.frames, batch.lengths)
+        return LossSum(_fitting(self.ctc(h), steps, batch), int((batch.targets >= 0).sum()))
 
 
 class AttentionRecognizer(Decoder[RecognizerConfig]):
-    """Listener and decoder; hybrid, if it has an output for CTC. A `Stepper`: it is given frames (B, T, F) and lengths."""
+    """Listener and decoder; hybrid, if it has an output for CTC. A `Stepper` on what the listener hears."""
 
     def __init__(self, config: RecognizerConfig) -> None:
         super().__init__(config, config.memory_size)
         self.listener = Listener(config)
         self.ctc = nn.Linear(config.memory_size, config.n_target) if config.head == "hybrid" else None
-
-    def spelled(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """`CTCRecognizer.spelled` of a hybrid."""
-        assert self.ctc is not None
-        h, steps = self.listener(frames.to(self.device), lengths.to(self.device))
-        return self.ctc(h), steps
 
     def remembered(self, h: Tensor, steps: Tensor) -> tuple[Memory | None, State]:
         """What is heard (T', B, M) -> what is attended to, the decoder's first state."""
@@ -165,9 +154,8 @@ class AttentionRecognizer(Decoder[RecognizerConfig]):
         return found._replace(loss=w * _fitting(self.ctc(h), steps, batch) + (1 - w) * found.loss)
 
     def start(self, source: tuple[Tensor, Tensor]) -> tuple[Memory | None, State]:
-        """Listen to frames (B, T, F) of lengths (B,)."""
-        frames, lengths = source
-        return self.written_from(*self.remembered(*self.listener(frames.to(self.device), lengths.to(self.device))))
+        """Look at what is heard (T', B, M), lengths (B,)."""
+        return self.written_from(*self.remembered(*source))
 
 
 Recognizer = CTCRecognizer | AttentionRecognizer

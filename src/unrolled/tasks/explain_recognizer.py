@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from unrolled.decoding.alignment import align
-from unrolled.models.recognizer import BLANK, AttentionRecognizer
+from unrolled.models.recognizer import BLANK
 
 if TYPE_CHECKING:
+    from unrolled.tasks.hearing import Search
     from unrolled.tasks.recognizer import Sound, TrainedRecognizer
 
 __all__ = ["explain_sound"]
@@ -23,13 +25,13 @@ _OTHERS = 10
 _SEEN = 0.02
 
 
-def explain_sound(trained: TrainedRecognizer, sound: Sound, width: int | None = None) -> dict[str, Any]:
+def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the transcript itself. DataError for what is no recording."""
     raw, whole = trained.frames_of(sound)
     frames = whole[: int(_SECONDS * 1000 / trained.front.hop_ms)]
-    n_best = min(_OTHERS, width or trained.width)
-    (heard,) = trained.heard([frames], width, n_best=n_best)
-    found = trained.told(sound, frames, heard)
+    (heard,) = trained.ear.heard([frames], replace(search, n_best=min(_OTHERS, search.width or trained.ear.width)))
+    name = "samples" if isinstance(sound, np.ndarray) else str(sound)
+    found = trained.told(name, heard, len(frames) * trained.front.hop_ms / 1000)
     rows = [["text", found.text or "(nothing)"], ["log P, in nats", round(found.log_probability, 4)]]
     rows += [["seconds", round(found.seconds, 2)], ["seconds a step", trained.step_seconds]]
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "What is heard", "rows": rows}]
@@ -44,7 +46,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, width: int | None = 
             spans,
         )
     )
-    blocks += _spelled(trained, frames, heard.symbols) if _has_ctc(trained) else []
+    blocks += _spelled(trained, frames, heard.symbols) if trained.model.ctc is not None else []
     if heard.attention is not None:
         symbols = [*trained.side.vocabulary.decode(heard.symbols), "(end)"][: len(heard.attention)]
         title = "Where the decoder looked at each symbol"
@@ -57,13 +59,9 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, width: int | None = 
     return result | ({"cut": True, "shown": f"{_SECONDS:g} s, not"} if len(whole) > len(frames) else {})
 
 
-def _has_ctc(trained: TrainedRecognizer) -> bool:
-    return not isinstance(trained.model, AttentionRecognizer) or trained.model.ctc is not None
-
-
 def _spelled(trained: TrainedRecognizer, frames: Tensor, symbols: Sequence[int]) -> list[dict[str, Any]]:
     """The probability of each symbol at each step, and where those of the text stand, all alignments together."""
-    (logs,) = trained.spelled([frames])
+    (logs,) = trained.ear.spelled(trained.ear.listened([frames]))
     p = np.exp(logs)
     shown = [k for k in np.argsort(-p.max(0), kind="stable").tolist() if k != BLANK and p[:, k].max() > _SEEN]
     names = [_visible(trained.side.vocabulary.symbols[k]) for k in shown]

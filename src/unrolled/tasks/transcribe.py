@@ -25,6 +25,7 @@ from unrolled.layers.ctc import frames_needed
 from unrolled.metrics.speech import character_errors, word_errors
 from unrolled.models.recognizer import Recognizer, RecognizerConfig, built
 from unrolled.options.transcribe import RecordingOptions, TranscribeOptions
+from unrolled.tasks.hearing import Search
 from unrolled.tasks.recognizer import TrainedRecognizer
 from unrolled.types import Stage
 
@@ -152,6 +153,7 @@ class TranscribeTask:
             long=train.long + valid.long,
             impossible=int((~fits).sum()),
         )
+        self.longest = float(train.seconds[fits].max())
         self.missing = [name for part in parts for name in part.missing]
         self.sources = ["recordings"]
 
@@ -208,8 +210,8 @@ class TranscribeTask:
     def trained(self, model: nn.Module) -> TrainedRecognizer:
         """The model with what it needs to listen and to write."""
         assert isinstance(model, Recognizer)
-        width = self.options.search.beam
-        return TrainedRecognizer(model, self.side, self.front, self.normal, self.spoken, width=width)
+        width, longest = self.options.search.beam, self.longest
+        return TrainedRecognizer(model, self.side, self.front, self.normal, self.spoken, width=width, longest=longest)
 
     def _frames(self, which: list[int]) -> list[Tensor]:
         """Normal frames of validation recordings; they are kept."""
@@ -232,7 +234,7 @@ class TranscribeTask:
             found = model.loss(spoken_batch(frames, [self.side.encode(text) for text in texts], self.side.vocabulary.begin))
             total, n = total + float(found.loss), n + found.n_tokens
             said += texts
-            heard += [self.side.decode(one.symbols) for one in trained.heard(frames, 1)]
+            heard += [self.side.decode(one.symbols) for one in trained.ear.heard(frames, Search(1))]
         loss, words, characters = total / n, word_errors(said, heard).value, character_errors(said, heard).value
         scores = {"valid_loss": loss, "valid_wer": words, "valid_cer": characters}
         select = self.options.search.select
@@ -243,7 +245,7 @@ class TranscribeTask:
 
     def preview(self, model: nn.Module) -> str:
         """What is heard in the first validation recording."""
-        (found,) = self.trained(model).heard(self._frames([0]), 1)
+        (found,) = self.trained(model).ear.heard(self._frames([0]), Search(1))
         return self.side.decode(found.symbols)
 
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:

@@ -1,0 +1,155 @@
+"""The ear of a recogniser: what it hears in frames of sound, as ids, by whichever search its network needs.
+
+frames -> listener -> CTC        -> greedy, prefix search with what helps, or the likeliest of given phrases
+                   -> attention  -> beam search; with CTC at its side in a hybrid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.decoding.alignment import align
+from unrolled.decoding.beam import Found, beam_search
+from unrolled.decoding.ctc import Spelled, closed, greedy, prefix_search
+from unrolled.decoding.joint import JointStepper
+from unrolled.decoding.scoring import BeamOptions
+from unrolled.errors import ConfigError
+from unrolled.features.pair_codec import Side
+from unrolled.features.spoken_rows import padded_frames
+from unrolled.features.transcripts import Spoken
+from unrolled.models.decoder_engine import DecoderEngine
+from unrolled.models.recognizer import BLANK, AttentionRecognizer, Recognizer
+from unrolled.tasks.fusion import Fusion
+from unrolled.types import Stepper
+
+__all__ = ["Ear", "Heard", "Search"]
+
+#: Symbols of a text for each step that is heard, at most.
+_FASTEST = 1.0
+
+
+class Heard(NamedTuple):
+    """A text for a piece of sound: ids without the end, its log P, when each symbol begins and ends, in steps, and how sure
+    it is; attention (U, T): where the decoder looked at each symbol, if there is one.
+    """
+
+    symbols: list[int]
+    log_probability: float
+    times: list[tuple[float, float, float]]
+    others: list[tuple[list[int], float]]
+    attention: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a text is searched for. width: hypotheses side by side, 1: greedy, None: as at training; n_best: texts that are
+    told; fusion: what helps.
+    """
+
+    width: int | None = None
+    n_best: int = 1
+    fusion: Fusion = field(default_factory=Fusion)
+
+
+class Ear:
+    """model: what listens; side, spoken: how texts become ids; width: of the search, unless something else is said."""
+
+    def __init__(self, model: Recognizer, side: Side, spoken: Spoken, width: int) -> None:
+        self.model, self.side, self.spoken, self.width = model, side, spoken, width
+
+    @torch.no_grad()
+    def listened(self, frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Normal frames (T, F) each -> what is heard (T', B, M), lengths (B,)."""
+        self.model.eval()
+        padded, lengths = padded_frames(frames)
+        return self.model.listener(padded.to(self.model.device), lengths.to(self.model.device))
+
+    @torch.no_grad()
+    def spelled(self, heard: tuple[Tensor, Tensor]) -> list[np.ndarray]:
+        """Log-probabilities (T', V) of the symbols at each step, the blank among them; of models with CTC. The unknown
+        symbol, which is never written, has none.
+        """
+        assert self.model.ctc is not None
+        h, steps = heard
+        logits = self.model.ctc(h).float()
+        logits[:, :, self.side.vocabulary.unknown] = -torch.inf
+        logs = logits.log_softmax(2).cpu().numpy()
+        return [np.ascontiguousarray(logs[:n, b]) for b, n in enumerate(steps.tolist())]
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """What is searched with, of models with attention: the decoder's engine, where it has one, and CTC if there is."""
+        assert isinstance(self.model, AttentionRecognizer)
+        decoder = cast(Stepper, DecoderEngine(self.model) if DecoderEngine.serves(self.model) else self.model)
+        if self.model.ctc is None:
+            return decoder
+        vocabulary, weight = self.side.vocabulary, self.model.config.ctc_weight
+        return JointStepper(decoder, weight, blank=BLANK, begin=vocabulary.begin, unknown=vocabulary.unknown)
+
+    def heard(self, frames: Sequence[Tensor], search: Search | None = None) -> list[Heard]:
+        """The best text for each piece of normal frames (T, F). ConfigError for help that such a model cannot use."""
+        search = search or Search()
+        listened = self.listened(frames)
+        if isinstance(self.model, AttentionRecognizer):
+            if self.model.ctc is not None and search.fusion.phrases:
+                return [self._of_phrases(logs, search) for logs in self.spelled(listened)]
+            if search.fusion.scorers or search.fusion.phrases:
+                raise ConfigError("language models and hotwords help models with --head ctc; phrases also hybrids")
+            return self._by_attention(listened, max(search.width or self.width, search.n_best), search.n_best)
+        return [self.heard_in(logs, search) for logs in self.spelled(listened)]
+
+    def heard_in(self, logs: np.ndarray, search: Search) -> Heard:
+        """The best text for log-probabilities (T', V), by CTC."""
+        if search.fusion.phrases:
+            return self._of_phrases(logs, search)
+        width, scorers = max(search.width or self.width, search.n_best), search.fusion.scorers
+        if width == 1 and not scorers:
+            found = [greedy(logs, BLANK)]
+        else:
+            found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
+        best, *others = found or [Spelled([], 0.0, 0.0)]
+        return self._placed(logs, best.symbols, [(one.symbols, one.score) for one in others])
+
+    def _of_phrases(self, logs: np.ndarray, search: Search) -> Heard:
+        """The likeliest of given phrases, or nothing; each with the log of its probability among them."""
+        texts = [np.zeros(0, np.int64), *(self.side.encode(self.spoken(p))[:-1] for p in search.fusion.phrases)]
+        scores = closed(logs, texts, BLANK)
+        scores = scores - np.logaddexp.reduce(scores)
+        best, *others = np.argsort(-scores, kind="stable")[: search.n_best].tolist()
+        heard = self._placed(logs, texts[best].tolist(), [(texts[i].tolist(), float(scores[i])) for i in others])
+        return heard._replace(log_probability=float(scores[best]))
+
+    def _placed(self, logs: np.ndarray, symbols: list[int], others: list[tuple[list[int], float]]) -> Heard:
+        """A text with the times of its symbols."""
+        aligned = align(logs, np.array(symbols, np.int64), BLANK)
+        times = zip(aligned.begins.tolist(), aligned.ends.tolist(), aligned.confidences.tolist(), strict=True)
+        return Heard(symbols, aligned.log_probability, list(times), others)
+
+    @torch.no_grad()
+    def _by_attention(self, listened: tuple[Tensor, Tensor], width: int, n_best: int) -> list[Heard]:
+        h, steps = listened
+        vocabulary, begin = self.side.vocabulary, torch.full((len(steps),), self.side.vocabulary.begin)
+        options = BeamOptions(width=width, n_best=n_best, norm="gnmt", max_length=max(1, int(_FASTEST * len(h))))
+        source: Any = listened
+        if self.model.ctc is not None:
+            logs = self.model.ctc(h).float().log_softmax(2)
+            source = (listened, logs.transpose(0, 1).cpu(), steps.cpu())
+        found = beam_search(self.stepper, source, begin, options, end=vocabulary.end, forbidden=[vocabulary.unknown])
+        return [self._written(one) for one in found]
+
+    def _written(self, found: Found) -> Heard:
+        """What the decoder has found; a symbol stands where it looked on average."""
+        end = self.side.vocabulary.end
+        best, *others = [([k for k in h.symbols if k != end], h.log_probability) for h in found.hypotheses]
+        attention, scores = found.hypotheses[0].attention, found.hypotheses[0].token_scores
+        assert attention is not None
+        centres = attention @ np.arange(attention.shape[1])
+        times = [(c, c + 1, float(np.exp(p))) for c, p in zip(centres.tolist(), scores, strict=True)]
+        return Heard(*best, times[: len(best[0])], others, attention)
