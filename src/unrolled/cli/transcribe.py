@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,6 +16,7 @@ from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
+from unrolled.errors import unknown_name
 from unrolled.options.transcribe import PRESETS, TranscribeOptions
 
 __all__ = ["SPEAKER", "follow_recognizer", "run_recognizer", "transcribe"]
@@ -116,7 +119,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.data.recordings import read_recordings
 
     recordings = read_recordings(files, given["audio"], split=given["split"], encoding=given["encoding"])
-    found, _ = trained.evaluate(recordings, given["beam"])
+    found, _ = trained.evaluate(recordings, _search(trained, given))
     for problem in found["unread"][:10]:
         say(problem)
     if given["as_json"]:
@@ -146,17 +149,90 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
         print(f"\n{one['file']}\n  said   {one['said']}\n  heard  {one['heard']}")
 
 
-def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    n_best = given["n_best"] or 1
-    return trained.transcripts(sounds, given["beam"], n_best=n_best, batch_size=1 if one_by_one else 16)
+class _Shown(NamedTuple):
+    """A transcript and how it is to be printed."""
+
+    found: Any
+    form: str
+    times: bool
 
 
-def _answer(found: Any, problem: str | None, *, as_json: bool) -> str:
-    """The text of one recording, and of the others that were asked for, with their log-probabilities."""
+def _search(trained: Any, given: dict[str, Any]) -> Any:
+    """How to search: --beam, --n-best, and what helps."""
+    from unrolled.config import typed_settings
+    from unrolled.tasks.fusion import Fusion, FusionOptions
+    from unrolled.tasks.hearing import Search
+
+    kinds = {field.name: float for field in fields(FusionOptions)}
+    options = FusionOptions(**typed_settings(given.get("settings") or (), kinds, "setting"))
+    fusion = Fusion.of(
+        trained.side,
+        language_model=given.get("language_model"),
+        hotwords=[trained.spoken(line) for line in _lines(given.get("hotwords"))],
+        phrases=_lines(given.get("phrases")),
+        options=options,
+    )
+    return Search(given["beam"], given.get("n_best") or 1, fusion)
+
+
+def _lines(path: Path | None) -> list[str]:
+    """The lines of a file that are not empty. DataError if there are none."""
+    from unrolled.data.text import read_documents
+    from unrolled.errors import DataError
+
+    if path is None:
+        return []
+    (document,) = read_documents([str(path)], "utf-8")
+    found = [line.strip() for line in document.text.splitlines() if line.strip()]
+    if not found:
+        raise DataError(f"{path}: holds no phrases: one a line is expected.")
+    return found
+
+
+def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterator[Any]:
+    from unrolled.errors import UnrolledError
+
+    search, form = _search(trained, given), given["format"] or "txt"
+    if form not in ("txt", "srt", "vtt", "json"):
+        raise unknown_name("format", form, ("txt", "srt", "vtt", "json"))
+    if given["stream"]:
+        yield from (_Shown(one, form, bool(given["timestamps"])) for one in _streamed(trained, search, list(sounds)))
+        return
+    for one in trained.transcripts(sounds, search, batch_size=1 if one_by_one else 16):
+        yield one if isinstance(one, UnrolledError) else _Shown(one, form, bool(given["timestamps"]))
+
+
+def _streamed(trained: Any, search: Any, sounds: list[str]) -> Iterator[Any]:
+    """The utterances of standard input, each as soon as it has ended; on a terminal also what is heard meanwhile."""
+    from unrolled.cli.progress import Line
+    from unrolled.data.raw_audio import raw_pieces
+    from unrolled.errors import ConfigError
+
+    if sounds not in ([], ["-"]):
+        raise ConfigError("--stream listens to standard input: unrolled predict RUN --stream -")
+    stream = trained.stream(search)
+    with Line() as line:
+        for samples in raw_pieces(sys.stdin.buffer, trained.front.rate_hz):
+            yield from stream.feed(samples)
+            line.show(stream.partial[-100:])
+        last = stream.finish()
+    if last.text:
+        yield last
+
+
+def _answer(shown: Any, problem: str | None, *, as_json: bool) -> str:
+    """The text of one recording, and of the others that were asked for, with their log-probabilities; or its subtitles."""
+    from unrolled.tasks.subtitles import srt, vtt
+
     if problem is not None:
         return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
-    if as_json:
+    found, form, times = shown
+    if as_json or form == "json":
         return json.dumps(found.to_json(), ensure_ascii=False)
+    if form != "txt":
+        return srt(found.words) if form == "srt" else vtt(found.words)
+    if times:
+        return "\n".join(f"{w.begin:.2f}\t{w.end:.2f}\t{w.confidence:.3f}\t{w.text}" for w in found.words)
     if not found.others:
         return found.text
     return "\n".join(f"{p:.4f}\t{text}" for text, p in ((found.text, found.log_probability), *found.others))
@@ -164,9 +240,9 @@ def _answer(found: Any, problem: str | None, *, as_json: bool) -> str:
 
 def _explain(trained: Any, name: str, sound: str | None, given: dict[str, Any]) -> tuple[str, Any]:
     sound = needed(sound, "a recording: unrolled explain RUN clip.wav")
-    return f"What {name} hears in {Path(sound).name}", trained.explain(sound, given["beam"])
+    return f"What {name} hears in {Path(sound).name}", trained.explain(sound, _search(trained, given))
 
 
-SPEAKER = Speaker(
-    "a speech recogniser", frozenset({"beam", "n_best", "audio", "split"}), _evaluate, _explain, _predict, _answer
-)
+_HELP = {"language_model", "hotwords", "phrases", "settings"}
+_FLAGS = {"beam", "n_best", "audio", "split", "format", "timestamps", "stream"} | _HELP
+SPEAKER = Speaker("a speech recogniser", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer)

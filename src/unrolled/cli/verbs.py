@@ -38,13 +38,22 @@ Ensemble = Annotated[
     list[str] | None,
     typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
 ]
+LanguageModel = Annotated[
+    str | None,
+    typer.Option(help="Recognisers: a language model that helps: a run, of characters or words, or an .arpa file."),
+]
+HotWords = Annotated[Path | None, typer.Option(help="Recognisers: a file of words and phrases to listen for, a line each.")]
+Phrases = Annotated[Path | None, typer.Option(help="Recognisers: a file of the only phrases there are, a line each.")]
 Shortlist = Annotated[
     int | None,
     typer.Option(
         min=1, help="Translators: write only so many likely symbols for each of the source; faster, a little worse."
     ),
 ]
-_SEARCH = "Translators, captioners: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat"
+_SEARCH = (
+    "Translators, captioners: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat; "
+    "recognisers: lm_weight, reward, hotword_weight"
+)
 Threshold = Annotated[
     float | None,
     typer.Option(min=0, max=1, help="Classifiers: answer only from this probability on; unset: as chosen at training."),
@@ -78,6 +87,9 @@ def evaluate(
     beam: Beam = None,
     shortlist: Shortlist = None,
     ensemble: Ensemble = None,
+    language_model: LanguageModel = None,
+    hotwords: HotWords = None,
+    phrases: Phrases = None,
     images: Annotated[
         Path | None, typer.Option(help="Captioners: folder of the images; unset: that of the captions.")
     ] = None,
@@ -120,6 +132,9 @@ def evaluate(
         "shortlist": shortlist,
         "ensemble": ensemble,
         "choose": choose,
+        "language_model": language_model,
+        "hotwords": hotwords,
+        "phrases": phrases,
         "images": images,
         "audio": audio,
         "split": split,
@@ -136,7 +151,8 @@ def evaluate(
 def predict(
     model: Folder,
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts, or files of images; without any, the lines of standard input.")
+        list[str] | None,
+        typer.Argument(help="Texts, or files of images or sound; without any, the lines of standard input."),
     ] = None,
     threshold: Threshold = None,
     beam: Beam = None,
@@ -155,6 +171,16 @@ def predict(
     ] = False,
     shortlist: Shortlist = None,
     ensemble: Ensemble = None,
+    language_model: LanguageModel = None,
+    hotwords: HotWords = None,
+    phrases: Phrases = None,
+    format: Annotated[str | None, typer.Option(help="Recognisers: txt, srt, vtt or json.")] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", help="Recognisers: a line a word: begin, end, confidence, word.")
+    ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Recognisers: listen to standard input, 16-bit samples or WAV, while it comes.")
+    ] = False,
     sample: Annotated[
         int | None, typer.Option(min=1, help="Translators: so many translations, drawn by chance, in place of the best.")
     ] = None,
@@ -180,15 +206,17 @@ def predict(
     speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
     given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
     given |= {"sample": sample, "settings": settings, "rounded": rounded, "shortlist": shortlist}
+    given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
+    given |= {"format": format, "timestamps": timestamps, "stream": stream}
     if speaker.predict is None or speaker.answer is None:
         raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
     speaker.check("predict", given)
     interactive, bad, number = not texts and sys.stdin.isatty(), dict[int, str](), 0
-    found = speaker.predict(trained, texts if texts else _lines(bad), given, interactive)
+    found = speaker.predict(trained, texts if texts else () if stream else _lines(bad), given, interactive)
     for number, answer in enumerate(found, start=1):
         if isinstance(answer, UnrolledError):
             bad[number] = str(answer)
-        print(speaker.answer(answer, bad.get(number), as_json=as_json), flush=interactive)
+        print(speaker.answer(answer, bad.get(number), as_json=as_json), flush=interactive or stream)
     if bad:
         raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} inputs could not be read."]))
 
@@ -196,7 +224,7 @@ def predict(
 def explain(
     model: Model,
     text: Annotated[
-        str | None, typer.Argument(help="The text to read, or the image to look at; none for word vectors.")
+        str | None, typer.Argument(help="The text, or the file of an image or a recording; none for word vectors.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
@@ -210,6 +238,9 @@ def explain(
     ] = None,
     beam: Beam = None,
     ensemble: Ensemble = None,
+    language_model: LanguageModel = None,
+    hotwords: HotWords = None,
+    phrases: Phrases = None,
     settings: Annotated[list[str] | None, typer.Option("-s", help=f"key=value. {_SEARCH}.")] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
@@ -232,6 +263,7 @@ def explain(
     trained = load(model)
     speaker, given = _speaker(trained), {"words": words, "reference": reference, "exact": exact}
     given |= {"beam": beam, "ensemble": ensemble, "settings": settings}
+    given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):

@@ -20,7 +20,7 @@ import numpy as np
 from unrolled.errors import DataError, MissingExtra
 from unrolled.folders import write_bytes
 
-__all__ = ["ENDINGS", "AudioFacts", "audio_facts", "audio_pieces", "read_audio", "resampled", "write_wav"]
+__all__ = ["ENDINGS", "AudioFacts", "Resampler", "audio_facts", "audio_pieces", "read_audio", "resampled", "write_wav"]
 
 #: What files of recordings are called; others are read as well, if they are named.
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph")
@@ -65,7 +65,7 @@ def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Ite
     with _opened(Path(path)) as file:
         if not file.frames:
             raise DataError(f"{path}: holds no sound: 0 samples.")
-        stream = None if file.samplerate == rate_hz else _soxr().ResampleStream(file.samplerate, rate_hz, 1, "float32")
+        resampler = Resampler(file.samplerate, rate_hz)
         block, seen = max(1, int(seconds * file.samplerate)), 0
         while True:
             samples = file.read(block, dtype="float32", always_2d=True)
@@ -74,7 +74,7 @@ def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Ite
             one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
             if not np.isfinite(one).all():
                 raise DataError(f"{path}: holds samples that are no numbers (NaN or infinite).")
-            found = one if stream is None else stream.resample_chunk(one, last=last)
+            found = resampler.feed(one, last=last)
             if len(found):
                 yield found
             if last:
@@ -83,6 +83,17 @@ def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Ite
             raise DataError(
                 f"{path}: is cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s are there."
             )
+
+
+class Resampler:
+    """Samples that come in pieces, at another rate. MissingExtra without soxr, where the rates differ."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self._stream = None if from_hz == to_hz else _soxr().ResampleStream(from_hz, to_hz, 1, "float32")
+
+    def feed(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
+        """Float32 (N,) -> what of it is known at the other rate; all of it with the last."""
+        return samples if self._stream is None else self._stream.resample_chunk(samples, last=last)
 
 
 def resampled(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from unrolled.tasks.transcript import Word
+from unrolled.tasks.transcript import Word
 
 __all__ = ["Cue", "cues", "srt", "vtt"]
 
