@@ -36,6 +36,8 @@ from unrolled.tasks.hearing import Search
 from unrolled.training.loop import Evaluated, Finished
 
 RATE = 8000
+#: Of each recording, when each word begins and ends.
+Times = list[list[list[float]]]
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
@@ -167,7 +169,7 @@ def boundaries(made: Sequence[Any], said: Sequence[str], times: Times) -> np.nda
 
 
 def run_prompts(args: argparse.Namespace, folder: Path) -> None:
-    """A fifth of the texts is the test. Of the rest a quarter, half and all are learned from, texts by the language model."""
+    """A fifth of the texts is the test. Of the rest a quarter, half and all are learned from; the language model too."""
     source = args.data / "speech" / "asterisk-en"
     every = read_recordings([source / "transcripts.tsv"], source / "flac")
     order = np.random.default_rng(0).permutation(len(set(every.texts)))

@@ -138,7 +138,8 @@ def closed(log_probabilities: np.ndarray, texts: Sequence[np.ndarray], blank: in
     p = np.exp(_frames(log_probabilities, blank)).astype(np.float64)
     starts = np.cumsum([0, *map(len, texts)])
     labels = np.concatenate([np.zeros(0, np.int64), *texts]).astype(np.int64)
-    return np.nan_to_num(log_likelihoods(p, labels, starts, blank), nan=-np.inf)
+    found = log_likelihoods(p, labels, starts, blank)
+    return np.where(np.isnan(found), -np.inf, found)
 
 
 def _frames(log_probabilities: np.ndarray, blank: int) -> np.ndarray:

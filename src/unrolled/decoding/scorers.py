@@ -110,12 +110,12 @@ class WordModel:
 
 
 class _Match(NamedTuple):
-    """letters: of whole phrases that have been heard; open: places in the tree of phrases where some are under way; letter:
-    the last, or a blank at the beginning.
+    """letters: of whole phrases that have been heard; open: those under way, each a place in the tree of phrases and how
+    many of its letters have been counted, as a shorter phrase; letter: the last, or a blank at the beginning.
     """
 
     letters: int
-    open: tuple[int, ...]
+    open: tuple[tuple[int, int], ...]
     letter: str
 
 
@@ -149,16 +149,20 @@ class Hotwords:
         self._texts = [_Match(0, (), " ")]
 
     def _value(self, match: _Match) -> float:
-        return self.weight * (match.letters + max((self._depth[node] for node in match.open), default=0))
+        under_way = max((self._depth[node] - counted for node, counted in match.open), default=0)
+        return self.weight * (match.letters + under_way)
 
     def _after(self, match: _Match, letter: str) -> _Match:
         letter = " " if re.match(r"\s", letter) else letter
-        whole = max((self._depth[node] for node in match.open if self._whole[node]), default=0)
-        if letter == " " and whole:  # it ends here, unless a longer one goes on
-            longer = tuple(self._next[node][" "] for node in match.open if " " in self._next[node])
-            return _Match(match.letters + (0 if longer else whole), longer, " ")
-        begun = (*match.open, 0) if match.letter == " " and letter != " " else match.open
-        return _Match(match.letters, tuple(self._next[n][letter] for n in begun if letter in self._next[n]), letter)
+        letters, under_way = match.letters, match.open
+        if letter == " ":
+            ended = max((self._depth[n] - counted for n, counted in under_way if self._whole[n]), default=0)
+            letters += ended
+            under_way = tuple((n, self._depth[n] if self._whole[n] else counted) for n, counted in under_way)
+        elif match.letter == " ":
+            under_way = (*under_way, (0, 0))
+        going = tuple((self._next[n][letter], counted) for n, counted in under_way if letter in self._next[n])
+        return _Match(letters, going, letter)
 
     def grow(self, parents: np.ndarray, symbols: np.ndarray) -> np.ndarray:
         found = np.zeros(len(parents))
