@@ -74,6 +74,96 @@ def classify(
     print("\n".join(_lines(found, most)))
 
 
+@app.command("transcribe")
+@guarded
+def transcribe(
+    files: Annotated[list[str], typer.Argument(help="Recordings, as for `unrolled train transcribe`.")],
+    audio: Annotated[Path | None, typer.Option(help="Folder of the recordings; unset: that of the table.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained recogniser: also rank the texts that are probably wrong.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="CSV file to write: every fault.")] = None,
+    most: Annotated[int, typer.Option(min=0, help="Faults of a kind that are printed.")] = 10,
+    encoding: Annotated[str, typer.Option(help="Encoding of the texts.")] = "utf-8",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+) -> None:
+    """What is wrong with recordings and their texts: files that cannot be read, clipping, silence, texts too long for their
+    sound, rare characters, repetitions, speakers on both sides of a split; with --model, texts that are probably wrong.
+
+    Example: unrolled check transcribe clips.tsv --audio flac/
+    """
+    from unrolled.data.recordings import read_recordings
+    from unrolled.errors import PartialFailure
+    from unrolled.features.transcripts import Spoken
+    from unrolled.folders import check_new, write_text
+    from unrolled.tasks.recognizer import TrainedRecognizer
+    from unrolled.tasks.recording_faults import Examined, examine, suspicious
+
+    check_new(out, overwrite=overwrite)
+    trained = TrainedRecognizer.load(model) if model is not None else None
+    recordings = read_recordings(files, audio, encoding=encoding)
+    found = Examined()
+    with Line() as line:
+        for event in examine(recordings, trained.spoken if trained else Spoken()):
+            if isinstance(event, Examined):
+                found = event
+            else:
+                line.show(f"{event:,} of {len(recordings):,} recordings looked at")
+        for doubtful in suspicious(trained, recordings) if trained else ():
+            if isinstance(doubtful, list):
+                found.faults += doubtful
+            else:
+                line.show(f"{doubtful:,} of {len(recordings):,} recordings listened to")
+    if out is not None:
+        write_text(out, _fault_table(found))
+        say(f"wrote {out}")
+    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else "\n".join(_fault_lines(found, most)))
+    unread = len(found.of("unread")) + len(found.missing)
+    if unread:
+        raise PartialFailure(f"{unread} of {len(recordings) + len(found.missing)} recordings could not be read.")
+
+
+_KINDS = {
+    "unread": "cannot be read",
+    "clipped": "recorded too loud: clipped",
+    "silent": "silent",
+    "impossible": "too short for their text",
+    "outlier": "much slower or faster than others",
+    "rare": "characters in one text only",
+    "repeated": "the same sound twice",
+    "leak": "speakers on both sides of a split",
+    "suspicious": "texts that are probably wrong",
+}
+
+
+def _fault_table(found: Any) -> str:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["kind", "file", "place", "what"])
+    for kind in _KINDS:
+        table.writerows([fault.kind, fault.file, fault.place, fault.what] for fault in found.of(kind))
+    return text.getvalue()
+
+
+def _fault_lines(found: Any, most: int) -> list[str]:
+    """What is printed for people."""
+    rows = [f"{'recordings':<36}{found.recordings:,}", f"{'minutes':<36}{found.seconds / 60:.1f}"]
+    rows += [f"{'samples a second':<36}" + ", ".join(f"{rate:,} ({n:,} files)" for rate, n in found.rates.items())]
+    rows += [f"{'speakers':<36}{len(found.speakers):,}"] if found.speakers else []
+    rows += [f"{'not there':<36}{len(found.missing):,}"] if found.missing else []
+    rows += [f"  {path}" for path in found.missing[:most]]
+    rows += [f"{'without a text':<36}{found.empty:,}"] if found.empty else []
+    for kind, name in _KINDS.items():
+        faults = found.of(kind)
+        rows += [f"{name:<36}{len(faults):,}"] if faults else []
+        for fault in faults[:most]:
+            place = f"{fault.place}: " if fault.place else ""
+            file = f"{fault.file}: " if fault.file and fault.file not in fault.what else ""
+            rows.append(f"  {place}{file}{fault.what}")
+    return rows if found.faults or found.missing else [*rows, "nothing wrong was found"]
+
+
 def _table(found: Any) -> str:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

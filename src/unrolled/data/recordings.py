@@ -43,14 +43,16 @@ class _Line(NamedTuple):
 
 @dataclass
 class Recordings:
-    """Recordings (n), files or samples at the rate of the model, float32 (N,); their texts, speakers ("" if not known), and
-    where each was found. missing: files that are not there; empty: texts without words that were left out.
+    """Recordings (n), files or samples at the rate of the model, float32 (N,); their texts, speakers, where each was found,
+    and what part of the data it belongs to, "" where nothing is known. missing: files that are not there; empty: texts
+    without words that were left out.
     """
 
     files: list[Path | np.ndarray] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     empty: int = 0
 
@@ -65,11 +67,12 @@ class Recordings:
         """Some of the recordings."""
         found = Recordings()
         for i in rows:
-            found.add(self.files[i], self.texts[i], self.speakers[i], self.places[i])
+            found.add(self.files[i], self.texts[i], self.speakers[i], self.places[i], self.splits[i])
         return found
 
-    def add(self, file: Path | np.ndarray, text: str, speaker: str = "", place: str = "") -> None:
+    def add(self, file: Path | np.ndarray, text: str, speaker: str = "", place: str = "", split: str = "") -> None:
         """One recording more."""
+        self.splits.append(split)
         self.files.append(file)
         self.texts.append(text)
         self.speakers.append(speaker)
@@ -101,7 +104,7 @@ def read_recordings(
             elif not _there(line.file):
                 found.missing.append(str(line.file))
             else:
-                found.add(line.file, line.text.strip(), line.speaker, line.place)
+                found.add(line.file, line.text.strip(), line.speaker, line.place, line.split or "")
     if problems:
         raise DataError(first_of(problems))
     names = ", ".join(map(str, sources))

@@ -35,7 +35,7 @@ class Augment:
     speed: float = 0.1
     warp: float = 0.1
     noise: float = 0.5
-    snr_low: float = 5.0
+    snr_low: float = 10.0
     snr_high: float = 40.0
     edge_seconds: float = 0.3
     nothing: float = 0.03

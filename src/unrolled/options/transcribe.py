@@ -57,7 +57,7 @@ class AugmentOptions(Section):
     speed: float = Field(0.1, ge=0, lt=0.9, description="Faster or slower by up to this part.")
     warp: float = Field(0.1, ge=0, lt=0.9, description="Frequencies stretched by up to this part.")
     noise: float = Field(0.5, ge=0, le=1, description="How often there is noise beneath.")
-    snr_low: float = Field(5, ge=-40, le=120, description="Decibels that the voice is louder than noise, at least.")
+    snr_low: float = Field(10, ge=-40, le=120, description="Decibels that the voice is louder than noise, at least.")
     snr_high: float = Field(40, ge=-40, le=120, description="And at most.")
     edge_seconds: float = Field(0.3, ge=0, le=60, description="Noise before and behind it, at most.")
     nothing: float = Field(0.03, ge=0, le=1, description="Part of the rows that are noise alone, which says nothing.")
@@ -87,8 +87,8 @@ class RecognizerOptions(Section):
     decoder_layers: int = Field(1, ge=1, le=100, description="Layers of the decoder.")
     attention: Literal["additive", "dot", "general", "scaled-dot"] = Field("additive", description="How it looks.")
     attention_size: int = Field(128, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
-    dropout_between: float = Field(0.3, ge=0, lt=1, description="Locked dropout between layers.")
-    dropout_heard: float = Field(0.3, ge=0, lt=1, description="Locked dropout on what is heard.")
+    dropout_between: float = Field(0.2, ge=0, lt=1, description="Locked dropout between layers.")
+    dropout_heard: float = Field(0.2, ge=0, lt=1, description="Locked dropout on what is heard.")
     dropout_input: float = Field(0.1, ge=0, lt=1, description="Decoder: locked dropout on embedded symbols.")
     dropout_output: float = Field(0.2, ge=0, lt=1, description="Decoder: dropout in front of the softmax.")
     dropout_word: float = Field(0.0, ge=0, lt=1, description="Decoder: dropout of whole symbols of the vocabulary.")
@@ -123,10 +123,10 @@ FIXED = (
 
 _COMMON: dict[str, Any] = {
     "batch_size": 16,
-    "window": 200,
+    "window": 100,
     "epochs": 60,
     "minutes": 20,
-    "learning_rate": 2e-3,
+    "learning_rate": 4e-3,
     "average_decay": 0.998,
     "evaluations": 20,
     "patience": 8,

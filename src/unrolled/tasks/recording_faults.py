@@ -1,0 +1,230 @@
+"""What is wrong with recordings and their texts, before a training; and after one, which texts are probably wrong.
+
+unread        files that are missing, empty, damaged or no recordings
+clipped       a part of the samples at full scale: recorded too loud
+silent        nothing louder than a whisper in an empty room
+impossible    more symbols than the sound has steps: CTC cannot learn from it, and makes the loss infinite
+outliers      much slower or faster than the others: a text cut off, or another recording's
+rare          characters that stand in one text only
+repeated      the same sound under two names; worse, on both sides of a split
+leaks         speakers both in the training and in the test
+suspicious    texts that a trained model finds much less likely than what it hears
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unrolled.data.audio import audio_facts, audio_pieces
+from unrolled.data.recordings import FRAMES, Recordings
+from unrolled.decoding.ctc import closed
+from unrolled.errors import DataError
+from unrolled.features.spoken_rows import read_frames
+from unrolled.features.transcripts import Spoken
+from unrolled.layers.ctc import frames_needed
+from unrolled.models.recognizer import BLANK
+from unrolled.tasks.hearing import Search
+from unrolled.tasks.recognizer import TrainedRecognizer
+
+__all__ = ["Examined", "Fault", "examine", "suspicious"]
+
+#: The part of the samples at full scale from which a recording is clipped.
+_CLIPPED = 0.001
+_FULL = 0.999
+#: Loudest sample of a silent recording: -50 dB.
+_SILENT = 10 ** (-50 / 20)
+#: Robust deviations of the logarithm of seconds a character from which a recording is an outlier.
+_OUTLIER = 5.0
+#: Seconds from one frame to the next.
+_HOP = 0.01
+_LISTENED = 32
+
+
+class Fault(NamedTuple):
+    """What is wrong with a recording, where it is listed, and how bad it is: larger is worse among faults of a kind."""
+
+    kind: str
+    file: str
+    place: str
+    what: str
+    size: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "file": self.file, "place": self.place, "what": self.what}
+
+
+@dataclass
+class Examined:
+    """What was found in so many recordings of so many seconds; rates: samples a second, and how many files have it."""
+
+    recordings: int = 0
+    seconds: float = 0.0
+    missing: list[str] = field(default_factory=list)
+    empty: int = 0
+    rates: dict[int, int] = field(default_factory=dict)
+    speakers: dict[str, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[Fault]:
+        """The faults of a kind, the worst first."""
+        return sorted((f for f in self.faults if f.kind == kind), key=lambda f: -f.size)
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"recordings": self.recordings, "seconds": round(self.seconds, 2), "missing": self.missing}
+        found |= {"without_text": self.empty, "rates": self.rates, "speakers": self.speakers}
+        return found | {"faults": [fault.to_json() for fault in self.faults]}
+
+
+class _Sound(NamedTuple):
+    seconds: float
+    loudest: float
+    clipped: float
+    digest: bytes
+
+
+def examine(recordings: Recordings, spoken: Spoken) -> Iterator[int | Examined]:
+    """Look at every recording: how many have been looked at, now and then; then what was found."""
+    found = Examined(missing=recordings.missing, empty=recordings.empty)
+    rates, seen = Counter[int](), dict[bytes, int]()
+    paces, texts = dict[int, float](), [spoken(text) for text in recordings.texts]
+    for i, file in enumerate(recordings.files):
+        if i % 100 == 0:
+            yield i
+        try:
+            sound = _looked_at(Path(str(file)), rates)
+        except DataError as error:
+            found.faults.append(Fault("unread", str(file), recordings.places[i], str(error)))
+            continue
+        found.recordings, found.seconds = found.recordings + 1, found.seconds + sound.seconds
+        found.faults += list(_of_sound(sound, recordings, i))
+        found.faults += list(_of_text(sound, texts[i], recordings, i))
+        if texts[i]:
+            paces[i] = sound.seconds / len(texts[i])
+        if sound.digest in seen:
+            found.faults.append(_repeated(recordings, seen[sound.digest], i))
+        seen.setdefault(sound.digest, i)
+    found.faults += _outliers(paces, recordings) + _rare(texts, recordings) + _leaks(recordings)
+    found.rates = dict(rates.most_common())
+    found.speakers = dict(Counter(name for name in recordings.speakers if name).most_common())
+    yield found
+
+
+def _looked_at(path: Path, rates: Counter[int]) -> _Sound:
+    """A recording, gone through once in pieces."""
+    digest, n, loudest, full = hashlib.blake2b(digest_size=16), 0, 0.0, 0
+    if path.suffix.lower() in FRAMES:
+        frames = read_frames(path)
+        return _Sound(len(frames) * _HOP, 1.0, 0.0, hashlib.blake2b(frames.numpy().tobytes(), digest_size=16).digest())
+    rate = audio_facts(path).rate_hz
+    for piece in audio_pieces(path, rate):
+        digest.update(piece.tobytes())
+        n, loudest = n + len(piece), max(loudest, float(np.abs(piece).max(initial=0)))
+        full += int((np.abs(piece) >= _FULL).sum())
+    rates[rate] += 1
+    return _Sound(n / rate, loudest, full / max(1, n), digest.digest())
+
+
+def _of_sound(sound: _Sound, recordings: Recordings, i: int) -> Iterator[Fault]:
+    where = str(recordings.files[i]), recordings.places[i]
+    if sound.clipped > _CLIPPED:
+        yield Fault("clipped", *where, f"{100 * sound.clipped:.2f} % of the samples are at full scale", sound.clipped)
+    if sound.loudest < _SILENT:
+        loud = f"{20 * np.log10(sound.loudest):.0f} dB" if sound.loudest else "nothing at all"
+        yield Fault("silent", *where, f"its loudest sample is {loud}", -sound.loudest)
+
+
+def _of_text(sound: _Sound, text: str, recordings: Recordings, i: int) -> Iterator[Fault]:
+    needed, steps = frames_needed(np.array([ord(c) for c in text], np.int64)), int(sound.seconds / _HOP)
+    if steps < needed:
+        what = f"{sound.seconds:.2f} s for {len(text)} characters: {steps} frames, {needed} are needed"
+        yield Fault("impossible", str(recordings.files[i]), recordings.places[i], what, needed / max(1, steps))
+
+
+def _repeated(recordings: Recordings, first: int, i: int) -> Fault:
+    parts = [recordings.splits[k] for k in (first, i)]
+    across = parts[0] != parts[1]
+    where = f", which is in {parts[0]}, this in {parts[1]}" if across else ""
+    texts = "" if recordings.texts[first] == recordings.texts[i] else "; their texts differ"
+    what = f"the same sound as {recordings.files[first]}{where}{texts}"
+    return Fault("repeated", str(recordings.files[i]), recordings.places[i], what, 2.0 * across + bool(texts))
+
+
+def _outliers(paces: dict[int, float], recordings: Recordings) -> list[Fault]:
+    """Recordings whose seconds a character are far from the median, in robust deviations of their logarithms."""
+    if len(paces) < 10:
+        return []
+    logs = np.log(np.array(list(paces.values())) + 1e-9)
+    off = logs - np.median(logs)
+    deviation = max(1.4826 * float(np.median(np.abs(off))), 0.05)
+    usual = float(np.exp(np.median(logs)))
+    return [
+        Fault(
+            "outlier",
+            str(recordings.files[i]),
+            recordings.places[i],
+            f"{pace:.3f} s a character, usual are {usual:.3f}: {recordings.texts[i][:60]!r}",
+            abs(float(o)) / deviation,
+        )
+        for (i, pace), o in zip(paces.items(), off, strict=True)
+        if abs(o) > _OUTLIER * deviation
+    ]
+
+
+def _rare(texts: list[str], recordings: Recordings) -> list[Fault]:
+    """Characters that stand in one text only."""
+    counts, where = Counter(c for text in texts for c in set(text)), dict[str, int]()
+    for i, text in enumerate(texts):
+        for letter in text:
+            where.setdefault(letter, i)
+    return [
+        Fault("rare", str(recordings.files[where[c]]), recordings.places[where[c]], f"{c!r} stands in no other text")
+        for c, n in sorted(counts.items())
+        if n == 1 and len(texts) > 1
+    ]
+
+
+def _leaks(recordings: Recordings) -> list[Fault]:
+    """Speakers of the training who are in other parts too."""
+    of = dict[str, set[str]]()
+    for speaker, split in zip(recordings.speakers, recordings.splits, strict=True):
+        if speaker and split:
+            of.setdefault(speaker, set()).add(split)
+    return [
+        Fault("leak", "", "", f"the speaker {name!r} is in {' and '.join(sorted(parts))}: tests say nothing of new voices")
+        for name, parts in sorted(of.items())
+        if "train" in parts and len(parts) > 1
+    ]
+
+
+def suspicious(trained: TrainedRecognizer, recordings: Recordings) -> Iterator[int | list[Fault]]:
+    """Texts that a trained model, with CTC, finds less likely than what it hears, the worst first: how many have been
+    listened to, now and then, then the faults. size: nats a symbol that the text is less likely.
+    """
+    ear, found = trained.ear, list[Fault]()
+    for at in range(0, len(recordings), _LISTENED):
+        yield at
+        some, frames = list[int](), []
+        for i in range(at, min(at + _LISTENED, len(recordings))):
+            try:
+                frames.append(trained.frames_of(Path(str(recordings.files[i])))[1])
+                some.append(i)
+            except DataError:
+                continue
+        for i, logs in zip(some, ear.spelled(ear.listened(frames)) if frames else (), strict=True):
+            heard = ear.heard_in(logs, Search())
+            text = trained.spoken(recordings.texts[i])
+            ids = trained.side.encode(text)[:-1].astype(np.int64)
+            said, best = closed(logs, [ids, np.array(heard.symbols, np.int64)], BLANK)
+            worse = float(best - said) / max(1, len(ids))
+            if trained.text_of(heard.symbols) != text:
+                heard_text = trained.text_of(heard.symbols)
+                what = f"{min(worse, 999):.2f} nats a symbol less likely: said {text!r}, heard {heard_text!r}"
+                found.append(Fault("suspicious", str(recordings.files[i]), recordings.places[i], what, worse))
+    yield sorted(found, key=lambda fault: -fault.size)
