@@ -11,7 +11,7 @@ import unrolled
 
 ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"errors", "types", "config", "folders", "options", ""}
+FOUNDATION = {"errors", "types", "config", "folders", "options", "clock", ""}
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
     "errors": set(),
@@ -21,7 +21,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": {"config", "options"},
     "data": FOUNDATION | {"kernels"},
     "features": FOUNDATION | {"data", "kernels"},
-    "kernels": {"folders"},
+    "clock": set(),
+    "kernels": {"folders", "clock"},
     "cells": FOUNDATION,
     "layers": FOUNDATION | {"cells", "kernels"},
     "models": FOUNDATION | {"cells", "layers", "kernels"},

@@ -255,9 +255,9 @@ def test_the_other_heads_learn_too(head: str, tmp_path: Path) -> None:
     """Two words, so that a decoder learns them in seconds."""
     random, made = np.random.default_rng(0), Recordings()
     for _ in range(160):
-        words = random.choice(["do", "la"], int(random.integers(1, 3))).tolist()
+        words = random.permutation(["do", "la"])[: int(random.integers(1, 3))].tolist()
         made.add(sung(words, random)[0], " ".join(words))
-    flags = FLAGS | {"streaming": False, "epochs": 60, "decoder_size": 32, "embedding_size": 8, "attention_size": 16}
+    flags = FLAGS | {"streaming": False, "epochs": 30, "decoder_size": 32, "embedding_size": 8, "attention_size": 16}
     flags |= {"smoothing": 0.0, "dropout_output": 0.0, "dropout_input": 0.0, "nothing": 0.0, "tokens": "word", "noise": 0.0}
     flags |= {"edge_seconds": 0.0}
     options = transcribe_options(preset=head, flags=flags)
@@ -266,7 +266,7 @@ def test_the_other_heads_learn_too(head: str, tmp_path: Path) -> None:
     trained = unrolled.load(tmp_path / "run")
     assert isinstance(trained.model, AttentionRecognizer)
     found, _ = trained.evaluate(made.part(range(130, 160)))
-    assert found["wer"] < 0.25
+    assert found["wer"] < 0.1
     told = trained.transcribe(made.files[0])
     assert told.words[0].begin < told.words[0].end
     assert [b["kind"] for b in trained.explain(made.files[0])["blocks"]].count("raster") == (

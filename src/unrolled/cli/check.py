@@ -16,7 +16,7 @@ from unrolled.cli.progress import Line, say
 from unrolled.config import read_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
-__all__ = ["app", "classify"]
+__all__ = ["app", "classify", "transcribe"]
 
 app = typer.Typer(help="Look for what is wrong with data, before a training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -95,7 +95,6 @@ def transcribe(
     """
     from unrolled.data.recordings import read_recordings
     from unrolled.errors import PartialFailure
-    from unrolled.features.transcripts import Spoken
     from unrolled.folders import check_new, write_text
     from unrolled.tasks.recognizer import TrainedRecognizer
     from unrolled.tasks.recording_faults import Examined, examine, suspicious
@@ -105,7 +104,7 @@ def transcribe(
     recordings = read_recordings(files, audio, encoding=encoding)
     found = Examined()
     with Line() as line:
-        for event in examine(recordings, trained.spoken if trained else Spoken()):
+        for event in examine(recordings, trained.spoken if trained else None):
             if isinstance(event, Examined):
                 found = event
             else:

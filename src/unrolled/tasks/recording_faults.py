@@ -89,11 +89,11 @@ class _Sound(NamedTuple):
     digest: bytes
 
 
-def examine(recordings: Recordings, spoken: Spoken) -> Iterator[int | Examined]:
+def examine(recordings: Recordings, spoken: Spoken | None = None) -> Iterator[int | Examined]:
     """Look at every recording: how many have been looked at, now and then; then what was found."""
     found = Examined(missing=recordings.missing, empty=recordings.empty)
     rates, seen = Counter[int](), dict[bytes, int]()
-    paces, texts = dict[int, float](), [spoken(text) for text in recordings.texts]
+    paces, texts = dict[int, float](), [(spoken or Spoken())(text) for text in recordings.texts]
     for i, file in enumerate(recordings.files):
         if i % 100 == 0:
             yield i
