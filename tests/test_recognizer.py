@@ -79,7 +79,9 @@ def test_the_loss_of_a_batch_is_that_of_its_rows(head: str) -> None:
     rows = [model.loss(whole.shard(i, 4)) for i in range(4)]
     torch.testing.assert_close(found.loss, torch.stack([row.loss for row in rows]).sum())
     assert found.n_tokens == sum(row.n_tokens for row in rows) == 10
-    found.loss.backward()
+    assert found.penalty is not None
+    torch.testing.assert_close(found.penalty * 10, torch.stack([row.penalty * row.n_tokens for row in rows]).sum())
+    (found.loss + found.penalty).backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum()]
     assert not without, without
 
@@ -342,7 +344,7 @@ def test_a_decoder_begins_from_what_is_heard() -> None:
     assert isinstance(model, AttentionRecognizer)
     x = batch()
     with torch.no_grad():
-        h, steps = model.listener(x.frames, x.lengths)
-        memory, _ = model.start((h, steps))
+        listened = model.listener(x.frames, x.lengths)
+        memory, _ = model.start(listened)
     assert memory is not None
-    torch.testing.assert_close(memory.values, h.transpose(0, 1))
+    torch.testing.assert_close(memory.values, listened.h.transpose(0, 1))

@@ -7,6 +7,7 @@ confidence   = exp(mean of log p<t>(y<u>) over the frames, weighed by gamma<t>(u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,14 @@ import numpy as np
 from unrolled.errors import DataError, ShapeError
 from unrolled.kernels.ctc import occupancy
 
-__all__ = ["Aligned", "align"]
+__all__ = ["Aligned", "align", "to_sound"]
 
 #: Of a symbol's occupancy, what lies before its begin, and behind its end.
 _OUTSIDE = 0.05
 _LEAST = 1e-30
+#: Part of the frames that are quieter than silence, how far loud is above it, of the way to a word's peak, and how many
+#: frames a word is moved at most.
+_FLOOR, _ABOVE, _FARTHEST = 0.05, 0.1, 30
 
 
 class Aligned(NamedTuple):
@@ -52,6 +56,40 @@ def align(log_probabilities: np.ndarray, symbols: np.ndarray, blank: int = 0) ->
     logs = np.log(np.maximum(np.exp(log_probabilities[:, symbols]), _LEAST))
     confidences = np.exp((gamma * logs).sum(0) / total)
     return Aligned(begins, ends, confidences, gamma, -float(loss))
+
+
+def to_sound(spans: Sequence[tuple[float, float]], loudness: np.ndarray) -> list[tuple[float, float]]:
+    """Words in order, from frame to frame, moved to where their sound begins and ends; loudness (T,) of the frames.
+
+    A word grows, or shrinks, to where loudness crosses what is a little above the quietest (T) and below its own peak; not
+    beyond the quietest frame between it and its neighbours.
+    """
+    n = len(loudness)
+    if not n or not spans:
+        return list(spans)
+    smooth = np.convolve(np.pad(loudness, 1, mode="edge"), np.ones(3) / 3, "valid")
+    floor = float(np.quantile(loudness, _FLOOR))
+    begins = [min(max(round(begin) - 1, 0), n - 1) for begin, _ in spans]
+    ends = [min(max(round(end) - 1, begin), n - 1) for (_, end), begin in zip(spans, begins, strict=True)]
+    between = [0]
+    for end, begin in zip(ends[:-1], begins[1:], strict=True):
+        low, high = min(end, begin), max(end, begin)
+        between.append(low + int(np.argmin(smooth[low : high + 1])))
+    found = []
+    for low, high, first, last in zip(between, [*between[1:], n - 1], begins, ends, strict=True):
+        begin, end = max(first, low), min(max(last, first, low), high)
+        loud = smooth >= floor + _ABOVE * (float(smooth[begin : end + 1].max(initial=floor)) - floor)
+        while begin < end and not loud[begin]:
+            begin += 1
+        while end > begin and not loud[end]:
+            end -= 1
+        first, last = begin, end
+        while begin > max(low, first - _FARTHEST) and loud[begin - 1]:
+            begin -= 1
+        while end < min(high, last + _FARTHEST) and loud[end + 1]:
+            end += 1
+        found.append((begin + 1.0, end + 2.25))  # the middle of a frame of 25 ms, every 10 ms
+    return found
 
 
 def _crossing(rising: np.ndarray, level: float) -> float:

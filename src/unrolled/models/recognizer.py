@@ -6,13 +6,19 @@ CTC                  p<t> = softmax(W h<t> + b)                    a symbol or a
 attention            the decoder of `models/decoder.py` looks at all h<t>; Chan et al. 2016, arXiv:1508.01211
 hybrid               both on one listener: loss = w CTC + (1 - w) attention; Watanabe et al. 2017
 
+where symbols stand  softmax(W relu(convolution of the reduction's steps)), learned by CTC too
+
+The recurrent layers may say a symbol long before or after it is heard, as all alignments are worth the same to CTC and they
+see everything. The last output knows only the sound around a step (.3 s), so it can say a symbol nowhere else: it is asked
+when the words of a text were spoken. Its loss is a penalty, a tenth of the other.
+
 The blank has the number of a text's end: no text contains it, and all three have the same V symbols.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +34,24 @@ from unrolled.layers.reduction import REDUCTIONS
 from unrolled.models.decoder import Decoder, DecoderConfig
 from unrolled.types import LossSum, State
 
-__all__ = ["BLANK", "HEADS", "AttentionRecognizer", "CTCRecognizer", "Listener", "Recognizer", "RecognizerConfig", "built"]
+__all__ = [
+    "BLANK",
+    "HEADS",
+    "AttentionRecognizer",
+    "CTCRecognizer",
+    "Listened",
+    "Listener",
+    "Locator",
+    "Recognizer",
+    "RecognizerConfig",
+    "built",
+]
 
 #: The id of the end, which a vocabulary never moves.
 BLANK = 1
 HEADS = ("ctc", "attention", "hybrid")
+#: Of the locator: steps around one that it looks at, units, and its part of the loss.
+_AROUND, _LOCATING, _PENALTY = 5, 128, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +102,27 @@ class _Batch(Protocol):
     def to(self, device: torch.device) -> _Batch: ...
 
 
+class Listened(NamedTuple):
+    """What is heard h (T', B, M) in lengths (B,) steps, and the steps before it was, x (B, T', D)."""
+
+    h: Tensor
+    lengths: Tensor
+    x: Tensor
+
+
+class Locator(nn.Module):
+    """Where symbols stand, by the sound around a step alone."""
+
+    def __init__(self, n_inputs: int, n_outputs: int) -> None:
+        super().__init__()
+        self.around = nn.Conv1d(n_inputs, _LOCATING, _AROUND, padding=_AROUND // 2)
+        self.output = nn.Linear(_LOCATING, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Steps x (B, T', D), zero behind a row's end -> logits (T', B, V)."""
+        return self.output(torch.relu(self.around(x.transpose(1, 2))).permute(2, 0, 1))
+
+
 class Listener(nn.Module):
     """Reduction and recurrent layers."""
 
@@ -97,17 +137,23 @@ class Listener(nn.Module):
             bidirectional=config.bidirectional,
             dropout=Dropout(config.dropout_between, lock=True),
         )
+        self.locator = Locator(self.reduction.output_size, config.n_target)
 
     def hear(self, x: Tensor, lengths: Tensor | None, state: State | None = None) -> tuple[Tensor, State]:
         """Steps (B, T, D) of the reduction -> what is heard (T, B, M), and the state after it."""
         x = x.transpose(0, 1).contiguous()
         return self.recurrent.run(x, state, Layout.of(lengths, x))
 
-    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """frames (B, T, F) of lengths (B,), zero behind a row's end -> what is heard (T', B, M), lengths (B,)."""
-        steps = self.reduction.steps(lengths)
-        h, _ = self.hear(self.reduction(frames), steps)
-        return locked(h, self.config.dropout_heard, self.training), steps
+    def forward(self, frames: Tensor, lengths: Tensor) -> Listened:
+        """frames (B, T, F) of lengths (B,), zero behind a row's end."""
+        steps, x = self.reduction.steps(lengths), self.reduction(frames)
+        x = x * (torch.arange(x.shape[1], device=x.device) < steps.unsqueeze(1)).unsqueeze(2)
+        h, _ = self.hear(x, steps)
+        return Listened(locked(h, self.config.dropout_heard, self.training), steps, x)
+
+    def penalty(self, listened: Listened, batch: _Batch, n_tokens: int) -> Tensor:
+        """The locator's part of the loss, a token."""
+        return _PENALTY * _fitting(self.locator(listened.x), listened.lengths, batch) / max(1, n_tokens)
 
 
 class CTCRecognizer(nn.Module):
@@ -127,8 +173,9 @@ class CTCRecognizer(nn.Module):
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """-log P of the texts, summed; there is no state to carry."""
         batch = batch.to(self.device)
-        h, steps = self.listener(batch.frames, batch.lengths)
-        return LossSum(_fitting(self.ctc(h), steps, batch), int((batch.targets >= 0).sum()))
+        listened, n = self.listener(batch.frames, batch.lengths), int((batch.targets >= 0).sum())
+        loss = _fitting(self.ctc(listened.h), listened.lengths, batch)
+        return LossSum(loss, n, penalty=self.listener.penalty(listened, batch, n))
 
 
 class AttentionRecognizer(Decoder[RecognizerConfig]):
@@ -139,23 +186,25 @@ class AttentionRecognizer(Decoder[RecognizerConfig]):
         self.listener = Listener(config)
         self.ctc = nn.Linear(config.memory_size, config.n_target) if config.head == "hybrid" else None
 
-    def remembered(self, h: Tensor, steps: Tensor) -> tuple[Memory | None, State]:
-        """What is heard (T', B, M) -> what is attended to, the decoder's first state."""
+    def remembered(self, listened: Listened) -> tuple[Memory | None, State]:
+        """What is heard -> what is attended to, the decoder's first state."""
+        h, steps, _ = listened
         return self.remember(h.transpose(0, 1).contiguous(), steps, last_states(h, steps, bidirectional=True))
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over all symbols, mixed with CTC's loss in a hybrid; there is no state to carry."""
         batch = batch.to(self.device)
-        h, steps = self.listener(batch.frames, batch.lengths)
-        found = self.loss_of(batch.inputs, batch.targets, *self.remembered(h, steps))
+        listened = self.listener(batch.frames, batch.lengths)
+        found = self.loss_of(batch.inputs, batch.targets, *self.remembered(listened))
+        found = found._replace(penalty=self.listener.penalty(listened, batch, found.n_tokens))
         if self.ctc is None:
             return found
-        w = self.config.ctc_weight
-        return found._replace(loss=w * _fitting(self.ctc(h), steps, batch) + (1 - w) * found.loss)
+        w, of_ctc = self.config.ctc_weight, _fitting(self.ctc(listened.h), listened.lengths, batch)
+        return found._replace(loss=w * of_ctc + (1 - w) * found.loss)
 
-    def start(self, source: tuple[Tensor, Tensor]) -> tuple[Memory | None, State]:
-        """Look at what is heard (T', B, M), lengths (B,)."""
-        return self.written_from(*self.remembered(*source))
+    def start(self, source: Listened) -> tuple[Memory | None, State]:
+        """Look at what is heard."""
+        return self.written_from(*self.remembered(source))
 
 
 Recognizer = CTCRecognizer | AttentionRecognizer

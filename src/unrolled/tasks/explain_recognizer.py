@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.decoding.alignment import align
+from unrolled.errors import DataError
 from unrolled.models.recognizer import BLANK
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
     frames = whole[: int(_SECONDS * 1000 / trained.front.hop_ms)]
     (heard,) = trained.ear.heard([frames], replace(search, n_best=min(_OTHERS, search.width or trained.ear.width)))
     name = "samples" if isinstance(sound, np.ndarray) else str(sound)
-    found = trained.told(name, heard, len(frames) * trained.front.hop_ms / 1000)
+    found = trained.told(name, heard, frames, len(frames) * trained.front.hop_ms / 1000)
     rows = [["text", found.text or "(nothing)"], ["log P, in nats", round(found.log_probability, 4)]]
     rows += [["seconds", round(found.seconds, 2)], ["seconds a step", trained.step_seconds]]
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "What is heard", "rows": rows}]
@@ -46,7 +47,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
             spans,
         )
     )
-    blocks += _spelled(trained, frames, heard.symbols) if trained.model.ctc is not None else []
+    blocks += _spelled(trained, frames, heard.symbols)
     if heard.attention is not None:
         symbols = [*trained.side.vocabulary.decode(heard.symbols), "(end)"][: len(heard.attention)]
         title = "Where the decoder looked at each symbol"
@@ -60,25 +61,21 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
 
 
 def _spelled(trained: TrainedRecognizer, frames: Tensor, symbols: Sequence[int]) -> list[dict[str, Any]]:
-    """The probability of each symbol at each step, and where those of the text stand, all alignments together."""
-    (logs,) = trained.ear.spelled(trained.ear.listened([frames]))
-    p = np.exp(logs)
-    shown = [k for k in np.argsort(-p.max(0), kind="stable").tolist() if k != BLANK and p[:, k].max() > _SEEN]
-    names = [_visible(trained.side.vocabulary.symbols[k]) for k in shown]
-    first = _raster(
-        "How likely each symbol is at each step: spikes, and nothing (the blank) between them",
-        p[:, [*shown, BLANK]].T,
-        [*names, "(blank)"],
-        trained.step_seconds,
-        [],
-        (0.0, 1.0),
-    )
-    if not symbols:
-        return [first]
-    gamma = align(logs, np.array(symbols), BLANK).occupancy
+    """The probability of each symbol at each step, by CTC, and where those of the text stand, all alignments together."""
+    listened, step, blocks = trained.ear.listened([frames]), trained.step_seconds, list[dict[str, Any]]()
+    if trained.model.ctc is not None:
+        p = np.exp(trained.ear.spelled(listened)[0])
+        shown = [k for k in np.argsort(-p.max(0), kind="stable").tolist() if k != BLANK and p[:, k].max() > _SEEN]
+        names = [*(_visible(trained.side.vocabulary.symbols[k]) for k in shown), "(blank)"]
+        title = "How likely each symbol is at each step: spikes, and nothing (the blank) between them"
+        blocks.append(_raster(title, p[:, [*shown, BLANK]].T, names, step, [], (0.0, 1.0)))
+    try:
+        gamma = align(trained.ear.located(listened)[0], np.array(symbols, np.int64), BLANK).occupancy
+    except DataError:
+        return blocks
     own = [_visible(symbol) for symbol in trained.side.vocabulary.decode(symbols)]
-    title = "Where each symbol of the text stands, all alignments together"
-    return [first, _raster(title, gamma.T, own, trained.step_seconds, [], (0.0, 1.0))]
+    title = "Where each symbol of the text stands, by the sound around each step, all alignments together"
+    return [*blocks, *([_raster(title, gamma.T, own, step, [], (0.0, 1.0))] if symbols else [])]
 
 
 def _visible(symbol: str) -> str:

@@ -20,12 +20,12 @@ from unrolled.decoding.beam import Found, beam_search
 from unrolled.decoding.ctc import Spelled, closed, greedy, prefix_search
 from unrolled.decoding.joint import JointStepper
 from unrolled.decoding.scoring import BeamOptions
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError
 from unrolled.features.pair_codec import Side
 from unrolled.features.spoken_rows import padded_frames
 from unrolled.features.transcripts import Spoken
 from unrolled.models.decoder_engine import DecoderEngine
-from unrolled.models.recognizer import BLANK, AttentionRecognizer, Recognizer
+from unrolled.models.recognizer import BLANK, AttentionRecognizer, Listened, Recognizer
 from unrolled.tasks.fusion import Fusion
 from unrolled.types import Stepper
 
@@ -33,11 +33,13 @@ __all__ = ["Ear", "Heard", "Search"]
 
 #: Symbols of a text for each step that is heard, at most.
 _FASTEST = 1.0
+#: Nats that a blank is made less likely by when a text is aligned.
+_LESS_BLANK = 2.0
 
 
 class Heard(NamedTuple):
     """A text for a piece of sound: ids without the end, its log P, when each symbol begins and ends, in steps, and how sure
-    it is; attention (U, T): where the decoder looked at each symbol, if there is one.
+    the model is of it; attention (U, T): where the decoder looked at each symbol, if there is one.
     """
 
     symbols: list[int]
@@ -65,23 +67,34 @@ class Ear:
         self.model, self.side, self.spoken, self.width = model, side, spoken, width
 
     @torch.no_grad()
-    def listened(self, frames: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Normal frames (T, F) each -> what is heard (T', B, M), lengths (B,)."""
+    def listened(self, frames: Sequence[Tensor]) -> Listened:
+        """Normal frames (T, F) each -> what is heard."""
         self.model.eval()
         padded, lengths = padded_frames(frames)
         return self.model.listener(padded.to(self.model.device), lengths.to(self.model.device))
 
     @torch.no_grad()
-    def spelled(self, heard: tuple[Tensor, Tensor]) -> list[np.ndarray]:
+    def spelled(self, listened: Listened) -> list[np.ndarray]:
         """Log-probabilities (T', V) of the symbols at each step, the blank among them; of models with CTC. The unknown
         symbol, which is never written, has none.
         """
         assert self.model.ctc is not None
-        h, steps = heard
-        logits = self.model.ctc(h).float()
+        return self._rows(self.model.ctc(listened.h), listened.lengths)
+
+    @torch.no_grad()
+    def located(self, listened: Listened) -> list[np.ndarray]:
+        """`spelled`, by the sound around each step alone: for aligning texts. Blanks are less likely than they are, so that
+        symbols last as long as they sound.
+        """
+        logits = self.model.listener.locator(listened.x)
+        logits[:, :, BLANK] -= _LESS_BLANK
+        return self._rows(logits, listened.lengths)
+
+    def _rows(self, logits: Tensor, lengths: Tensor) -> list[np.ndarray]:
+        logits = logits.float()
         logits[:, :, self.side.vocabulary.unknown] = -torch.inf
         logs = logits.log_softmax(2).cpu().numpy()
-        return [np.ascontiguousarray(logs[:n, b]) for b, n in enumerate(steps.tolist())]
+        return [np.ascontiguousarray(logs[:n, b]) for b, n in enumerate(lengths.tolist())]
 
     @cached_property
     def stepper(self) -> Stepper:
@@ -97,59 +110,66 @@ class Ear:
         """The best text for each piece of normal frames (T, F). ConfigError for help that such a model cannot use."""
         search = search or Search()
         listened = self.listened(frames)
-        if isinstance(self.model, AttentionRecognizer):
-            if self.model.ctc is not None and search.fusion.phrases:
-                return [self._of_phrases(logs, search) for logs in self.spelled(listened)]
+        located = self.located(listened)
+        if isinstance(self.model, AttentionRecognizer) and not (self.model.ctc is not None and search.fusion.phrases):
             if search.fusion.scorers or search.fusion.phrases:
                 raise ConfigError("language models and hotwords help models with --head ctc; phrases also hybrids")
-            return self._by_attention(listened, max(search.width or self.width, search.n_best), search.n_best)
-        return [self.heard_in(logs, search) for logs in self.spelled(listened)]
+            return self._by_attention(listened, located, search)
+        return [self.heard_in(*logs, search) for logs in zip(self.spelled(listened), located, strict=True)]
 
-    def heard_in(self, logs: np.ndarray, search: Search) -> Heard:
-        """The best text for log-probabilities (T', V), by CTC."""
+    def heard_in(self, logs: np.ndarray, located: np.ndarray, search: Search) -> Heard:
+        """The best text for log-probabilities (T', V), by CTC; located: those that say where symbols stand."""
         if search.fusion.phrases:
-            return self._of_phrases(logs, search)
-        width, scorers = max(search.width or self.width, search.n_best), search.fusion.scorers
-        if width == 1 and not scorers:
-            found = [greedy(logs, BLANK)]
+            symbols, log_probability, others = self._of_phrases(logs, search)
         else:
-            found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
-        best, *others = found or [Spelled([], 0.0, 0.0)]
-        return self._placed(logs, best.symbols, [(one.symbols, one.score) for one in others])
+            width, scorers = max(search.width or self.width, search.n_best), search.fusion.scorers
+            if width == 1 and not scorers:
+                found = [greedy(logs, BLANK)]
+            else:
+                found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
+            (symbols, log_probability, _), *rest = found or [Spelled([], 0.0, 0.0)]
+            others = [(one.symbols, one.score) for one in rest]
+        sure = align(logs, np.array(symbols, np.int64), BLANK)
+        log_probability = log_probability if search.fusion.phrases else sure.log_probability
+        return Heard(symbols, log_probability, self._times(located, symbols, sure.confidences), others)
 
-    def _of_phrases(self, logs: np.ndarray, search: Search) -> Heard:
-        """The likeliest of given phrases, or nothing; each with the log of its probability among them."""
+    def _of_phrases(self, logs: np.ndarray, search: Search) -> tuple[list[int], float, list[tuple[list[int], float]]]:
+        """The likeliest of given phrases, or nothing, with the log of its probability among them; and the next likely."""
         texts = [np.zeros(0, np.int64), *(self.side.encode(self.spoken(p))[:-1] for p in search.fusion.phrases)]
         scores = closed(logs, texts, BLANK)
         scores = scores - np.logaddexp.reduce(scores)
-        best, *others = np.argsort(-scores, kind="stable")[: search.n_best].tolist()
-        heard = self._placed(logs, texts[best].tolist(), [(texts[i].tolist(), float(scores[i])) for i in others])
-        return heard._replace(log_probability=float(scores[best]))
+        ranked = np.argsort(-scores, kind="stable")[: search.n_best].tolist()
+        (symbols, log_probability), *others = [(texts[i].tolist(), float(scores[i])) for i in ranked]
+        return symbols, log_probability, others
 
-    def _placed(self, logs: np.ndarray, symbols: list[int], others: list[tuple[list[int], float]]) -> Heard:
-        """A text with the times of its symbols."""
-        aligned = align(logs, np.array(symbols, np.int64), BLANK)
-        times = zip(aligned.begins.tolist(), aligned.ends.tolist(), aligned.confidences.tolist(), strict=True)
-        return Heard(symbols, aligned.log_probability, list(times), others)
+    def _times(self, located: np.ndarray, symbols: list[int], sure: np.ndarray) -> list[tuple[float, float, float]]:
+        """When each symbol begins and ends, in steps, and how sure the model is of it."""
+        try:
+            aligned = align(located, np.array(symbols, np.int64), BLANK)
+        except DataError:  # more symbols than steps, of a decoder that does not count them
+            ends = np.linspace(0, len(located), len(symbols) + 1)
+            return list(zip(ends[:-1].tolist(), ends[1:].tolist(), sure.tolist(), strict=True))
+        return list(zip(aligned.begins.tolist(), aligned.ends.tolist(), sure.tolist(), strict=True))
 
     @torch.no_grad()
-    def _by_attention(self, listened: tuple[Tensor, Tensor], width: int, n_best: int) -> list[Heard]:
-        h, steps = listened
+    def _by_attention(self, listened: Listened, located: list[np.ndarray], search: Search) -> list[Heard]:
+        h, steps, _ = listened
         vocabulary, begin = self.side.vocabulary, torch.full((len(steps),), self.side.vocabulary.begin)
+        width, n_best = max(search.width or self.width, search.n_best), search.n_best
         options = BeamOptions(width=width, n_best=n_best, norm="gnmt", max_length=max(1, int(_FASTEST * len(h))))
         source: Any = listened
         if self.model.ctc is not None:
             logs = self.model.ctc(h).float().log_softmax(2)
             source = (listened, logs.transpose(0, 1).cpu(), steps.cpu())
         found = beam_search(self.stepper, source, begin, options, end=vocabulary.end, forbidden=[vocabulary.unknown])
-        return [self._written(one) for one in found]
+        return [self._written(*one) for one in zip(found, located, strict=True)]
 
-    def _written(self, found: Found) -> Heard:
-        """What the decoder has found; a symbol stands where it looked on average."""
+    def _written(self, found: Found, located: np.ndarray) -> Heard:
+        """What the decoder has found."""
         end = self.side.vocabulary.end
-        best, *others = [([k for k in h.symbols if k != end], h.log_probability) for h in found.hypotheses]
-        attention, scores = found.hypotheses[0].attention, found.hypotheses[0].token_scores
-        assert attention is not None
-        centres = attention @ np.arange(attention.shape[1])
-        times = [(c, c + 1, float(np.exp(p))) for c, p in zip(centres.tolist(), scores, strict=True)]
-        return Heard(*best, times[: len(best[0])], others, attention)
+        (symbols, log_probability), *others = [
+            ([k for k in h.symbols if k != end], h.log_probability) for h in found.hypotheses
+        ]
+        best = found.hypotheses[0]
+        sure = np.exp(np.array(best.token_scores[: len(symbols)]))
+        return Heard(symbols, log_probability, self._times(located, symbols, sure), others, best.attention)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from unrolled.data.audio import audio_pieces, read_audio
 from unrolled.data.recordings import FRAMES, Recordings
+from unrolled.decoding.alignment import to_sound
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.pair_codec import Side
 from unrolled.features.segments import segments
@@ -179,8 +180,8 @@ class TrainedRecognizer:
         """The pieces of a recording as one transcript."""
         name, seconds = parts[0][0].name, parts[-1][0].own[1]
         if len(parts) == 1:
-            return self.told(name, parts[0][1], seconds)
-        words = [[later(word, piece.begin) for word in self.words(heard)] for piece, heard in parts]
+            return self.told(name, parts[0][1], parts[0][0].frames, seconds)
+        words = [[later(word, piece.begin) for word in self.words(heard, piece.frames)] for piece, heard in parts]
         found = joined(words, [piece.own[1] for piece, _ in parts[:-1]])
         total = sum(heard.log_probability for _, heard in parts)
         return Transcript(name, " ".join(word.text for word in found), tuple(found), total, seconds)
@@ -195,30 +196,37 @@ class TrainedRecognizer:
             frames = self.front.frames([read_audio(sound, self.front.rate_hz)])[0]
         return frames, self.normal(frames)
 
-    def told(self, name: str, heard: Heard, seconds: float) -> Transcript:
+    def told(self, name: str, heard: Heard, frames: Tensor | None, seconds: float) -> Transcript:
         """What was heard in a recording of one piece."""
         best, others = self.text_of(heard.symbols), dict[str, float]()
         for symbols, p in heard.others:
             others.setdefault(self.text_of(symbols), p)
         others.pop(best, None)
-        return Transcript(name, best, self.words(heard), heard.log_probability, seconds, tuple(others.items()))
+        return Transcript(name, best, self.words(heard, frames), heard.log_probability, seconds, tuple(others.items()))
 
     def text_of(self, symbols: Sequence[int]) -> str:
         """The text of ids; one blank between words, though the model may have heard two."""
         return " ".join(self.side.decode(symbols).split())
 
-    def words(self, heard: Heard) -> tuple[Word, ...]:
-        """The words of a text with their times: a word has the times of its first and last symbol."""
-        symbols, step = self.side.vocabulary.decode(heard.symbols), self.step_seconds
+    def words(self, heard: Heard, frames: Tensor | None) -> tuple[Word, ...]:
+        """The words of a text with their times: from the first to the last symbol, and on to where their sound ends, by
+        the normal frames (T, F) they were heard in.
+        """
+        symbols, factor = self.side.vocabulary.decode(heard.symbols), self.model.config.reduction
         text, of = self.side.join(symbols).split(), list[int]()
         for i, symbol in enumerate(symbols):
             of.append(-1 if symbol.isspace() else len(self.side.join(symbols[: i + 1]).split()) - 1)
-        found = []
-        for n, word in enumerate(text):
-            own = [heard.times[i] for i, which in enumerate(of) if which == n]
-            begin, end = own[0][0] * step, own[-1][1] * step
-            found.append(Word(word, begin, end, float(np.exp(np.mean([np.log(max(c, 1e-9)) for _, _, c in own])))))
-        return tuple(found)
+        own = [[heard.times[i] for i, which in enumerate(of) if which == n] for n in range(len(text))]
+        spans = [(factor * times[0][0], factor * times[-1][1]) for times in own]
+        if frames is not None and self.front.kind != "given":
+            spans = to_sound(spans, self._loudness(frames))
+        sure = [float(np.exp(np.mean([np.log(max(c, 1e-9)) for *_, c in times]))) for times in own]
+        ms = self.front.hop_ms / 1000
+        return tuple(Word(w, ms * b, ms * e, c) for w, (b, e), c in zip(text, spans, sure, strict=True))
+
+    def _loudness(self, frames: Tensor) -> np.ndarray:
+        """How loud normal frames (T, F) are, each: the mean of the mels, or the first of the cepstra, which is that."""
+        return (frames[:, : self.front.n_mels].mean(1) if self.front.kind == "log-mel" else frames[:, 0]).numpy()
 
     def evaluate(self, recordings: Recordings, search: Search | None = None) -> tuple[dict[str, Any], list[Transcript]]:
         """Word and character error rates with intervals, by speaker, and what was taken for what; recordings that cannot be

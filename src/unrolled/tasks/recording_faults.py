@@ -25,7 +25,7 @@ import numpy as np
 from unrolled.data.audio import audio_facts, audio_pieces
 from unrolled.data.recordings import FRAMES, Recordings
 from unrolled.decoding.ctc import closed
-from unrolled.errors import DataError
+from unrolled.errors import ConfigError, DataError
 from unrolled.features.spoken_rows import read_frames
 from unrolled.features.transcripts import Spoken
 from unrolled.layers.ctc import frames_needed
@@ -207,6 +207,8 @@ def suspicious(trained: TrainedRecognizer, recordings: Recordings) -> Iterator[i
     """Texts that a trained model, with CTC, finds less likely than what it hears, the worst first: how many have been
     listened to, now and then, then the faults. size: nats a symbol that the text is less likely.
     """
+    if trained.model.ctc is None:
+        raise ConfigError("texts are judged by a recogniser with CTC: --head ctc or hybrid")
     ear, found = trained.ear, list[Fault]()
     for at in range(0, len(recordings), _LISTENED):
         yield at
@@ -217,8 +219,11 @@ def suspicious(trained: TrainedRecognizer, recordings: Recordings) -> Iterator[i
                 some.append(i)
             except DataError:
                 continue
-        for i, logs in zip(some, ear.spelled(ear.listened(frames)) if frames else (), strict=True):
-            heard = ear.heard_in(logs, Search())
+        if not frames:
+            continue
+        listened = ear.listened(frames)
+        for i, logs, located in zip(some, ear.spelled(listened), ear.located(listened), strict=True):
+            heard = ear.heard_in(logs, located, Search())
             text = trained.spoken(recordings.texts[i])
             ids = trained.side.encode(text)[:-1].astype(np.int64)
             said, best = closed(logs, [ids, np.array(heard.symbols, np.int64)], BLANK)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from unrolled.decoding.ctc import greedy
 from unrolled.errors import ConfigError
-from unrolled.models.recognizer import BLANK
+from unrolled.models.recognizer import BLANK, Listened
 from unrolled.tasks.hearing import Search
-from unrolled.tasks.transcript import Transcript
+from unrolled.tasks.transcript import Transcript, later
 from unrolled.types import State
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Stream:
         self._samples, self._frames = np.zeros(0, np.float32), torch.zeros(0, config.n_features)
         self._state: State | None = None
         self._logs: list[np.ndarray] = []
+        self._steps: list[Tensor] = []
+        self._heard_frames: list[Tensor] = []
         self._step = 0
 
     @property
@@ -89,16 +91,18 @@ class Stream:
         if last:
             if not len(self._frames):
                 return
-            x = reduction(self._frames.unsqueeze(0))
-            self._frames = self._frames[:0]
+            x, used = reduction(self._frames.unsqueeze(0)), self._frames
         elif n:
             x = reduction.reduce(self._frames[: reduction.window + (n - 1) * reduction.factor].unsqueeze(0))
-            self._frames = self._frames[n * reduction.factor :]
+            used = self._frames[: n * reduction.factor]
         else:
             return
+        self._frames = self._frames[len(used) :]
         h, self._state = listener.hear(x, None, self._state)
-        (logs,) = self._trained.ear.spelled((h, torch.tensor([len(h)])))
+        (logs,) = self._trained.ear.spelled(Listened(h, torch.tensor([len(h)]), x))
         self._logs += list(np.split(logs, len(logs)))
+        self._steps += x[0].unbind()
+        self._heard_frames += used.split(reduction.factor)
 
     def _ended(self) -> list[Transcript]:
         """Utterances that a pause has ended, or that are too long."""
@@ -126,11 +130,14 @@ class Stream:
         trained, step = self._trained, self._trained.step_seconds
         if not n:
             return Transcript("stream", "", (), 0.0, 0.0)
-        heard = trained.ear.heard_in(np.concatenate(self._logs[:n]), self._search)
-        begin = self._step * step
-        words = tuple(w._replace(begin=w.begin + begin, end=w.end + begin) for w in trained.words(heard))
+        x = torch.stack(self._steps[:n]).unsqueeze(0)
+        (located,) = trained.ear.located(Listened(x.new_zeros(n, 1, 0), torch.tensor([n]), x))
+        heard = trained.ear.heard_in(np.concatenate(self._logs[:n]), located, self._search)
+        words = trained.words(heard, torch.cat(self._heard_frames[:n]))
+        words = tuple(later(word, self._step * step) for word in words)
         self._forget(n)
         return Transcript("stream", trained.text_of(heard.symbols), words, heard.log_probability, n * step)
 
     def _forget(self, n: int) -> None:
-        self._logs, self._step = self._logs[n:], self._step + n
+        self._logs, self._steps, self._heard_frames = self._logs[n:], self._steps[n:], self._heard_frames[n:]
+        self._step += n
