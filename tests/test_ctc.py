@@ -180,3 +180,18 @@ def test_long_and_empty_and_wrong_frames() -> None:
         greedy(np.zeros((3, 4)), blank=4)
     with pytest.raises(ConfigError, match="n_best"):
         prefix_search(logs, 3, n_best=4)
+
+
+@pytest.mark.parametrize("label", [[], [2], [2, 2, 3]])
+def test_what_is_too_unlikely_for_shares_is_torchs_too(label: list[int]) -> None:
+    """A softmax of -200 is zero in single precision, so that no alignment has any share; it has a logarithm."""
+    logits = torch.zeros(20, 2, 5)
+    logits[:, 0, [0, 2]] = torch.tensor([-200.0, -250.0])
+    logits.requires_grad_()
+    labels, sizes = rows(label, [1])
+    losses = ctc_loss(logits, torch.tensor([20, 20]), labels, sizes)
+    log_p = logits.double().log_softmax(2)
+    expected = functional.ctc_loss(log_p, labels, torch.tensor([20, 20]), sizes, reduction="none")
+    torch.testing.assert_close(losses, expected.float())
+    ours, theirs = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (losses, expected))
+    torch.testing.assert_close(ours, theirs)

@@ -24,10 +24,13 @@ from test_translate import FLAGS
 from unrolled.cli.main import app
 from unrolled.data.pairs import Pairs
 from unrolled.data.scenes import save_scenes, scenes
+from unrolled.data.tones import save_tones, tones
 from unrolled.run.caption import caption_options
+from unrolled.run.transcribe import transcribe_options
 from unrolled.run.translate import translate_options
 from unrolled.tasks.caption import CaptionTask
 from unrolled.tasks.image_encoders import Looked, eye_for
+from unrolled.tasks.transcribe import TranscribeTask
 from unrolled.tasks.translate import TranslateTask
 
 ROOT = Path(__file__).parents[1]
@@ -137,6 +140,13 @@ def documented(
     rows = [f"{n + 1}.png\tdev\t{caption}\n" for n, (caption,) in enumerate(drawn.captions)]
     (tmp_path / "captions.tsv").write_text("file\tsplit\tcaption\n" + "".join(rows))
     shutil.copy(tagger.parent / "sentences.conll", tmp_path)
+    songs = tones(3, seed=1)
+    shutil.copy(save_tones(songs, tmp_path / "clips")[0], tmp_path / "talk.wav")
+    (tmp_path / "clips.tsv").write_text("file\ttext\n" + "".join(f"{n}.wav\t{t}\n" for n, t in enumerate(songs.texts)))
+    listening = TranscribeTask(transcribe_options(flags={"encoder_size": 4, "streaming": True}), (songs, songs))
+    listening.trained(listening.build()).save(tmp_path / "runs" / "speech")
+    for name in ("names.txt", "phrases.txt"):
+        (tmp_path / name).write_text("do re mi\nsol\n")
     rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]
     text = "body,page\n" + "".join(rows)
     doubled = "\n".join(f"{line},{line}" for line in text.splitlines())  # as runs/sentiment names them, and as texts do

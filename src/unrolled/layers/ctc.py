@@ -82,8 +82,8 @@ class _Loss(torch.autograd.Function):
             with torch.enable_grad():
                 one = logits[:, b : b + 1].double().requires_grad_()
                 label = labels[starts[b] : starts[b + 1]]
-                loss = _by_torch(one, lengths[b : b + 1], label, label_lengths[b : b + 1], blank)
-            losses[b], d[:, b] = loss.item(), torch.autograd.grad(loss.sum(), one)[0][:, 0]
+                loss = _by_torch(one, lengths[b : b + 1], label, label_lengths[b : b + 1], blank).sum()
+            losses[b], d[:, b] = loss.item(), torch.autograd.grad(loss, one)[0][:, 0]
         ctx.save_for_backward(d.to(logits.dtype))
         return torch.from_numpy(losses).to(logits.dtype)
 
