@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from unrolled.cli.progress import Line, say
 from unrolled.config import read_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
-__all__ = ["app", "classify", "transcribe"]
+__all__ = ["app", "caption", "classify", "tag", "transcribe", "translate"]
 
 app = typer.Typer(help="Look for what is wrong with data, before a training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -74,6 +76,78 @@ def classify(
     print("\n".join(_lines(found, most)))
 
 
+Out = Annotated[Path | None, typer.Option(help="CSV file to write: every fault.")]
+Most = Annotated[int, typer.Option(min=0, help="Faults of a kind that are printed.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of the files.")]
+Replace = Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
+
+
+@app.command("translate")
+@guarded
+def translate(
+    files: Annotated[list[str], typer.Argument(help="Pairs of sentences, as for `unrolled train translate`.")],
+    out: Out = None,
+    most: Most = 10,
+    encoding: Encoding = "utf-8",
+    overwrite: Replace = False,
+    as_json: AsJson = False,
+) -> None:
+    """What is wrong with pairs of sentences: copies, repetitions, one side much longer than usual.
+
+    Example: unrolled check translate train.de train.en
+    """
+    from unrolled.data.pairs import read_pairs
+    from unrolled.tasks.text_faults import examine_pairs
+
+    _told([examine_pairs(read_pairs(files, encoding))], out, most, overwrite=overwrite, as_json=as_json)
+
+
+@app.command("tag")
+@guarded
+def tag(
+    files: Annotated[list[str], typer.Argument(help="Labelled words, as for `unrolled train tag`.")],
+    word_column: Annotated[int | None, typer.Option(help="Column of the word, from 1, or from the end.")] = None,
+    tag_column: Annotated[int | None, typer.Option(help="Column of the label.")] = None,
+    out: Out = None,
+    most: Most = 10,
+    encoding: Encoding = "utf-8",
+    overwrite: Replace = False,
+    as_json: AsJson = False,
+) -> None:
+    """What is wrong with labelled words: other labels for the same sentence, entities without a beginning, rare labels.
+
+    Example: unrolled check tag sentences.conll
+    """
+    from unrolled.data.tagged import TaggedColumns, read_tagged
+    from unrolled.tasks.text_faults import examine_tagged
+
+    examples = read_tagged(files, TaggedColumns(word_column, tag_column), encoding)
+    _told([examine_tagged(examples)], out, most, overwrite=overwrite, as_json=as_json)
+
+
+@app.command("caption")
+@guarded
+def caption(
+    files: Annotated[list[str], typer.Argument(help="Captions, as for `unrolled train caption`.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images; unset: that of the captions.")] = None,
+    out: Out = None,
+    most: Most = 10,
+    encoding: Encoding = "utf-8",
+    overwrite: Replace = False,
+    as_json: AsJson = False,
+) -> None:
+    """What is wrong with images and their captions: files that cannot be read, repetitions, captions that say nothing.
+
+    Example: unrolled check caption captions.tsv --images photos/
+    """
+    from unrolled.data.captions import read_captions
+    from unrolled.tasks.text_faults import examine_captions
+
+    events = examine_captions(read_captions(files, images, encoding=encoding))
+    _told(events, out, most, overwrite=overwrite, as_json=as_json)
+
+
 @app.command("transcribe")
 @guarded
 def transcribe(
@@ -82,11 +156,11 @@ def transcribe(
     model: Annotated[
         Path | None, typer.Option(help="A trained recogniser: also rank the texts that are probably wrong.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="CSV file to write: every fault.")] = None,
-    most: Annotated[int, typer.Option(min=0, help="Faults of a kind that are printed.")] = 10,
-    encoding: Annotated[str, typer.Option(help="Encoding of the texts.")] = "utf-8",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    out: Out = None,
+    most: Most = 10,
+    encoding: Encoding = "utf-8",
+    overwrite: Replace = False,
+    as_json: AsJson = False,
 ) -> None:
     """What is wrong with recordings and their texts: files that cannot be read, clipping, silence, texts too long for their
     sound, rare characters, repetitions, speakers on both sides of a split; with --model, texts that are probably wrong.
@@ -94,73 +168,44 @@ def transcribe(
     Example: unrolled check transcribe clips.tsv --audio flac/
     """
     from unrolled.data.recordings import read_recordings
-    from unrolled.errors import PartialFailure
-    from unrolled.folders import check_new, write_text
     from unrolled.tasks.recognizer import TrainedRecognizer
-    from unrolled.tasks.recording_faults import Examined, examine, suspicious
+    from unrolled.tasks.recording_faults import examine, suspicious
 
-    check_new(out, overwrite=overwrite)
     trained = TrainedRecognizer.load(model) if model is not None else None
     recordings = read_recordings(files, audio, encoding=encoding)
-    found = Examined()
+    events: Iterator[Any] = examine(recordings, trained.spoken if trained else None)
+    if trained is not None:
+        events = chain(events, suspicious(trained, recordings))
+    _told(events, out, most, overwrite=overwrite, as_json=as_json)
+
+
+def _told(events: Iterable[Any], out: Path | None, most: int, *, overwrite: bool, as_json: bool) -> None:
+    """Print what was found; events: numbers of what has been looked at, findings, and faults that come later.
+
+    PartialFailure where files could not be read.
+    """
+    from unrolled.errors import PartialFailure
+    from unrolled.folders import check_new, write_text
+    from unrolled.tasks.faults import Findings
+
+    check_new(out, overwrite=overwrite)
+    found = Findings({})
     with Line() as line:
-        for event in examine(recordings, trained.spoken if trained else None):
-            if isinstance(event, Examined):
-                found = event
-            else:
-                line.show(f"{event:,} of {len(recordings):,} recordings looked at")
-        for doubtful in suspicious(trained, recordings) if trained else ():
-            if isinstance(doubtful, list):
-                found.faults += doubtful
-            else:
-                line.show(f"{doubtful:,} of {len(recordings):,} recordings listened to")
+        for event in events:
+            match event:
+                case Findings():
+                    found = event
+                case list():
+                    found.faults += event
+                case _:
+                    line.show(f"{event:,} looked at")
     if out is not None:
-        write_text(out, _fault_table(found))
+        write_text(out, found.table())
         say(f"wrote {out}")
-    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else "\n".join(_fault_lines(found, most)))
-    unread = len(found.of("unread")) + len(found.missing)
+    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else "\n".join(found.lines(most)))
+    unread = len(found.of("unread"))
     if unread:
-        raise PartialFailure(f"{unread} of {len(recordings) + len(found.missing)} recordings could not be read.")
-
-
-_KINDS = {
-    "unread": "cannot be read",
-    "clipped": "recorded too loud: clipped",
-    "silent": "silent",
-    "impossible": "too short for their text",
-    "outlier": "much slower or faster than others",
-    "rare": "characters in one text only",
-    "repeated": "the same sound twice",
-    "leak": "speakers on both sides of a split",
-    "suspicious": "texts that are probably wrong",
-}
-
-
-def _fault_table(found: Any) -> str:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["kind", "file", "place", "what"])
-    for kind in _KINDS:
-        table.writerows([fault.kind, fault.file, fault.place, fault.what] for fault in found.of(kind))
-    return text.getvalue()
-
-
-def _fault_lines(found: Any, most: int) -> list[str]:
-    """What is printed for people."""
-    rows = [f"{'recordings':<36}{found.recordings:,}", f"{'minutes':<36}{found.seconds / 60:.1f}"]
-    rows += [f"{'samples a second':<36}" + ", ".join(f"{rate:,} ({n:,} files)" for rate, n in found.rates.items())]
-    rows += [f"{'speakers':<36}{len(found.speakers):,}"] if found.speakers else []
-    rows += [f"{'not there':<36}{len(found.missing):,}"] if found.missing else []
-    rows += [f"  {path}" for path in found.missing[:most]]
-    rows += [f"{'without a text':<36}{found.empty:,}"] if found.empty else []
-    for kind, name in _KINDS.items():
-        faults = found.of(kind)
-        rows += [f"{name:<36}{len(faults):,}"] if faults else []
-        for fault in faults[:most]:
-            place = f"{fault.place}: " if fault.place else ""
-            file = f"{fault.file}: " if fault.file and fault.file not in fault.what else ""
-            rows.append(f"  {place}{file}{fault.what}")
-    return rows if found.faults or found.missing else [*rows, "nothing wrong was found"]
+        raise PartialFailure(f"{unread} files could not be read.")
 
 
 def _table(found: Any) -> str:

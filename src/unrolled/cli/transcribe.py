@@ -210,14 +210,19 @@ def _streamed(trained: Any, search: Any, sounds: list[str]) -> Iterator[Any]:
 
     if sounds not in ([], ["-"]):
         raise ConfigError("--stream listens to standard input: unrolled predict RUN --stream -")
-    stream = trained.stream(search)
+    stream, stopped = trained.stream(search), False
     with Line() as line:
-        for samples in raw_pieces(sys.stdin.buffer, trained.front.rate_hz):
-            yield from stream.feed(samples)
-            line.show(stream.partial[-100:])
+        try:
+            for samples in raw_pieces(sys.stdin.buffer, trained.front.rate_hz):
+                yield from stream.feed(samples)
+                line.show(stream.partial[-100:])
+        except KeyboardInterrupt:  # the usual way to stop speaking: what has been heard is told
+            stopped = True
         last = stream.finish()
     if last.text:
         yield last
+    if stopped:
+        raise KeyboardInterrupt
 
 
 def _answer(shown: Any, problem: str | None, *, as_json: bool) -> str:

@@ -16,9 +16,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,56 +29,33 @@ from unrolled.features.spoken_rows import read_frames
 from unrolled.features.transcripts import Spoken
 from unrolled.layers.ctc import frames_needed
 from unrolled.models.recognizer import BLANK
+from unrolled.tasks.faults import Fault, Findings, outliers, rare_letters
 from unrolled.tasks.hearing import Search
 from unrolled.tasks.recognizer import TrainedRecognizer
 
-__all__ = ["Examined", "Fault", "examine", "suspicious"]
+__all__ = ["examine", "suspicious"]
 
 #: The part of the samples at full scale from which a recording is clipped.
 _CLIPPED = 0.001
 _FULL = 0.999
 #: Loudest sample of a silent recording: -50 dB.
 _SILENT = 10 ** (-50 / 20)
-#: Robust deviations of the logarithm of seconds a character from which a recording is an outlier.
-_OUTLIER = 5.0
 #: Seconds from one frame to the next.
 _HOP = 0.01
 _LISTENED = 32
 
 
-class Fault(NamedTuple):
-    """What is wrong with a recording, where it is listed, and how bad it is: larger is worse among faults of a kind."""
-
-    kind: str
-    file: str
-    place: str
-    what: str
-    size: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "file": self.file, "place": self.place, "what": self.what}
-
-
-@dataclass
-class Examined:
-    """What was found in so many recordings of so many seconds; rates: samples a second, and how many files have it."""
-
-    recordings: int = 0
-    seconds: float = 0.0
-    missing: list[str] = field(default_factory=list)
-    empty: int = 0
-    rates: dict[int, int] = field(default_factory=dict)
-    speakers: dict[str, int] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-
-    def of(self, kind: str) -> list[Fault]:
-        """The faults of a kind, the worst first."""
-        return sorted((f for f in self.faults if f.kind == kind), key=lambda f: -f.size)
-
-    def to_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"recordings": self.recordings, "seconds": round(self.seconds, 2), "missing": self.missing}
-        found |= {"without_text": self.empty, "rates": self.rates, "speakers": self.speakers}
-        return found | {"faults": [fault.to_json() for fault in self.faults]}
+_KINDS = {
+    "unread": "cannot be read",
+    "clipped": "recorded too loud: clipped",
+    "silent": "silent",
+    "impossible": "too short for their text",
+    "outlier": "much slower or faster than others",
+    "rare": "characters in one text only",
+    "repeated": "the same sound twice",
+    "leak": "speakers on both sides of a split",
+    "suspicious": "texts that are probably wrong",
+}
 
 
 class _Sound(NamedTuple):
@@ -89,30 +65,30 @@ class _Sound(NamedTuple):
     digest: bytes
 
 
-def examine(recordings: Recordings, spoken: Spoken | None = None) -> Iterator[int | Examined]:
+def examine(recordings: Recordings, spoken: Spoken | None = None) -> Iterator[int | Findings]:
     """Look at every recording: how many have been looked at, now and then; then what was found."""
-    found = Examined(missing=recordings.missing, empty=recordings.empty)
-    rates, seen = Counter[int](), dict[bytes, int]()
-    paces, texts = dict[int, float](), [(spoken or Spoken())(text) for text in recordings.texts]
+    found, rates, seen = Findings(_KINDS), Counter[int](), dict[bytes, int]()
+    texts, seconds, paces = [(spoken or Spoken())(text) for text in recordings.texts], 0.0, dict[int, float]()
+    found.faults += [Fault("unread", "", "is not there", file=path) for path in recordings.missing]
     for i, file in enumerate(recordings.files):
         if i % 100 == 0:
             yield i
         try:
             sound = _looked_at(Path(str(file)), rates)
         except DataError as error:
-            found.faults.append(Fault("unread", str(file), recordings.places[i], str(error)))
+            found.faults.append(Fault("unread", recordings.places[i], str(error), file=str(file)))
             continue
-        found.recordings, found.seconds = found.recordings + 1, found.seconds + sound.seconds
-        found.faults += list(_of_sound(sound, recordings, i))
-        found.faults += list(_of_text(sound, texts[i], recordings, i))
+        seconds += sound.seconds
+        found.faults += [*_of_sound(sound, recordings, i), *_of_text(sound, texts[i], recordings, i)]
         if texts[i]:
             paces[i] = sound.seconds / len(texts[i])
         if sound.digest in seen:
             found.faults.append(_repeated(recordings, seen[sound.digest], i))
         seen.setdefault(sound.digest, i)
-    found.faults += _outliers(paces, recordings) + _rare(texts, recordings) + _leaks(recordings)
-    found.rates = dict(rates.most_common())
-    found.speakers = dict(Counter(name for name in recordings.speakers if name).most_common())
+    found.faults += [*_paces(paces, recordings), *rare_letters(texts, recordings.places), *_leaks(recordings)]
+    speakers = dict(Counter(name for name in recordings.speakers if name).most_common())
+    found.facts = {"recordings": len(recordings), "minutes": seconds / 60, "without_a_text": recordings.empty}
+    found.facts |= {"samples_a_second": dict(rates.most_common()), "speakers": speakers}
     yield found
 
 
@@ -132,19 +108,20 @@ def _looked_at(path: Path, rates: Counter[int]) -> _Sound:
 
 
 def _of_sound(sound: _Sound, recordings: Recordings, i: int) -> Iterator[Fault]:
-    where = str(recordings.files[i]), recordings.places[i]
+    place, file = recordings.places[i], str(recordings.files[i])
     if sound.clipped > _CLIPPED:
-        yield Fault("clipped", *where, f"{100 * sound.clipped:.2f} % of the samples are at full scale", sound.clipped)
+        what = f"{100 * sound.clipped:.2f} % of the samples are at full scale"
+        yield Fault("clipped", place, what, sound.clipped, file)
     if sound.loudest < _SILENT:
         loud = f"{20 * np.log10(sound.loudest):.0f} dB" if sound.loudest else "nothing at all"
-        yield Fault("silent", *where, f"its loudest sample is {loud}", -sound.loudest)
+        yield Fault("silent", place, f"its loudest sample is {loud}", -sound.loudest, file)
 
 
 def _of_text(sound: _Sound, text: str, recordings: Recordings, i: int) -> Iterator[Fault]:
     needed, steps = frames_needed(np.array([ord(c) for c in text], np.int64)), int(sound.seconds / _HOP)
     if steps < needed:
         what = f"{sound.seconds:.2f} s for {len(text)} characters: {steps} frames, {needed} are needed"
-        yield Fault("impossible", str(recordings.files[i]), recordings.places[i], what, needed / max(1, steps))
+        yield Fault("impossible", recordings.places[i], what, needed / max(1, steps), str(recordings.files[i]))
 
 
 def _repeated(recordings: Recordings, first: int, i: int) -> Fault:
@@ -153,41 +130,19 @@ def _repeated(recordings: Recordings, first: int, i: int) -> Fault:
     where = f", which is in {parts[0]}, this in {parts[1]}" if across else ""
     texts = "" if recordings.texts[first] == recordings.texts[i] else "; their texts differ"
     what = f"the same sound as {recordings.files[first]}{where}{texts}"
-    return Fault("repeated", str(recordings.files[i]), recordings.places[i], what, 2.0 * across + bool(texts))
+    return Fault("repeated", recordings.places[i], what, 2.0 * across + bool(texts), str(recordings.files[i]))
 
 
-def _outliers(paces: dict[int, float], recordings: Recordings) -> list[Fault]:
-    """Recordings whose seconds a character are far from the median, in robust deviations of their logarithms."""
-    if len(paces) < 10:
-        return []
-    logs = np.log(np.array(list(paces.values())) + 1e-9)
-    off = logs - np.median(logs)
-    deviation = max(1.4826 * float(np.median(np.abs(off))), 0.05)
-    usual = float(np.exp(np.median(logs)))
-    return [
-        Fault(
-            "outlier",
-            str(recordings.files[i]),
-            recordings.places[i],
-            f"{pace:.3f} s a character, usual are {usual:.3f}: {recordings.texts[i][:60]!r}",
-            abs(float(o)) / deviation,
-        )
-        for (i, pace), o in zip(paces.items(), off, strict=True)
-        if abs(o) > _OUTLIER * deviation
-    ]
-
-
-def _rare(texts: list[str], recordings: Recordings) -> list[Fault]:
-    """Characters that stand in one text only."""
-    counts, where = Counter(c for text in texts for c in set(text)), dict[str, int]()
-    for i, text in enumerate(texts):
-        for letter in text:
-            where.setdefault(letter, i)
-    return [
-        Fault("rare", str(recordings.files[where[c]]), recordings.places[where[c]], f"{c!r} stands in no other text")
-        for c, n in sorted(counts.items())
-        if n == 1 and len(texts) > 1
-    ]
+def _paces(paces: dict[int, float], recordings: Recordings) -> list[Fault]:
+    """Recordings whose seconds a character are far from what is usual."""
+    rows, values = list(paces), list(paces.values())
+    usual = float(np.median(values)) if values else 0.0
+    found = []
+    for k, size in outliers(values):
+        i, text = rows[k], recordings.texts[rows[k]]
+        what = f"{values[k]:.3f} s a character, usual are {usual:.3f}: {text[:60]!r}"
+        found.append(Fault("outlier", recordings.places[i], what, size, str(recordings.files[i])))
+    return found
 
 
 def _leaks(recordings: Recordings) -> list[Fault]:
@@ -197,7 +152,7 @@ def _leaks(recordings: Recordings) -> list[Fault]:
         if speaker and split:
             of.setdefault(speaker, set()).add(split)
     return [
-        Fault("leak", "", "", f"the speaker {name!r} is in {' and '.join(sorted(parts))}: tests say nothing of new voices")
+        Fault("leak", "", f"the speaker {name!r} is in {' and '.join(sorted(parts))}: tests say nothing of new voices")
         for name, parts in sorted(of.items())
         if "train" in parts and len(parts) > 1
     ]
@@ -231,5 +186,5 @@ def suspicious(trained: TrainedRecognizer, recordings: Recordings) -> Iterator[i
             if trained.text_of(heard.symbols) != text:
                 heard_text = trained.text_of(heard.symbols)
                 what = f"{min(worse, 999):.2f} nats a symbol less likely: said {text!r}, heard {heard_text!r}"
-                found.append(Fault("suspicious", str(recordings.files[i]), recordings.places[i], what, worse))
+                found.append(Fault("suspicious", recordings.places[i], what, worse, str(recordings.files[i])))
     yield sorted(found, key=lambda fault: -fault.size)
