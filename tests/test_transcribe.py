@@ -123,10 +123,13 @@ def test_words_are_heard_where_they_are_sung(recognizer: TrainedRecognizer) -> N
 
 def test_silence_and_noise_say_nothing(recognizer: TrainedRecognizer) -> None:
     random = np.random.default_rng(0)
-    sounds = [np.zeros(8000, np.float32), np.zeros(0, np.float32), np.full(100, 0.1, np.float32)]
+    with pytest.raises(DataError, match="there are none"):
+        recognizer.transcribe(np.zeros(0, np.float32))
+    sounds = [np.zeros(8000, np.float32), np.full(100, 0.1, np.float32)]
     sounds += [(level * noise(12_000, random)).astype(np.float32) for level in (0.001, 0.01, 0.1)]
-    texts = [recognizer.transcribe(x).text if len(x) else "" for x in sounds]
-    assert texts == [""] * len(sounds)
+    assert [recognizer.transcribe(x).text for x in sounds] == [""] * len(sounds)
+    only = Search(fusion=Fusion(phrases=["do re mi fa sol la ti", "sol"]))
+    assert [recognizer.transcribe(x, only).text for x in sounds] == [""] * len(sounds)
 
 
 @pytest.mark.parametrize("size", [50, 801, 8000])

@@ -6,6 +6,7 @@ frames -> listener -> CTC        -> greedy, prefix search with what helps, or th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -129,9 +130,12 @@ class Ear:
                 found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
             (symbols, log_probability, _), *rest = found or [Spelled([], 0.0, 0.0)]
             others = [(one.symbols, one.score) for one in rest]
-        sure = align(logs, np.array(symbols, np.int64), BLANK)
-        log_probability = log_probability if search.fusion.phrases else sure.log_probability
-        return Heard(symbols, log_probability, self._times(located, symbols, sure.confidences), others)
+        sure = np.zeros(len(symbols))
+        with contextlib.suppress(DataError):  # a given phrase may be too unlikely to say where
+            aligned = align(logs, np.array(symbols, np.int64), BLANK)
+            sure = aligned.confidences
+            log_probability = log_probability if search.fusion.phrases else aligned.log_probability
+        return Heard(symbols, log_probability, self._times(located, symbols, sure), others)
 
     def _of_phrases(self, logs: np.ndarray, search: Search) -> tuple[list[int], float, list[tuple[list[int], float]]]:
         """The likeliest of given phrases, or nothing, with the log of its probability among them; and the next likely."""
@@ -146,7 +150,7 @@ class Ear:
         """When each symbol begins and ends, in steps, and how sure the model is of it."""
         try:
             aligned = align(located, np.array(symbols, np.int64), BLANK)
-        except DataError:  # more symbols than steps, of a decoder that does not count them
+        except DataError:  # more symbols than steps, or far too unlikely
             ends = np.linspace(0, len(located), len(symbols) + 1)
             return list(zip(ends[:-1].tolist(), ends[1:].tolist(), sure.tolist(), strict=True))
         return list(zip(aligned.begins.tolist(), aligned.ends.tolist(), sure.tolist(), strict=True))

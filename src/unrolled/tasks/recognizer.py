@@ -38,10 +38,8 @@ __all__ = ["NAME", "Sound", "TrainedRecognizer"]
 NAME = "transcribe"
 #: Recordings listened to together. Changes no result.
 _TOGETHER = 16
-#: Symbols of a text for each step that is heard, at most.
-_FASTEST = 1.0
-#: Seconds of the pieces that long recordings are cut into, at most.
-_LONGEST = 20.0
+#: Seconds of the pieces that long recordings are cut into, and of what is heard around each, at most.
+_LONGEST, _AROUND = 20.0, 1.0
 
 #: A file, or samples at the rate of the model.
 Sound = str | Path | np.ndarray
@@ -74,11 +72,10 @@ class TrainedRecognizer:
         *,
         width: int = 20,
         longest: float = _LONGEST,
-        metrics: dict[str, Any] | None = None,
     ) -> None:
         self.model, self.side, self.front, self.normal, self.spoken = model, side, front, normal, spoken
         self.ear = Ear(model, side, spoken, width)
-        self.longest, self.metrics = longest, metrics or {}
+        self.longest, self.metrics = longest, dict[str, Any]()
 
     @staticmethod
     def load(path: str | Path) -> TrainedRecognizer:
@@ -151,14 +148,13 @@ class TrainedRecognizer:
             frames = self.frames_of(sound)[1]
             yield frames, 0.0, (0.0, len(frames) * self.front.hop_ms / 1000), True
             return
+        if isinstance(sound, np.ndarray) and not len(sound):
+            raise DataError("samples: there are none")
         pieces = iter([sound]) if isinstance(sound, np.ndarray) else audio_pieces(sound, self.front.rate_hz)
-        for found in segments(pieces, self.front.rate_hz, self._longest):
+        # CTC reads on and on, a decoder with attention knows what it has learned from
+        longest = max(_LONGEST, self.longest) if self.model.config.head == "ctc" else self.longest
+        for found in segments(pieces, self.front.rate_hz, longest, min(_AROUND, longest / 4)):
             yield self.normal(self.front.frames([found.samples])[0]), found.begin, found.own, found.last
-
-    @property
-    def _longest(self) -> float:
-        """Seconds of a piece: CTC reads on and on, a decoder with attention knows what it has learned from."""
-        return self.longest if self.model.ctc is None else max(_LONGEST, self.longest)
 
     def _finished(
         self, pieces: list[_Piece], done: dict[int, list[tuple[_Piece, Heard]]], search: Search | None
