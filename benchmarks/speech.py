@@ -179,7 +179,7 @@ def run_prompts(args: argparse.Namespace, folder: Path) -> None:
     print(
         "| train texts | minutes of speech | greedy WER / CER | beam 20 | beam 20 + language model |\n|---|---|---|---|---|"
     )
-    for share in (0.25, 0.5, 1.0):
+    for share in args.shares:
         train = every.part(np.flatnonzero((part >= 0.2) & (part < 0.2 + 0.8 * share)))
         model = trained(train, folder / f"speech-{share}", args)
         lines = [model.spoken(text) for text in train.texts]
@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--preset")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="prompts: of the train texts")
     parser.add_argument("--work", type=Path, help="folder to leave models in; without it they are thrown away")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("-s", dest="settings", action="append", default=[], metavar="KEY=VALUE")

@@ -195,3 +195,16 @@ def test_what_is_too_unlikely_for_shares_is_torchs_too(label: list[int]) -> None
     torch.testing.assert_close(losses, expected.float())
     ours, theirs = (torch.autograd.grad(loss.sum(), logits)[0] for loss in (losses, expected))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_shares_that_are_almost_nothing_do_not_become_nan() -> None:
+    """For one of these rows the shares of both directions multiply to a number whose inverse is infinite."""
+    torch.manual_seed(112)
+    steps, part, scale = int(torch.randint(300, 600, (1,))), float(torch.rand(1)), float(torch.rand(1))
+    logits = (torch.randn(steps, 4, 30) * (3 + 3 * scale)).requires_grad_()
+    size = int(steps * part * 0.6)
+    labels, sizes = torch.randint(2, 30, (4 * size,)), torch.full((4,), size)
+    losses = ctc_loss(logits, torch.full((4,), steps), labels, sizes, blank=1)
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    assert (steps, size) == (584, 48)
+    assert gradient.isfinite().all()

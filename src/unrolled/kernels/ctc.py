@@ -21,6 +21,9 @@ from unrolled.kernels._jit import kernel
 
 __all__ = ["add_losses", "log_likelihoods", "occupancy"]
 
+#: Shares of a frame that are smaller altogether cannot be told: one over them has no finite value.
+_TOLD = 1e-290
+
 
 @kernel
 def add_losses(p, lengths, labels, starts, blank, losses, d, first, last):  # type: ignore[no-untyped-def]
@@ -168,7 +171,7 @@ def _take(p, n, label, blank, work, ranges, blanks, symbols, columns, nothing, d
         total = _times(
             blanks[t + 1, low : high + 1], symbols[t + 1, low : high + 1], a[low : high + 1], s[low : high + 1], x, y
         )
-        if not total > 0:
+        if not total > _TOLD:
             return False
         empty, scale = 0.0, 1 / total
         for u in range(high + 1 - low):
