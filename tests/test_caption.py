@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import unrolled
-from test_cli import run
+from typed import run
 from unrolled.cells import CELLS
 from unrolled.data.captions import Captioned, read_captions
 from unrolled.data.scenes import save_scenes, scenes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from test_cli import run
+from typed import run
 
 
 def kinds(out: str) -> dict[str, int]:

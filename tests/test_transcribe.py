@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 import unrolled
-from test_cli import run
+from typed import run
 from unrolled.data.audio import read_audio, write_wav
 from unrolled.data.recordings import Recordings
 from unrolled.data.tones import NOTES, RATE_HZ, save_tones, sung, tones
