@@ -25,8 +25,13 @@ from unrolled.features.segments import segments
 from unrolled.features.sound import FrontEnd, Normal
 from unrolled.features.spoken_rows import read_frames
 from unrolled.features.transcripts import Spoken
+from unrolled.options.transcribe import AugmentOptions
 from unrolled.tasks.subtitles import cues, srt, vtt
 from unrolled.tasks.transcript import Word, joined
+
+
+def augmented(**changes: float) -> Augment:
+    return Augment(**AugmentOptions(**changes).model_dump())
 
 
 def hiss(n: int, seed: int = 0) -> np.ndarray:
@@ -219,16 +224,16 @@ def test_frames_made_elsewhere(tmp_path: Path) -> None:
 
 
 def test_augmentation_is_drawn_from_its_generator_and_can_be_nothing() -> None:
-    x, augment = hiss(8000), Augment()
+    x, augment = hiss(8000), augmented()
     one, same, other = (augment.sound(x, 8000, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert len(one) != len(other) or not np.allclose(one, other)
-    none = Augment(speed=0, warp=0, noise=0, edge_seconds=0, frequency_masks=0, time_masks=0)
+    none = augmented(speed=0, warp=0, noise=0, edge_seconds=0, frequency_masks=0, time_masks=0)
     np.testing.assert_array_equal(none.sound(x, 8000, np.random.default_rng(1)), x)
     assert none.warps(3, np.random.default_rng(1)) == []
     frames = torch.randn(100, 40)
     assert none.masked(frames, np.random.default_rng(1)).equal(frames)
-    masked = Augment(time_part=0.2, frequency_part=0.5).masked(frames, np.random.default_rng(3))
+    masked = augmented(time_part=0.2, frequency_part=0.5).masked(frames, np.random.default_rng(3))
     assert 0 < (masked == 0).float().mean() < 0.9
     for n in (1, 2, 777):
         assert np.isfinite(noise(n, np.random.default_rng(0))).all()

@@ -140,9 +140,9 @@ def test_a_stream_hears_what_the_whole_says(recognizer: TrainedRecognizer, size:
     stream._ended = list  # type: ignore[method-assign]  # nothing is told or forgotten meanwhile
     for at in range(0, len(samples), size):
         stream.feed(samples[at : at + size])
-        heard = stream._logs
+        heard = [step.logs for step in stream._steps]
     assert len(whole) - 1 <= len(heard) <= len(whole)
-    np.testing.assert_allclose(np.concatenate(heard), whole[: len(heard)], atol=2e-4)
+    np.testing.assert_allclose(np.stack(heard), whole[: len(heard)], atol=2e-4)
     last = stream.finish()
     expected = recognizer.transcribe(samples)
     assert last.text == expected.text == "re la fa"

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.flags import ConfigFile, Settings, with_options
+from unrolled.cli.flags import AsJson, ConfigFile, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
 from unrolled.config import read_toml
@@ -80,7 +80,6 @@ Out = Annotated[Path | None, typer.Option(help="CSV file to write: every fault."
 Most = Annotated[int, typer.Option(min=0, help="Faults of a kind that are printed.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of the files.")]
 Replace = Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")]
 
 
 @app.command("translate")

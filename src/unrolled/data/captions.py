@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.data.tables import chosen, table_rows
+from unrolled.data.tables import chosen, table_rows, there
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of
 
@@ -86,7 +86,7 @@ def read_captions(
                 found.empty += 1
             elif path in at:
                 found.captions[at[path]].append(line.caption.strip())
-            elif str(path) in missing or not _there(path):
+            elif str(path) in missing or not there(path):
                 missing[str(path)] = None
             else:
                 at[path] = len(found)
@@ -104,16 +104,9 @@ def read_captions(
     if not len(found):
         raise DataError(f"{names}: holds no captions.")
     if split is None and images is not None:
-        there = sum(path.suffix.lower() in _ENDINGS for path in images.iterdir())
-        found.bare = max(0, there - sum(path.parent == images for path in at))
+        in_folder = sum(path.suffix.lower() in _ENDINGS for path in images.iterdir())
+        found.bare = max(0, in_folder - sum(path.parent == images for path in at))
     return found
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have, a folder that may not be read
-        return False
 
 
 def _lines(document: Document, problems: list[str]) -> Iterator[_Line]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unrolled.data.audio import ENDINGS
-from unrolled.data.tables import chosen, object_rows, table_rows
+from unrolled.data.tables import chosen, object_rows, table_rows, there
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, first_of
 
@@ -85,13 +85,12 @@ def read_recordings(
     *,
     split: str | None = None,
     encoding: str = "utf-8",
-    keep_empty: bool = False,
 ) -> Recordings:
     """Read tables of recordings, or folders of them; audio: the folder that names of files begin from, or else that of the
     table.
 
-    split: only lines of this part of the data; keep_empty: recordings in which nothing is said count. Raises DataError
-    naming up to ten lines that cannot be read, or where no recording is there.
+    split: only lines of this part of the data. Raises DataError naming up to ten lines that cannot be read, or where no
+    recording is there.
     """
     found, problems = Recordings(), list[str]()
     for source in sources:
@@ -99,9 +98,9 @@ def read_recordings(
         if problems:
             continue
         for line in chosen(lines, split, str(source)):
-            if not line.text.strip() and not keep_empty:
+            if not line.text.strip():
                 found.empty += 1
-            elif not _there(line.file):
+            elif not there(line.file):
                 found.missing.append(str(line.file))
             else:
                 found.add(line.file, line.text.strip(), line.speaker, line.place, line.split or "")
@@ -119,16 +118,10 @@ def read_recordings(
 
 
 def splits_of(sources: Sequence[str | Path], encoding: str = "utf-8") -> list[str]:
-    """The names of the parts that tables of recordings have."""
-    lines = (line for source in sources for line in _lines(Path(source), None, encoding, []))
+    """The names of the parts that tables of recordings have; folders have none."""
+    tables = (Path(source) for source in sources if not Path(source).is_dir())
+    lines = (line for table in tables for line in _lines(table, None, encoding, []))
     return sorted({line.split for line in lines if line.split})
-
-
-def _there(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have, a folder that may not be read
-        return False
 
 
 def _lines(source: Path, audio: Path | None, encoding: str, problems: list[str]) -> Iterator[_Line]:

@@ -7,13 +7,14 @@ a.wav       one two       train            ->                              'spli
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 from unrolled.data.labelled import csv_rows
 from unrolled.data.text import Document, json_lines, lines_of
 from unrolled.errors import DataError, nearest
 
-__all__ = ["Row", "chosen", "object_rows", "table_rows"]
+__all__ = ["Row", "chosen", "object_rows", "table_rows", "there"]
 
 #: The names under which each column may stand, the usual one first.
 Names = Mapping[str, Sequence[str]]
@@ -68,6 +69,14 @@ def object_rows(document: Document, problems: list[str], columns: Names, needed:
         yield Row(place, values)
 
 
+def there(path: Path) -> bool:
+    """Whether a file that a table names is there."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have, a folder that may not be read
+        return False
+
+
 class _OfSplit(Protocol):
     @property
     def split(self) -> str | None: ...
@@ -82,6 +91,6 @@ def chosen(lines: list[Line], split: str | None, name: str) -> list[Line]:
         return lines
     splits = sorted({line.split for line in lines if line.split is not None})
     if split not in splits:
-        there = f"there is {', '.join(splits)}." if splits else "it has no column 'split'."
-        raise DataError(f"{name}: has no split '{split}'; {there}{nearest(split, splits)}")
+        known = f"there is {', '.join(splits)}." if splits else "it has no column 'split'."
+        raise DataError(f"{name}: has no split '{split}'; {known}{nearest(split, splits)}")
     return [line for line in lines if line.split == split]

@@ -29,20 +29,20 @@ _QUIET = 1e-4
 class Augment:
     """speed, warp: by how much at most, .1 for 10 %; noise: how often, at snr_low to snr_high dB; edge_seconds: at most, on
     either side; nothing: part of the rows that are noise alone; frequency_masks, time_masks: how many, each at most so
-    large a part of the frequencies or of the frames.
+    large a part of the frequencies or of the frames. How much of it is usual: `options.transcribe.AugmentOptions`.
     """
 
-    speed: float = 0.1
-    warp: float = 0.1
-    noise: float = 0.5
-    snr_low: float = 10.0
-    snr_high: float = 40.0
-    edge_seconds: float = 0.3
-    nothing: float = 0.03
-    frequency_masks: int = 2
-    frequency_part: float = 0.15
-    time_masks: int = 2
-    time_part: float = 0.05
+    speed: float
+    warp: float
+    noise: float
+    snr_low: float
+    snr_high: float
+    edge_seconds: float
+    nothing: float
+    frequency_masks: int
+    frequency_part: float
+    time_masks: int
+    time_part: float
 
     def sound(self, samples: np.ndarray, rate_hz: int, random: np.random.Generator) -> np.ndarray:
         """One recording, float32 (N,), made different."""

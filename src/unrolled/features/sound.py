@@ -149,9 +149,8 @@ def _with_deltas(x: Tensor) -> Tensor:
     """(T, F) -> (T, 3 F): beside each number how it changes, and how that changes, by regression over five frames; the
     first and last frame stand for those beyond the ends.
     """
-    slope = torch.arange(-2.0, 3.0) / 10
-    once = functional.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 1)) * slope
-    twice = functional.conv1d(once, slope.flip(0).view(1, 1, 5), padding=4)
+    once = (torch.arange(-2.0, 3.0) / 10).view(1, 1, 5)
+    twice = functional.conv1d(once, once.flip(2), padding=4)
     padded = functional.pad(x.t().unsqueeze(0), (4, 4), mode="replicate").transpose(0, 1)
     first = functional.conv1d(padded[:, :, 2:-2], once)
     second = functional.conv1d(padded, twice)

@@ -48,7 +48,7 @@ class SpokenBatch:
 
     def shard(self, rank: int, size: int) -> SpokenBatch:
         """Recordings rank, rank + size, ...: what one of `size` processes reads; may be none."""
-        labels = [part for part in self.labels.split(self.label_lengths.tolist())][rank::size]
+        labels = self.labels.split(self.label_lengths.tolist())[rank::size]
         rest = (t[rank::size] for t in (self.label_lengths, self.inputs, self.targets))
         return SpokenBatch(self.frames[rank::size], self.lengths[rank::size], torch.cat([self.labels[:0], *labels]), *rest)
 
@@ -109,14 +109,17 @@ class Sounds:
             self._kept[i] = np.clip(np.round(found * 32768), -32768, 32767).astype(np.int16)
         return found
 
-    def frames(self, which: Sequence[int], augment: Augment | None, random: np.random.Generator) -> list[Tensor]:
-        """Frames (T, F) of some recordings, not yet normal; made different where `augment` is given."""
+    def frames(self, which: Sequence[int]) -> list[Tensor]:
+        """Frames (T, F) of some recordings, not yet normal."""
         if self.front.kind == "given":
             return [read_frames(Path(str(self.files[i])), self.front.n_mels) for i in which]
-        samples = [self.samples(i) for i in which]
-        if augment is None:
-            return self.front.frames(samples)
-        changed = [augment.sound(one, self.front.rate_hz, random) for one in samples]
+        return self.front.frames([self.samples(i) for i in which])
+
+    def changed(self, which: Sequence[int], augment: Augment, random: np.random.Generator) -> list[Tensor]:
+        """`frames` of recordings made different; frames that were made elsewhere stay as they are."""
+        if self.front.kind == "given":
+            return self.frames(which)
+        changed = [augment.sound(self.samples(i), self.front.rate_hz, random) for i in which]
         return self.front.frames(changed, augment.warps(len(changed), random))
 
 
@@ -130,19 +133,13 @@ class SpokenRows:
         lengths: np.ndarray,
         *,
         normal: Normal,
-        augment: Augment | None,
+        augment: Augment,
         frames: int,
         begin: int,
         seed: int,
     ) -> None:
-        self.sounds, self.texts, self.normal, self.augment, self.begin, self.seed = (
-            sounds,
-            texts,
-            normal,
-            augment,
-            begin,
-            seed,
-        )
+        self.sounds, self.texts, self.normal, self.augment = sounds, texts, normal, augment
+        self.begin, self.seed = begin, seed
         self.groups = Grouping(lengths, frames, seed)
 
     def __len__(self) -> int:
@@ -154,15 +151,12 @@ class SpokenRows:
         which = self.groups.group(epoch, k).tolist()
         random = np.random.default_rng([self.seed, epoch, k])
         texts = [self.texts[i] for i in which]
-        found = self.sounds.frames(which, self.augment, random)
-        if self.augment is not None and self.sounds.front.kind != "given":
+        found = self.sounds.changed(which, self.augment, random)
+        if self.sounds.front.kind != "given":
             for _ in range(random.binomial(len(which), self.augment.nothing)):
                 found.append(self._nothing(random, max(map(len, found))))
                 texts.append(texts[0][-1:])
-        normal = [self.normal(x) for x in found]
-        if self.augment is not None:
-            normal = [self.augment.masked(x, random) for x in normal]
-        return spoken_batch(normal, texts, self.begin)
+        return spoken_batch([self.augment.masked(self.normal(x), random) for x in found], texts, self.begin)
 
     def _nothing(self, random: np.random.Generator, longest: int) -> Tensor:
         """Frames of noise alone, as soft as a silent room or as loud as a voice."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,17 +29,25 @@ class Step(NamedTuple):
     heard: str | None
 
 
-class Rate(NamedTuple):
-    """Errors and what they are counted among, of each recording (n,), and the rate of all with its interval."""
+@dataclass(frozen=True)
+class Rate:
+    """Errors and what they are counted among, of each recording (n,); where nothing was said at all, they are counted
+    among one.
+    """
 
     errors: np.ndarray
     units: np.ndarray
-    interval: Interval
 
     @property
     def value(self) -> float:
         """The rate of all recordings together."""
-        return self.interval.value
+        return float(self.errors.sum() / (self.units.sum() or 1))
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The same with the range that it lies in: of recordings drawn anew, which takes its time."""
+        units = self.units if self.units.sum() else np.full_like(self.units, 1 / max(1, len(self.units)))
+        return intervals(self.errors[None], units[None])[0][0]
 
 
 def _jiwer() -> Any:
@@ -77,10 +87,8 @@ def character_errors(said: Sequence[str], heard: Sequence[str]) -> Rate:
 
 
 def error_rate(errors: Sequence[int], units: Sequence[int]) -> Rate:
-    """The rate of errors (n,) among units (n,); where nothing was said at all, among one."""
-    e, u = np.array(errors, np.float64), np.array(units, np.float64)
-    shown = u if u.sum() else np.full_like(u, 1 / max(1, len(u)))
-    return Rate(e, u, intervals(e[None], shown[None])[0][0])
+    """The rate of errors (n,) among units (n,)."""
+    return Rate(np.array(errors, np.float64), np.array(units, np.float64))
 
 
 def confusions(pairs: Sequence[tuple[str, str]], most: int = 20) -> list[tuple[str, str, int]]:

@@ -218,4 +218,4 @@ def built(config: RecognizerConfig) -> Recognizer:
 def _fitting(logits: Tensor, steps: Tensor, batch: _Batch) -> Tensor:
     """CTC's loss, summed over the rows whose text fits into their steps: one that was sped up may not."""
     losses = ctc_loss(logits, steps, batch.labels, batch.label_lengths, blank=BLANK)
-    return torch.where(losses.isfinite(), losses, torch.zeros_like(losses)).sum()
+    return losses[losses.isfinite()].sum()

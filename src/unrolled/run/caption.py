@@ -18,7 +18,7 @@ from unrolled.features.pair_codec import Side
 from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.caption import FIXED, PRESETS, CaptionDataOptions, CaptionOptions
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
-from unrolled.run.examples import examples_again, noted
+from unrolled.run.examples import check_apart, examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.run.reported import reported
 from unrolled.tasks.caption import CaptionTask, check, parted
@@ -145,13 +145,7 @@ def _read(sources: Any, valid: Any, options: CaptionDataOptions) -> tuple[Captio
     )
     if not len(train) or (valid is not None and not len(held)):
         raise DataError("there are no captioned images.")
-    files = [{str(image) for image in some.images if isinstance(image, Path)} for some in (train, held)]
-    both = sorted(files[0] & files[1])
-    if both:
-        raise DataError(
-            f"{len(both):,} images are among those to learn from and those to choose by, such as {both[0]}. Part them: "
-            "--train-split and --valid-split, or another file for --valid."
-        )
+    check_apart(train.images, held.images, "images")
     return train, None if valid is None else held
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from unrolled.errors import DataError, FolderError
 
-__all__ = ["examples_again", "noted"]
+__all__ = ["check_apart", "examples_again", "noted"]
 
 
 class _Examples(Protocol):
@@ -27,6 +27,17 @@ def noted(train: Any, valid: Any, examples: _Examples, held: _Examples | None) -
         return None
     paths = {"train": _absolute(train), "valid": _absolute(valid) if valid else None}
     return paths | {"digest": _digest(examples, held)}
+
+
+def check_apart(train: Iterable[Any], held: Iterable[Any], what: str) -> None:
+    """DataError for files that are among those to learn from and those to choose by; what: they are called."""
+    files = [{str(file) for file in some if isinstance(file, Path)} for some in (train, held)]
+    both = sorted(files[0] & files[1])
+    if both:
+        raise DataError(
+            f"{len(both):,} {what} are among those to learn from and those to choose by, such as {both[0]}. Part them: "
+            "--train-split and --valid-split, or another file for --valid."
+        )
 
 
 def _absolute(sources: Iterable[str | Path]) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.recordings import Recordings, read_recordings, splits_of
-from unrolled.errors import DataError, unknown_name
+from unrolled.errors import unknown_name
 from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.transcribe import FIXED, PRESETS, RecordingOptions, TranscribeOptions
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
-from unrolled.run.examples import examples_again, noted
+from unrolled.run.examples import check_apart, examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.run.reported import reported
 from unrolled.tasks.recognizer import NAME, TrainedRecognizer
@@ -99,13 +99,7 @@ def _prepared(
     options: TranscribeOptions, train: Recordings, held: Recordings | None, known: Known | None = None
 ) -> TranscribeTask:
     if held is not None:
-        files = [{str(file) for file in some.files if isinstance(file, Path)} for some in (train, held)]
-        both = sorted(files[0] & files[1])
-        if both:
-            raise DataError(
-                f"{len(both):,} recordings are among those to learn from and those to choose by, such as {both[0]}. Part "
-                "them: --train-split and --valid-split, or another file for --valid."
-            )
+        check_apart(train.files, held.files, "recordings")
     return TranscribeTask(options, parted(train, held, options.data, options.training.seed), known)
 
 

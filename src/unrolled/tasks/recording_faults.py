@@ -25,6 +25,7 @@ from unrolled.data.audio import audio_facts, audio_pieces
 from unrolled.data.recordings import FRAMES, Recordings
 from unrolled.decoding.ctc import closed
 from unrolled.errors import ConfigError, DataError
+from unrolled.features.image_store import content_key
 from unrolled.features.spoken_rows import read_frames
 from unrolled.features.transcripts import Spoken
 from unrolled.layers.ctc import frames_needed
@@ -97,7 +98,7 @@ def _looked_at(path: Path, rates: Counter[int]) -> _Sound:
     digest, n, loudest, full = hashlib.blake2b(digest_size=16), 0, 0.0, 0
     if path.suffix.lower() in FRAMES:
         frames = read_frames(path)
-        return _Sound(len(frames) * _HOP, 1.0, 0.0, hashlib.blake2b(frames.numpy().tobytes(), digest_size=16).digest())
+        return _Sound(len(frames) * _HOP, 1.0, 0.0, content_key(frames.numpy()))
     rate = audio_facts(path).rate_hz
     for piece in audio_pieces(path, rate):
         digest.update(piece.tobytes())

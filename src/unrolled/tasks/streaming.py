@@ -12,13 +12,13 @@ The steps of what is heard are those of the whole recording read at once, whatev
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.decoding.ctc import greedy
+from unrolled.decoding.ctc import collapse
 from unrolled.errors import ConfigError
 from unrolled.models.recognizer import BLANK, Listened
 from unrolled.tasks.hearing import Search
@@ -32,6 +32,17 @@ __all__ = ["Stream"]
 
 #: Seconds without a symbol that end an utterance; and after which one ends in any case, at the next word.
 _PAUSE, _LONGEST = 0.8, 30.0
+
+
+class _Step(NamedTuple):
+    """A step that has been heard: log-probabilities (V,) and the likeliest symbol; the step before it was heard (D,), and
+    the normal frames (r, F) that it begins with.
+    """
+
+    logs: np.ndarray
+    likeliest: int
+    x: Tensor
+    frames: Tensor
 
 
 class Stream:
@@ -51,16 +62,13 @@ class Stream:
         self._trained, self._search = trained, search
         self._samples, self._frames = np.zeros(0, np.float32), torch.zeros(0, config.n_features)
         self._state: State | None = None
-        self._logs: list[np.ndarray] = []
-        self._steps: list[Tensor] = []
-        self._heard_frames: list[Tensor] = []
-        self._step = 0
+        self._steps: list[_Step] = []
+        self._forgotten = 0
 
     @property
     def partial(self) -> str:
         """What has been heard since the last pause: the likeliest symbol of each step."""
-        logs = np.concatenate(self._logs) if self._logs else np.zeros((0, 2), np.float32)
-        return self._trained.text_of(greedy(logs, BLANK).symbols) if len(logs) else ""
+        return self._trained.text_of(collapse([step.likeliest for step in self._steps], BLANK))
 
     def feed(self, samples: np.ndarray) -> list[Transcript]:
         """More samples, float32 (N,): the utterances that have ended meanwhile."""
@@ -77,7 +85,7 @@ class Stream:
     def finish(self) -> Transcript:
         """No more is coming: what has been heard since the last pause."""
         self._hear(self._frames[:0], last=True)
-        found = self._told(len(self._logs))
+        found = self._told(len(self._steps))
         self._state, self._samples = None, self._samples[:0]
         return found
 
@@ -100,16 +108,15 @@ class Stream:
         self._frames = self._frames[len(used) :]
         h, self._state = listener.hear(x, None, self._state)
         (logs,) = self._trained.ear.spelled(Listened(h, torch.tensor([len(h)]), x))
-        self._logs += list(np.split(logs, len(logs)))
-        self._steps += x[0].unbind()
-        self._heard_frames += used.split(reduction.factor)
+        each = zip(logs, logs.argmax(1).tolist(), x[0], used.split(reduction.factor), strict=True)
+        self._steps += [_Step(*one) for one in each]
 
     def _ended(self) -> list[Transcript]:
         """Utterances that a pause has ended, or that are too long."""
         pause, longest = (max(1, round(s / self._trained.step_seconds)) for s in (_PAUSE, _LONGEST))
         found = []
         while True:
-            quiet = np.array([logs.argmax() == BLANK for logs in self._logs])
+            quiet = np.array([step.likeliest == BLANK for step in self._steps], bool)
             spoken = np.flatnonzero(~quiet)
             if not len(spoken):  # nothing has begun: silence is forgotten
                 self._forget(max(0, len(quiet) - 1))
@@ -130,14 +137,14 @@ class Stream:
         trained, step = self._trained, self._trained.step_seconds
         if not n:
             return Transcript("stream", "", (), 0.0, 0.0)
-        x = torch.stack(self._steps[:n]).unsqueeze(0)
+        told = self._steps[:n]
+        x = torch.stack([one.x for one in told]).unsqueeze(0)
         (located,) = trained.ear.located(Listened(x.new_zeros(n, 1, 0), torch.tensor([n]), x))
-        heard = trained.ear.heard_in(np.concatenate(self._logs[:n]), located, self._search)
-        words = trained.words(heard, torch.cat(self._heard_frames[:n]))
-        words = tuple(later(word, self._step * step) for word in words)
+        heard = trained.ear.heard_in(np.stack([one.logs for one in told]), located, self._search)
+        words = trained.words(heard, torch.cat([one.frames for one in told]))
+        words = tuple(later(word, self._forgotten * step) for word in words)
         self._forget(n)
         return Transcript("stream", trained.text_of(heard.symbols), words, heard.log_probability, n * step)
 
     def _forget(self, n: int) -> None:
-        self._logs, self._steps, self._heard_frames = self._logs[n:], self._steps[n:], self._heard_frames[n:]
-        self._step += n
+        self._steps, self._forgotten = self._steps[n:], self._forgotten + n

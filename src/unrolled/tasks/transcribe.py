@@ -137,7 +137,7 @@ class TranscribeTask:
             seed=training.seed,
         )
         held = (valid.seconds * 1000 / self.front.hop_ms).astype(np.int64).clip(1)
-        self._groups, self._held_frames = Grouping(held, _TOGETHER, 0), dict[int, Tensor]()
+        self._groups = Grouping(held, _TOGETHER, 0)
         self.facts = TranscribeFacts(
             train=len(self.train),
             valid=len(self.valid),
@@ -181,7 +181,7 @@ class TranscribeTask:
         own_mean = data.own_mean and not self.options.model.streaming
         frames, n = list[Tensor](), 0
         for i in random.permutation(len(self.train)).tolist():
-            frames += self._sounds.frames([i], None, random)
+            frames += self._sounds.frames([i])
             n += len(frames[-1])
             if n > _MEASURED:
                 break
@@ -214,12 +214,8 @@ class TranscribeTask:
         return TrainedRecognizer(model, self.side, self.front, self.normal, self.spoken, width=width, longest=longest)
 
     def _frames(self, which: list[int]) -> list[Tensor]:
-        """Normal frames of validation recordings; they are kept."""
-        for i in which:
-            if i not in self._held_frames:
-                (found,) = self._held.frames([i], None, np.random.default_rng(0))
-                self._held_frames[i] = self.normal(found)
-        return [self._held_frames[i] for i in which]
+        """Normal frames of validation recordings."""
+        return [self.normal(x) for x in self._held.frames(which)]
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
