@@ -23,7 +23,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.features.augment import Augment, noise
 from unrolled.features.segments import segments
 from unrolled.features.sound import FrontEnd, Normal
-from unrolled.features.spoken_rows import read_frames
+from unrolled.features.spoken_rows import Sounds, read_frames
 from unrolled.features.transcripts import Spoken
 from unrolled.options.transcribe import AugmentOptions
 from unrolled.tasks.subtitles import cues, srt, vtt
@@ -221,6 +221,17 @@ def test_frames_made_elsewhere(tmp_path: Path) -> None:
             read_frames(tmp_path / f"{name}.npy")
     with pytest.raises(DataError, match="has 3 numbers a frame, the others have 4"):
         read_frames(tmp_path / "a.npy", 4)
+
+
+@pytest.mark.parametrize("room", [0, 1 << 20])
+def test_a_recording_is_the_same_whenever_it_is_read(tmp_path: Path, room: int) -> None:
+    """A training that goes on reads for the first time what the one before it had kept."""
+    soundfile.write(tmp_path / "a.wav", hiss(9000), 11025, subtype="FLOAT")
+    sounds = Sounds([tmp_path / "a.wav"], FrontEnd(rate_hz=8000))
+    sounds._room = room
+    first, again = sounds.samples(0), sounds.samples(0)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, read_audio(tmp_path / "a.wav", 8000), atol=1e-4)
 
 
 def test_augmentation_is_drawn_from_its_generator_and_can_be_nothing() -> None:

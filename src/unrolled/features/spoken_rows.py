@@ -99,15 +99,17 @@ class Sounds:
         return audio_facts(file).seconds
 
     def samples(self, i: int) -> np.ndarray:
-        """Float32 (N,). DataError if it cannot be read."""
-        if i in self._kept:
-            return self._kept[i].astype(np.float32) / 32768
+        """Float32 (N,); of files as 16 bits have it, kept or read again. DataError if it cannot be read."""
         file = self.files[i]
-        found = file if isinstance(file, np.ndarray) else read_audio(file, self.front.rate_hz)
-        if 2 * len(found) <= self._room:
-            self._room -= 2 * len(found)
-            self._kept[i] = np.clip(np.round(found * 32768), -32768, 32767).astype(np.int16)
-        return found
+        if isinstance(file, np.ndarray):
+            return file
+        whole = self._kept.get(i)
+        if whole is None:
+            whole = np.clip(np.round(read_audio(file, self.front.rate_hz) * 32768), -32768, 32767).astype(np.int16)
+            if whole.nbytes <= self._room:
+                self._room -= whole.nbytes
+                self._kept[i] = whole
+        return whole.astype(np.float32) / 32768
 
     def frames(self, which: Sequence[int]) -> list[Tensor]:
         """Frames (T, F) of some recordings, not yet normal."""
