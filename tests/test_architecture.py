@@ -34,7 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "comparison": FOUNDATION | {"data", "metrics", "record", "tasks"},
     "record": FOUNDATION | {"data"},
     "run": FOUNDATION | {"record"} | {"data", "features", "cells", "tasks", "training", "pictures"},
-    "cli": FOUNDATION | {"comparison", "run", "data", "tasks", "training", "pictures", "decoding"},
+    "server": FOUNDATION | {"data", "tasks", "decoding", "pictures"},
+    "cli": FOUNDATION | {"comparison", "run", "data", "tasks", "training", "pictures", "decoding", "server"},
     "__main__": {"cli"},
 }
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from unrolled import __version__
-from unrolled.cli import check, compare, demo, info, language_model, train, verbs, word_vectors
+from unrolled.cli import check, compare, demo, info, language_model, serve, train, verbs, word_vectors
 from unrolled.cli.guard import guarded
 from unrolled.errors import UnrolledError
 
@@ -66,6 +66,7 @@ for command in (
     demo.demo,
 ):
     app.command()(guarded(command))
+app.command()(serve.serve)
 
 
 def _version(wanted: bool) -> None:

@@ -20,7 +20,17 @@ import numpy as np
 from unrolled.errors import DataError, MissingExtra
 from unrolled.folders import write_bytes
 
-__all__ = ["ENDINGS", "AudioFacts", "Resampler", "audio_facts", "audio_pieces", "read_audio", "resampled", "write_wav"]
+__all__ = [
+    "ENDINGS",
+    "AudioFacts",
+    "Resampler",
+    "audio_facts",
+    "audio_pieces",
+    "decode_audio",
+    "read_audio",
+    "resampled",
+    "write_wav",
+]
 
 #: What files of recordings are called; others are read as well, if they are named.
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph")
@@ -63,26 +73,45 @@ def read_audio(path: str | Path, rate_hz: int, longest: float | None = None) -> 
 def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
     """`read_audio` in pieces of about so many seconds, so that of a long file only one lies in memory."""
     with _opened(Path(path)) as file:
-        if not file.frames:
-            raise DataError(f"{path}: holds no sound: 0 samples.")
-        resampler = Resampler(file.samplerate, rate_hz)
-        block, seen = max(1, int(seconds * file.samplerate)), 0
-        while True:
-            samples = file.read(block, dtype="float32", always_2d=True)
-            seen += len(samples)
-            last = len(samples) < block
-            one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
-            if not np.isfinite(one).all():
-                raise DataError(f"{path}: holds samples that are no numbers (NaN or infinite).")
-            found = resampler.feed(one, last=last)
-            if len(found):
-                yield found
-            if last:
-                break
-        if seen < file.frames and file.format in _EXACT:
-            raise DataError(
-                f"{path}: is cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s are there."
-            )
+        yield from _pieces(file, str(path), rate_hz, seconds)
+
+
+def decode_audio(data: bytes, name: str, rate_hz: int, longest: float) -> np.ndarray:
+    """`read_audio` of the bytes of a file; `name` is for errors. longest: seconds that are decoded at most, whatever the
+    header says.
+    """
+    found, most = list[np.ndarray](), int(longest * rate_hz) + 1
+    with _decoded(io.BytesIO(data), name, len(data)) as file:
+        for piece in _pieces(file, name, rate_hz, min(_PIECE, longest)):
+            found.append(piece)
+            most -= len(piece)
+            if most < 0:
+                raise DataError(f"{name}: is longer than the {longest:g} s that are read here.")
+    return np.concatenate(found)
+
+
+def _pieces(file: Any, name: str, rate_hz: int, seconds: float) -> Iterator[np.ndarray]:
+    """The samples of an open file, one channel, at a rate, piece by piece."""
+    if not file.frames:
+        raise DataError(f"{name}: holds no sound: 0 samples.")
+    resampler = Resampler(file.samplerate, rate_hz)
+    block, seen = max(1, int(seconds * file.samplerate)), 0
+    while True:
+        samples = file.read(block, dtype="float32", always_2d=True)
+        seen += len(samples)
+        last = len(samples) < block
+        one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
+        if not np.isfinite(one).all():
+            raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite).")
+        found = resampler.feed(one, last=last)
+        if len(found):
+            yield found
+        if last:
+            break
+    if seen < file.frames and file.format in _EXACT:
+        raise DataError(
+            f"{name}: is cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s are there."
+        )
 
 
 class Resampler:
@@ -122,22 +151,33 @@ def _soxr() -> Any:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The file, open; what libsndfile says about it as a DataError that names it."""
+    """The file, open."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    with _decoded(path, str(path), size) as file:
+        yield file
+
+
+@contextmanager
+def _decoded(source: Any, name: str, size: int) -> Iterator[Any]:
+    """A recording, open; what libsndfile says about it as a DataError that names it."""
     try:
         import soundfile
     except ImportError:
         raise MissingExtra("soundfile", "speech", "Reading recordings") from None
+    if not size:
+        raise DataError(f"{name}: is empty: no recording.")
     try:
-        if not path.stat().st_size:
-            raise DataError(f"{path}: is empty: no recording.")
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(source)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
+        raise DataError(f"{name}: cannot be read ({error.strerror or error}).") from None
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
         said = str(getattr(error, "error_string", error)).rstrip(".")
-        raise DataError(f"{path}: is no recording that can be read ({said}). {_EXPECTED}") from None
+        raise DataError(f"{name}: is no recording that can be read ({said}). {_EXPECTED}") from None
     with file:
         try:
             yield file
         except soundfile.LibsndfileError as error:
-            raise DataError(f"{path}: is damaged or cut off ({str(error.error_string).rstrip('.')}).") from None
+            raise DataError(f"{name}: is damaged or cut off ({str(error.error_string).rstrip('.')}).") from None

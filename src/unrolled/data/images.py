@@ -47,8 +47,8 @@ def image_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def decode_image(data: bytes, name: str, side: int | None = None) -> np.ndarray:
-    """`read_image` of the bytes of a file; `name` is for errors."""
+def decode_image(data: bytes, name: str, side: int | None = None, most: int = _MOST) -> np.ndarray:
+    """`read_image` of the bytes of a file; `name` is for errors. most: pixels that are decoded."""
     if not data:
         raise DataError(f"{name}: is empty: no image.")
     with _telling(name):
@@ -56,13 +56,13 @@ def decode_image(data: bytes, name: str, side: int | None = None) -> np.ndarray:
         if side is not None and image.format == "JPEG":
             image.draft(None, (side, side))
         width, height = image.size
-        if width * height > _MOST:
+        if width * height > most:
             if image.format == "JPEG":
                 image.draft(None, (1, 1))
                 width, height = image.size
-            if width * height > _MOST:
-                most = f"{_MOST / 1e6:.0f} million"
-                raise DataError(f"{name}: has {width:,} x {height:,} pixels; at most {most} are read. Make it smaller.")
+            if width * height > most:
+                few = f"{most / 1e6:g} million"
+                raise DataError(f"{name}: has {width:,} x {height:,} pixels; at most {few} are read. Make it smaller.")
         return _colours(_upright(image))
 
 

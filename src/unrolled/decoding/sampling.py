@@ -10,7 +10,7 @@ Keskar et al. 2019, arXiv:1909.05858, section 4.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,11 +90,13 @@ def sample(
     end: int | None = None,
     forbidden: tuple[int, ...] = (),
     source: Any = None,
+    watch: Callable[[Tensor], None] | None = None,
 ) -> Iterator[list[int | None]]:
     """Continue a prompt (T,), begin id first: yield the next symbol of each row, None for rows that have ended.
 
     source: one sentence that is read first; unset: what is read is the prompt, as a language model does.
-    Stops after `length` symbols, or when every row has drawn `end`. `forbidden` symbols are never drawn.
+    Stops after `length` symbols, or when every row has drawn `end`. `forbidden` symbols are never drawn. watch: is told the
+    logits (R, V) before each draw.
     """
     memory, state = model.start(prompt[None, :-1] if source is None else source)
     sentence = torch.zeros(n_rows, dtype=torch.long)
@@ -105,6 +107,8 @@ def sample(
     for _ in range(length):
         logits, state = model.step(last, state, memory, sentence)
         logits[:, list(forbidden)] = -torch.inf
+        if watch is not None:
+            watch(logits)
         if options.repetition_penalty != 1:
             seen = _mark(seen, prompt[1:].expand(n_rows, -1) if seen is None else last.unsqueeze(1), logits)
         cumulative = distribution(logits, options, seen).cumsum(1)

@@ -10,16 +10,23 @@
 const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = ["rgb(var(--cool))", "rgb(var(--warm))", "#7a9a01", "#8e63b0"];
 
+// A style is set as a property: pages that allow no style in their markup allow that.
+function dressed(made, attributes) {
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "style") made.style.cssText = value;
+    else made.setAttribute(key, value);
+  }
+  return made;
+}
+
 function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  const made = dressed(document.createElement(name), attributes);
   made.append(...children);
   return made;
 }
 
 function shape(name, attributes, text) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  const made = dressed(document.createElementNS(SVG, name), attributes);
   if (text !== undefined) made.textContent = text;
   return made;
 }
@@ -300,5 +307,3 @@ function draw(explanation, into) {
     into.append(KINDS[block.kind](block));
   }
 }
-
-draw(JSON.parse(document.getElementById("explanation").textContent), document.querySelector("main"));

@@ -1,8 +1,8 @@
-"""One JSON explanation in, one self-contained HTML page out. The drawing is done by draw.js, in the page and nowhere else.
+"""One JSON explanation in, one self-contained HTML page out. draw.js does the drawing, here and in the
+page of the server.
 
 An explanation is {"blocks": [...]}; each block has a `kind` (facts, lines, heat, tokens, texts, tree, map, photo,
-raster), a
-`title` and its data; draw.js documents them. No outside asset is loaded.
+raster), a `title` and its data; draw.js documents them. No outside asset is loaded.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from importlib.resources import files
 from typing import Any
 
 __all__ = ["page"]
+
+_DRAW = '\ndraw(JSON.parse(document.getElementById("explanation").textContent), document.querySelector("main"));\n'
 
 
 def page(title: str, explanation: dict[str, Any]) -> str:
@@ -25,5 +27,6 @@ def page(title: str, explanation: dict[str, Any]) -> str:
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
         f"<style>\n{style}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n<main></main>\n"
-        f'<script type="application/json" id="explanation">{data}</script>\n<script>\n{script}</script>\n</body>\n</html>\n'
+        f'<script type="application/json" id="explanation">{data}</script>\n<script>\n{script}{_DRAW}</script>\n'
+        "</body>\n</html>\n"
     )

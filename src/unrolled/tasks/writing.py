@@ -17,7 +17,7 @@ from unrolled.tasks.text_codec import TextCodec, Written
 if TYPE_CHECKING:
     from unrolled.tasks.language_model import TrainedLanguageModel
 
-__all__ = ["Likeliest", "drawn", "likeliest"]
+__all__ = ["Likeliest", "Piece", "drawn", "likeliest", "watched"]
 
 
 class Likeliest(NamedTuple):
@@ -31,6 +31,24 @@ class Likeliest(NamedTuple):
         """One JSON line of `sample --beam`."""
         tokens = [{"token": token, "log_probability": round(nats, 6)} for token, nats in self.tokens]
         return {"text": self.text, "log_probability": self.log_probability, "tokens": tokens}
+
+
+class Piece(NamedTuple):
+    """text: what a token adds to what is written; its probability, and those of the likeliest others, as the model has it:
+    before temperature and all that is left out. The prompt is the first piece, without a token.
+    """
+
+    text: str
+    token: str | None = None
+    probability: float | None = None
+    others: tuple[tuple[str, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """One event of a stream."""
+        found: dict[str, Any] = {"text": self.text}
+        if self.token is not None:
+            found |= {"token": self.token, "probability": self.probability, "others": [list(one) for one in self.others]}
+        return found
 
 
 def _prompt(codec: TextCodec, prompt: str) -> tuple[list[str], torch.Tensor]:
@@ -79,6 +97,37 @@ def drawn(
         names = [None if i is None or (codec.sentences and i == vocabulary.end) else vocabulary.symbols[i] for i in step]
         yield tuple("" if name is None else row.add(name) for row, name in zip(rows, names, strict=True))
     yield tuple(row.finish() for row in rows)
+
+
+def watched(
+    trained: TrainedLanguageModel, prompt: str, length: int, options: SamplingOptions, alternatives: int = 5
+) -> Iterator[Piece]:
+    """What `drawn` writes, token by token, with the probability of each and the likeliest `alternatives`."""
+    codec, vocabulary = trained.codec, trained.codec.vocabulary
+    symbols, ids = _prompt(codec, prompt)
+    seen = list[torch.Tensor]()
+    steps = sample(
+        trained.stepper(),
+        ids,
+        n_rows=1,
+        length=length,
+        options=options,
+        end=vocabulary.end if codec.sentences else None,
+        forbidden=_never_written(codec),
+        watch=lambda logits: seen.append(torch.log_softmax(logits[0].double(), 0)),
+    )
+    written = Written(codec.tokenizer)
+    yield Piece("".join(map(written.add, symbols)))
+    for (symbol,) in steps:
+        logs = seen.pop()
+        values, places = logs.topk(min(alternatives, len(logs)))
+        others = tuple(
+            (vocabulary.symbols[i], round(p, 6)) for i, p in zip(places.tolist(), values.exp().tolist(), strict=True) if p
+        )
+        assert symbol is not None
+        token, ended = vocabulary.symbols[symbol], codec.sentences and symbol == vocabulary.end
+        yield Piece("" if ended else written.add(token), token, round(float(logs[symbol].exp()), 6), others)
+    yield Piece(written.finish())
 
 
 def likeliest(trained: TrainedLanguageModel, prompt: str, *, length: int, n: int, width: int) -> list[Likeliest]:

@@ -1,0 +1,82 @@
+"""What the server may know of a task: what is asked, in which options, and three questions: predict, explain, generate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from unrolled.errors import UnrolledError
+from unrolled.options.serve import LimitOptions
+
+__all__ = ["Asked", "SearchOptions", "Served", "told"]
+
+
+class Asked(BaseModel):
+    """Base of all options of requests: frozen, finite, and strict about unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SearchOptions(Asked):
+    """How an answer is searched for."""
+
+    beam: int | None = Field(None, ge=1, le=100, description="Hypotheses side by side; 1: greedy; unset: as at training.")
+    n_best: int = Field(1, ge=1, le=20, description="So many answers.")
+
+
+class Served:
+    """A model under a name. One thread calls it: `predict` with inputs of several requests that ask with equal options.
+
+    Predict, Explain, Generate: the options of each question, None where it cannot be asked; files: kinds of files that are
+    its inputs, such as "image/*"; none: inputs are JSON.
+    """
+
+    task: ClassVar[str]
+    Predict: ClassVar[type[Asked]] = Asked
+    Explain: ClassVar[type[Asked]] = Asked
+    Generate: ClassVar[type[Asked] | None] = None
+    files: ClassVar[str] = ""
+
+    def __init__(self, name: str, trained: Any, limits: LimitOptions) -> None:
+        self.name, self.trained, self.limits = name, trained, limits
+
+    @property
+    def Input(self) -> Any:
+        """The type of an input, as pydantic checks it: a text, unless a task says otherwise."""
+        return Annotated[str, StringConstraints(max_length=self.limits.text)]
+
+    @property
+    def Explained(self) -> Any:
+        """The type of what is explained: an input."""
+        return self.Input
+
+    def facts(self) -> dict[str, Any]:
+        """What is told of the model, beside its task: labels, rates, sizes."""
+        return {}
+
+    def size(self, one: Any) -> int:
+        """About how much work an input is: those alike are read together."""
+        return len(one) if hasattr(one, "__len__") else 1
+
+    def decode(self, data: bytes, name: str) -> Any:
+        """The content of a file as an input. DataError if it cannot be read or is too large."""
+        raise NotImplementedError
+
+    def predict(self, inputs: Sequence[Any], options: Any) -> list[dict[str, Any] | UnrolledError]:
+        """What `unrolled predict --json` says of each input, or the error of those that cannot be read."""
+        raise NotImplementedError
+
+    def explain(self, one: Any, options: Any) -> dict[str, Any]:
+        """What `unrolled explain` says of an input."""
+        raise NotImplementedError
+
+    def generate(self, prompt: str, options: Any) -> Iterator[dict[str, Any]]:
+        """The pieces of a text as they are written."""
+        raise NotImplementedError
+
+
+def told(found: Any) -> dict[str, Any] | UnrolledError:
+    """An answer as JSON; an error stays one."""
+    return found if isinstance(found, UnrolledError) else found.to_json()

@@ -1,0 +1,58 @@
+"""Language models over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from unrolled.decoding.sampling import SamplingOptions
+from unrolled.errors import ConfigError, UnrolledError
+from unrolled.server.served.base import Asked, Served, told
+from unrolled.tasks.explain_language_model import explain_text
+from unrolled.tasks.writing import watched
+
+__all__ = ["ServedLanguageModel", "WriteRequest"]
+
+
+class WriteRequest(Asked):
+    """Options of a request to write: those of `unrolled sample`."""
+
+    length: int = Field(200, ge=0, le=1_000_000, description="Tokens to write.")
+    temperature: float = Field(
+        1.0, ge=0, le=100, description="0 takes the likeliest token, 1 the model's own distribution."
+    )
+    top_k: int = Field(0, ge=0, le=2**31, description="Draw from the k likeliest tokens; 0: from all.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens that reach this probability.")
+    min_p: float = Field(0.0, ge=0, le=1, description="Draw from tokens this likely, relative to the likeliest.")
+    repetition_penalty: float = Field(1.0, ge=1, le=100, description="Above 1: tokens already there become less likely.")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="Same seed, same text.")
+    alternatives: int = Field(5, ge=0, le=50, description="Likeliest tokens that are told beside each that was drawn.")
+
+
+class ServedLanguageModel(Served):
+    """Texts -> what they cost; prompts -> texts."""
+
+    task = "language-model"
+    Generate = WriteRequest
+
+    def facts(self) -> dict[str, Any]:
+        """What a token is, and how many there are."""
+        return {"unit": self.trained.codec.tokenizer.unit, "symbols": len(self.trained.codec.vocabulary)}
+
+    def predict(self, inputs: Sequence[str], options: Asked) -> list[dict[str, Any] | UnrolledError]:
+        """Log-probability, perplexity, and the surprisal of each token."""
+        return [told(found) for found in self.trained.scores(inputs)]
+
+    def explain(self, one: str, options: Asked) -> dict[str, Any]:
+        """Surprise, alternatives, gates, states, gradients."""
+        return explain_text(self.trained, one)
+
+    def generate(self, prompt: str, options: WriteRequest) -> Iterator[dict[str, Any]]:
+        """The tokens as they are drawn: text, probability, and the likeliest others."""
+        if options.length > self.limits.length:
+            raise ConfigError(f"length: at most {self.limits.length:,} tokens are written here, got {options.length:,}")
+        kinds = options.model_dump(exclude={"length", "alternatives"})
+        drawn = watched(self.trained, prompt, options.length, SamplingOptions(**kinds), options.alternatives)
+        return (piece.to_json() for piece in drawn)

@@ -1,0 +1,59 @@
+"""Speech recognisers over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, StringConstraints
+
+from unrolled.data.audio import decode_audio
+from unrolled.errors import DataError, UnrolledError
+from unrolled.server.served.base import SearchOptions, Served, told
+from unrolled.tasks.fusion import Fusion
+from unrolled.tasks.hearing import Search
+
+__all__ = ["ServedRecognizer", "TranscribeRequest"]
+
+_Phrase = Annotated[str, StringConstraints(max_length=200)]
+
+
+class TranscribeRequest(SearchOptions):
+    """Options of a request to a recogniser."""
+
+    hotwords: tuple[_Phrase, ...] = Field((), max_length=100, description="Words and phrases to listen for.")
+    phrases: tuple[_Phrase, ...] = Field((), max_length=1000, description="The only phrases there are.")
+
+
+class ServedRecognizer(Served):
+    """Recordings -> texts, and when each word was said."""
+
+    task = "transcribe"
+    Predict = TranscribeRequest
+    Explain = TranscribeRequest
+    files = "audio/*"
+
+    def facts(self) -> dict[str, Any]:
+        """At what rate it listens, and whether it can while sound is coming."""
+        streaming = not self.trained.model.config.bidirectional
+        if self.trained.front.kind == "given":
+            raise DataError(f"{self.name}: reads frames made elsewhere, no sound: it cannot be served")
+        return {"rate_hz": self.trained.front.rate_hz, "beam": self.trained.ear.width, "streaming": streaming}
+
+    def decode(self, data: bytes, name: str) -> np.ndarray:
+        """The samples of a recording. DataError if it is none, or too long."""
+        return decode_audio(data, name, self.trained.front.rate_hz, self.limits.seconds)
+
+    def _search(self, options: TranscribeRequest) -> Search:
+        hotwords = [self.trained.spoken(phrase) for phrase in options.hotwords]
+        fusion = Fusion.of(self.trained.side, hotwords=hotwords, phrases=list(options.phrases))
+        return Search(options.beam, options.n_best, fusion)
+
+    def predict(self, inputs: Sequence[np.ndarray], options: TranscribeRequest) -> list[dict[str, Any] | UnrolledError]:
+        """What is said in each recording."""
+        return [told(found) for found in self.trained.transcripts(inputs, self._search(options))]
+
+    def explain(self, one: np.ndarray, options: TranscribeRequest) -> dict[str, Any]:
+        """The sound, the symbol of each step, and where each word stands."""
+        return self.trained.explain(one, self._search(options))

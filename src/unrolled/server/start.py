@@ -1,0 +1,142 @@
+"""Starting a server: models opened, a port bound, one process or several."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from unrolled.errors import ConfigError, MissingExtra
+from unrolled.options.serve import ServeOptions
+
+__all__ = ["Place", "from_environment", "named", "serve"]
+
+_ENVIRONMENT = "UNROLLED_SERVE"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+#: Seconds that requests get to end when the server is stopped.
+_GRACE = 30
+
+
+class Place(NamedTuple):
+    """Where a server listens, and what requests have to show."""
+
+    host: str
+    port: int
+    token: str | None
+
+    @property
+    def url(self) -> str:
+        """The page, for a browser on this machine; the token stands behind the #, which is never sent."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+        return f"http://{host}:{self.port}/" + ("" if self.token is None else f"#token={self.token}")
+
+
+def named(models: Iterable[str]) -> dict[str, str]:
+    """Names for folders and files of models: NAME=PATH, or the last part of the path. ConfigError for two alike."""
+    found: dict[str, str] = {}
+    for given in models:
+        name, _, path = given.rpartition("=")
+        path = path if name else given
+        name = name or Path(path).resolve().name
+        if not _NAME.match(name):
+            raise ConfigError(f"{name!r} cannot stand in an address: give the model a name: NAME={path}")
+        if name in found:
+            raise ConfigError(f"two models are called {name!r}: give one another name: NAME={path}")
+        found[name] = path
+    return found
+
+
+def serve(
+    models: dict[str, str], options: ServeOptions, *, token: str | None, ready: Callable[[Place], None] = lambda _: None
+) -> None:
+    """Serve models until the process is told to stop. `ready` is called when the port is bound and, of one process, the
+    models are open. ConfigError where the port is taken, or where others could ask and no token is set.
+    """
+    try:
+        import uvicorn
+        from uvicorn.supervisors import Multiprocess
+
+        from unrolled.server.app import application
+    except ImportError as error:
+        raise MissingExtra(error.name or "fastapi", "serve", "Serving models") from None
+    server = options.server
+    with ExitStack() as stack:
+        several = server.workers > 1
+        if several:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="unrolled-"))
+            os.environ[_ENVIRONMENT] = json.dumps({"models": models, "options": options.model_dump(), "token": token})
+        _threads(options)
+        target: Any = "unrolled.server.start:from_environment"
+        if not several:
+            target = application(_opened(models), options.limits, token=token, loopback=_own(server.host))
+        port = stack.enter_context(_bound(server.host, server.port))
+        place = Place(server.host, port.getsockname()[1], token)
+        config = uvicorn.Config(
+            target,
+            factory=several,
+            workers=server.workers,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+        ready(place)
+        if several:
+            Multiprocess(config, [port]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[port])
+
+
+def from_environment() -> Any:
+    """The application of one of several processes, as its parent said in the environment."""
+    from unrolled.server.app import application
+
+    told = json.loads(os.environ[_ENVIRONMENT])
+    options = ServeOptions(**told["options"])
+    _threads(options)
+    return application(_opened(told["models"]), options.limits, token=told["token"], loopback=_own(options.server.host))
+
+
+def _opened(models: dict[str, str]) -> dict[str, Any]:
+    from unrolled.tasks import load
+
+    return {name: load(path) for name, path in models.items()}
+
+
+def _own(host: str) -> bool:
+    from unrolled.server.guards import is_loopback
+
+    return is_loopback(host)
+
+
+def _threads(options: ServeOptions) -> None:
+    """The share of a process of the machine's processors."""
+    import torch
+
+    share = max(1, len(os.sched_getaffinity(0)) // options.server.workers) if hasattr(os, "sched_getaffinity") else None
+    threads = options.server.threads or share
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there. ConfigError where it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    found = socket.socket(family, socket.SOCK_STREAM)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+        found.listen(2048)
+        found.set_inheritable(True)
+    except (OSError, OverflowError) as error:
+        found.close()
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen at {host}, port {port} ({why}). Another port: --port 0 takes any.") from None
+    return found

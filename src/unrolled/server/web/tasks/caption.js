@@ -1,0 +1,85 @@
+// An image, dropped, pasted, chosen or taken; its caption, and where each word looked.
+import { json, route } from "../api.js";
+import { Answers, button, settings } from "../form.js";
+import { t } from "../words.js";
+
+const { element } = window;
+
+export default function (model, box, state) {
+  const answers = new Answers(), preview = element("img", { class: "preview", alt: "", hidden: "" });
+  const video = element("video", { class: "preview", hidden: "", playsinline: "", muted: "" });
+  const chooser = element("input", { type: "file", accept: "image/*", "aria-label": t("image"), name: "file" });
+  let image = null, stream = null;
+
+  function ask() {
+    if (!image) return;
+    answers.run(async (signal) => {
+      const body = new FormData();
+      body.append("file", image, image.name ?? "photo.jpg");
+      body.append("options", JSON.stringify(own.values()));
+      const found = await json(route(model, "explain/file"), body, signal);
+      return () => {
+        answers.say(found.caption);
+        answers.draw(found);
+      };
+    });
+  }
+
+  function given(file) {
+    if (!file) return;
+    image = file;
+    URL.revokeObjectURL(preview.src);
+    preview.src = URL.createObjectURL(file);
+    preview.hidden = false;
+    ask();
+  }
+
+  async function camera() {
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    } catch (error) {
+      answers.problem.textContent = t("nocamera") + error.message;
+      return;
+    }
+    video.srcObject = stream;
+    video.hidden = false;
+    await video.play();
+    shoot.hidden = false;
+  }
+
+  function taken() {
+    const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
+    canvas.getContext("2d").drawImage(video, 0, 0);
+    close();
+    canvas.toBlob(given, "image/jpeg", 0.92);
+  }
+
+  function close() {
+    stream?.getTracks().forEach((track) => track.stop());
+    stream = null;
+    video.hidden = shoot.hidden = true;
+  }
+
+  const own = settings(model, "explain", state, ask), shoot = button("shoot", taken, true);
+  shoot.hidden = true;
+  chooser.addEventListener("change", () => given(chooser.files[0]));
+  const zone = element("div", { class: "drop" }, element("p", {}, t("drop")), element("div", { class: "row" }, chooser, button("camera", camera), shoot), video, preview);
+  zone.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    given(event.dataTransfer.files[0]);
+  });
+  const pasted = (event) => given([...(event.clipboardData?.files ?? [])][0]);
+  document.addEventListener("paste", pasted);
+  box.append(zone, own.box, answers.box);
+  return () => {
+    document.removeEventListener("paste", pasted);
+    close();
+    answers.clear();
+  };
+}

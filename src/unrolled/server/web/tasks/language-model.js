@@ -1,0 +1,58 @@
+// A beginning, and what the model writes on from it, token by token; behind each token the words it did not choose.
+import { events, json, route } from "../api.js";
+import { Answers, button, field, settings } from "../form.js";
+import { t } from "../words.js";
+
+const { element, visible } = window;
+
+export default function (model, box, state) {
+  const input = element("textarea", { maxlength: model.limits.text, dir: "auto", name: "input" });
+  const answers = new Answers(), detail = element("div", { "aria-live": "polite" });
+  const written = element("div", { class: "written", dir: "auto", "aria-busy": "false" });
+  const own = settings(model, "generate", state, () => {});
+  input.value = state.get("input") ?? "";
+  input.addEventListener("input", () => state.set("input", input.value));
+
+  function write() {
+    state.set("input", input.value || " ");
+    detail.replaceChildren();
+    answers.more.replaceChildren();
+    written.replaceChildren();
+    written.setAttribute("aria-busy", "true");
+    answers.run(async (signal) => {
+      for await (const [name, data] of events(route(model, "generate"), { prompt: input.value.trim() ? input.value : "", options: own.values() }, signal)) {
+        if (name === "error") throw new Error(data.detail);
+        if (data.token !== undefined) written.append(token(data));
+        else if (data.text) written.append(data.text);
+      }
+      return () => written.setAttribute("aria-busy", "false");
+    });
+  }
+
+  function token(data) {
+    const made = element("button", { type: "button", style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
+    const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => element("div", { class: "bar" },
+      element("span", {}, visible(name.replaceAll("Ġ", " "))), element("div", { style: `width:${Math.max(0.5, 100 * p)}%` }), element("span", {}, `${(100 * p).toFixed(1)} %`))));
+    made.addEventListener("focus", show);
+    made.addEventListener("mouseenter", show);
+    return made;
+  }
+
+  function read() {
+    const text = written.textContent || input.value;
+    answers.run(async (signal) => {
+      const found = await json(route(model, "explain"), { input: text }, signal);
+      return () => answers.draw(found);
+    });
+  }
+
+  const form = element("form", {}, field("prompt", input), own.box,
+    element("div", { class: "row" }, element("button", { class: "first" }, t("language-model")), button("stop", () => answers.asked?.abort()), button("read", read)));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    write();
+  });
+  box.append(form, written, detail, answers.box);
+  if (state.get("input")) write();
+  return () => answers.clear();
+}
