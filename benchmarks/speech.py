@@ -86,15 +86,15 @@ def run_speakers(args: argparse.Namespace, folder: Path) -> None:
         told, _ = model.evaluate(test, Search(fusion=Fusion(phrases=DIGITS)))
         rows.append((speaker, 100 * free["exactly_right"], 100 * told["exactly_right"], 100 * machine(train, test)))
         print(f"{speaker}: {shown(free)}; told the ten words {rows[-1][2]:.2f} %; machine {rows[-1][3]:.2f} %", flush=True)
-    print("| speaker held out | free | told the ten words | SVM on mean MFCC |\n|---|---|---|---|")
+    print("| speaker held out | free | told the ten words | SVM on the MFCC of eighths |\n|---|---|---|---|")
     for speaker, *right in rows:
         print(f"| {speaker} | " + " | ".join(f"{r:.1f}" for r in right) + " |")
     print("| mean | " + " | ".join(f"{statistics.mean(r):.1f}" for r in list(zip(*rows, strict=True))[1:]) + " |")
 
 
 def machine(train: Recordings, test: Recordings) -> float:
-    """The part of the test that a support vector machine on the mean and deviation of cepstra gets right; nan without
-    scikit-learn.
+    """The part of the test that a support vector machine on the cepstra of each eighth of a clip, their means, gets right;
+    nan without scikit-learn.
     """
     try:
         from sklearn.pipeline import make_pipeline
@@ -104,11 +104,11 @@ def machine(train: Recordings, test: Recordings) -> float:
         return float("nan")
     from unrolled.features.sound import FrontEnd
 
-    front = FrontEnd("mfcc", RATE, 40, 13)
+    front = FrontEnd("mfcc", RATE, 26, 13)
 
     def described(some: Recordings) -> np.ndarray:
         frames = [front.frames([read_audio(str(file), RATE)])[0] for file in some.files]
-        return torch.stack([torch.cat((x.mean(0), x.std(0, unbiased=False))) for x in frames]).numpy()
+        return torch.stack([torch.cat([part.mean(0) for part in x.tensor_split(8)]) for x in frames]).numpy()
 
     model = make_pipeline(StandardScaler(), SVC(C=10)).fit(described(train), train.texts)
     return float(model.score(described(test), test.texts))

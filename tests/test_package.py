@@ -170,7 +170,7 @@ def test_commands_in_the_documentation_are_understood(
             if not command.startswith("unrolled ") or command.startswith("unrolled demo"):
                 continue
             words = shlex.split(command.partition("<")[0])[1:]
-            words += ["--print-config"] if words[0] == "train" and "--resume" not in words else []
+            words += ["--print-config"] if words[0] in ("train", "serve") and "--resume" not in words else []
             done = CliRunner().invoke(app, words, input="The value\n" if "<" in command else None)
             assert done.exit_code == 0, f"{command}\n{done.output}\n{done.exception}"
 

@@ -333,6 +333,23 @@ def test_those_who_wait_are_read_together_and_those_alike_first(slow: Callable[.
     assert sorted(one.read[5], key=len) == ["c", "b" * 400, "a" * 500] or len(one.read[5]) <= 3
 
 
+def test_a_request_of_many_inputs_lets_others_go_between(slow: Callable[..., Any]) -> None:
+    one, server = slow(batch=4, text=20)
+    with server as client, ThreadPoolExecutor(2) as pool:
+        many = pool.submit(client.post, "/v1/models/slow/predict", {"inputs": [f"{n:05}" for n in range(10)]})
+        until(lambda: bool(one.read))
+        few = pool.submit(client.post, "/v1/models/slow/predict", {"inputs": ["few"]})
+        until(lambda: waiting(client) == 7)
+        one.go.set()
+        assert few.result().json["outputs"] == [{"text": "few"}]
+        assert many.result().json["outputs"] == [{"text": f"{n:05}"} for n in range(10)]
+        assert [len(some) for some in one.read] == [4, 4, 3]
+        assert "few" in one.read[1]
+        assert waiting(client) == 0
+        long = client.post("/v1/models/slow/predict", {"inputs": ["x" * 20] * 8}).json["outputs"]
+    assert len(long) == 8
+
+
 def test_too_much_and_too_long(slow: Callable[..., Any]) -> None:
     one, server = slow(queue=2, timeout=0.5, body_mb=0.001)
     with server as client, ThreadPoolExecutor(4) as pool:

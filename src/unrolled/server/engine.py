@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from unrolled.server.counts import Counts
 from unrolled.server.problems import Problem
@@ -23,20 +23,45 @@ from unrolled.server.served.base import Served
 __all__ = ["Engine"]
 
 _BUSY = {"Retry-After": "1"}
+#: Longest texts whose length together is read at once.
+_ROOM = 5
+
+
+class _Part(NamedTuple):
+    """Inputs of a job that are read now, and their size together."""
+
+    job: _Job
+    inputs: Sequence[Any]
+    size: int
 
 
 @dataclass(eq=False)
 class _Job:
-    """What one request asks. inputs: to be predicted together with those of others whose key is equal; none where `alone`
-    is the whole question.
+    """What one request asks. inputs: to be predicted together with those of others who ask with equal options, a part after
+    another where they are many; found: the answers so far. Or `alone`, the whole question.
     """
 
     loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
     inputs: Sequence[Any] = ()
+    sizes: Sequence[int] = ()
     options: Any = None
-    size: int = 0
     alone: Callable[[], Any] | None = None
+    found: list[Any] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The largest of the inputs that wait."""
+        return max(self.sizes[len(self.found) :], default=0)
+
+    def part(self, inputs: int, size: int, least: int) -> _Part:
+        """The inputs that come next: at most so many, of at most that size together, but `least` of them in any case."""
+        first, n, weight = len(self.found), 0, 0
+        for one in self.sizes[first : first + inputs]:
+            if n >= least and weight + one > size:
+                break
+            n, weight = n + 1, weight + one
+        return _Part(self, self.inputs[first : first + n], weight)
 
     def tell(self, found: Any) -> None:
         """Give the answer, or the error, to the request; nobody may be waiting any more."""
@@ -98,8 +123,8 @@ class Engine:
 
     async def predict(self, inputs: Sequence[Any], options: Any) -> list[Any]:
         """The answers to inputs, or an error in the place of one."""
-        size = max(map(self.served.size, inputs))
-        return await self._asked(lambda loop, answer: _Job(loop, answer, inputs, options, size), len(inputs))
+        sizes = [self.served.size(one) for one in inputs]
+        return await self._asked(lambda loop, answer: _Job(loop, answer, inputs, sizes, options), len(inputs))
 
     async def explain(self, one: Any, options: Any) -> dict[str, Any]:
         """What happens inside."""
@@ -144,9 +169,9 @@ class Engine:
                     self._news.wait()
                 if self._closed and not self._waiting and not self._writing:
                     return
-                jobs = self._taken()
-            if jobs:
-                self._answer(jobs)
+                parts = self._taken()
+            if parts:
+                self._answer(parts)
             self._write()
 
     def _write(self) -> None:
@@ -160,54 +185,68 @@ class Engine:
             if goes_on:
                 self._writing.append(one)
 
-    def _taken(self) -> list[_Job]:
-        """The oldest question, and others that can be read together with it: those most like it in length first."""
-        while self._waiting and self._waiting[0].answer.done():
-            self._left_out(self._waiting.popleft())
+    def _taken(self) -> list[_Part]:
+        """The oldest question, and others that can be read together with it: those most like it in length first. Of one
+        with many inputs, a part; the rest waits behind the others.
+        """
+        self._waiting = deque(job for job in self._waiting if not self._given_up(job))
         if not self._waiting:
             return []
         first = self._waiting[0]
         if first.alone is not None:
-            self._left_out(self._waiting.popleft())
-            return [first]
+            self._waiting.popleft()
+            self._wait(-1)
+            return [_Part(first, (), 0)]
         alike = [job for job in self._waiting if job.alone is None and job.options == first.options]
         alike.sort(key=lambda job: (job is not first, abs(job.size - first.size)))
-        taken, room = list[_Job](), self.limits.batch
+        taken, inputs, size = list[_Part](), self.limits.batch, _ROOM * self.limits.text
         for job in alike:
-            if taken and len(job.inputs) > room:
+            part = job.part(inputs, size, 0 if taken else 1)
+            if not part.inputs:
                 break
-            if job.answer.done():
-                continue
-            taken.append(job)
-            room -= len(job.inputs)
-        chosen = set(map(id, taken))
+            taken.append(part)
+            inputs, size = inputs - len(part.inputs), size - part.size
+            self._wait(-len(part.inputs))
+        chosen = {id(part.job) for part in taken}
         self._waiting = deque(job for job in self._waiting if id(job) not in chosen)
-        for job in taken:
-            self._left_out(job)
         return taken
 
-    def _left_out(self, job: _Job) -> None:
-        self._wait(-(len(job.inputs) or 1))
+    def _given_up(self, job: _Job) -> bool:
+        """Whether nobody waits for the answer any more."""
+        if job.answer.done():
+            self._wait(-1 if job.alone is not None else len(job.found) - len(job.inputs))
+            return True
+        return False
 
     def _wait(self, more: int) -> None:
         self._inputs += more
         self.counts.waiting.labels(self.served.name).set(self._inputs)
 
-    def _answer(self, jobs: list[_Job]) -> None:
-        if jobs[0].alone is not None:
-            jobs[0].tell(_found(jobs[0].alone))
+    def _answer(self, parts: list[_Part]) -> None:
+        first = parts[0].job
+        if first.alone is not None:
+            first.tell(_found(first.alone))
             return
-        inputs = [one for job in jobs for one in job.inputs]
+        inputs = [one for part in parts for one in part.inputs]
         self.counts.batches.labels(self.served.name).observe(len(inputs))
-        found = _found(lambda: self.served.predict(inputs, jobs[0].options))
-        if isinstance(found, Exception) and len(jobs) > 1:  # whose fault it is, each alone tells
-            for job in jobs:
-                self._answer([job])
+        found = _found(lambda: self.served.predict(inputs, first.options))
+        if isinstance(found, Exception) and len(parts) > 1:  # whose fault it is, each alone tells
+            for part in parts:
+                self._answer([part])
             return
-        at = 0
-        for job in jobs:
-            job.tell(found if isinstance(found, Exception) else found[at : at + len(job.inputs)])
-            at += len(job.inputs)
+        if isinstance(found, Exception):
+            with self._news:
+                self._wait(len(first.found) + len(parts[0].inputs) - len(first.inputs))
+            first.tell(found)
+            return
+        answers = iter(found)
+        for job, own, _ in parts:
+            job.found += [next(answers) for _ in own]
+            if len(job.found) == len(job.inputs):
+                job.tell(job.found)
+            else:
+                with self._news:
+                    self._waiting.append(job)
 
 
 def _found(ask: Callable[[], Any]) -> Any:

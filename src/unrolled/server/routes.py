@@ -20,7 +20,7 @@ from unrolled.server.served.base import Asked
 
 __all__ = ["PROBLEMS", "as_json", "fields_of", "model_routes"]
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(strict=True, extra="forbid")
 _MEANS = {
     400: "The body is no JSON, or no form.",
     401: "The token is missing or wrong.",
@@ -64,7 +64,15 @@ _EXPLAINED: dict[str, Any] = {
 }
 _STREAM: dict[str, Any] = {
     "description": "Events: token {text, token, probability, others}, then done, or error.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {"event": {"enum": ["token", "done", "error"]}, "data": {"type": "string"}},
+            }
+        }
+    },
 }
 
 

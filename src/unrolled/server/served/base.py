@@ -16,7 +16,7 @@ __all__ = ["Asked", "SearchOptions", "Served", "told"]
 class Asked(BaseModel):
     """Base of all options of requests: frozen, finite, and strict about unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class SearchOptions(Asked):

@@ -22,8 +22,8 @@ _Phrase = Annotated[str, StringConstraints(max_length=200)]
 class TranscribeRequest(SearchOptions):
     """Options of a request to a recogniser."""
 
-    hotwords: tuple[_Phrase, ...] = Field((), max_length=100, description="Words and phrases to listen for.")
-    phrases: tuple[_Phrase, ...] = Field((), max_length=1000, description="The only phrases there are.")
+    hotwords: list[_Phrase] = Field([], max_length=100, description="Words and phrases to listen for.")
+    phrases: list[_Phrase] = Field([], max_length=1000, description="The only phrases there are.")
 
 
 class ServedRecognizer(Served):
@@ -47,7 +47,7 @@ class ServedRecognizer(Served):
 
     def _search(self, options: TranscribeRequest) -> Search:
         hotwords = [self.trained.spoken(phrase) for phrase in options.hotwords]
-        fusion = Fusion.of(self.trained.side, hotwords=hotwords, phrases=list(options.phrases))
+        fusion = Fusion.of(self.trained.side, hotwords=hotwords, phrases=options.phrases)
         return Search(options.beam, options.n_best, fusion)
 
     def predict(self, inputs: Sequence[np.ndarray], options: TranscribeRequest) -> list[dict[str, Any] | UnrolledError]:

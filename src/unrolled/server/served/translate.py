@@ -32,7 +32,7 @@ class TranslateRequest(SearchOptions):
 
     norm: Literal["none", "average", "gnmt"] | None = Field(None, description="How scores are made fair to length.")
     prefix: _Phrase = Field("", description="What each translation begins with.")
-    require: tuple[_Phrase, ...] = Field((), max_length=10, description="Words or phrases each translation has.")
+    require: list[_Phrase] = Field([], max_length=10, description="Words or phrases each translation has.")
     replace_unknown: bool = Field(False, description="Unknown words become those of the source looked at.")
 
 
@@ -54,7 +54,7 @@ class ServedTranslator(Served):
 
     def predict(self, inputs: Sequence[str], options: TranslateRequest) -> list[dict[str, Any] | UnrolledError]:
         """The translation of each text."""
-        wishes = Wishes(options.prefix, options.require, options.replace_unknown)
+        wishes = Wishes(options.prefix, tuple(options.require), options.replace_unknown)
         return [told(found) for found in self.trained.translations(inputs, self._search(options), wishes)]
 
     def explain(self, one: str, options: ExplainTranslation) -> dict[str, Any]:
