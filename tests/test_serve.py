@@ -262,6 +262,17 @@ def test_the_api_describes_itself(client: Client) -> None:
     assert "application/problem+json" in answers["422"]["content"]
 
 
+def test_generated_requests_find_no_fault(client: Client, tmp_path: Path) -> None:
+    """A few of those that `benchmarks/serve.py fuzz` generates by the ten thousand."""
+    settings = "[checks.positive_data_acceptance]\nexpected-statuses = ['2xx', 401, 403, 404, 422, 429]\n"
+    (tmp_path / "schemathesis.toml").write_text(settings)
+    command = [str(Path(sys.executable).with_name("schemathesis")), "--config-file", "schemathesis.toml", "run"]
+    command += [f"http://127.0.0.1:{client.port}/openapi.json", "--checks", "all", "--phases", "fuzzing", "--seed", "1"]
+    command += ["--max-examples", "4", "--max-response-time", "60", "--suppress-health-check", "all", "--no-color"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-5000:]
+
+
 class Slow(Served):
     """Answers each text with itself, once it is let to; remembers what it read together."""
 
@@ -453,6 +464,8 @@ def test_what_cannot_be_served_is_said(run_folder: Path, tmp_path: Path, monkeyp
     (tmp_path / "token").write_text("short\n")
     assert "at least 16" in run("serve", run_folder, "--token-file", tmp_path / "token", code=3)[1]
     assert "cannot be read" in run("serve", run_folder, "--token-file", tmp_path / "none", code=3)[1]
+    assert "cannot be used" in run("serve", run_folder, "--certificate", tmp_path / "token", code=3)[1]
+    assert "without --certificate" in run("serve", run_folder, "--key", tmp_path / "token", code=3)[1]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -56,6 +56,10 @@ class Side(NamedTuple):
         """The sentence of ids, an end left out."""
         return self.join(self.vocabulary.decode(ids))
 
+    def name(self, symbol: int) -> str:
+        """What an id is called, for people."""
+        return self.tokenizer.shown(self.vocabulary.symbols[symbol])
+
     def join(self, symbols: Iterable[str]) -> str:
         """The sentence of symbols, an end left out."""
         return self.tokenizer.join(symbol for symbol in symbols if symbol != END).strip()

@@ -126,23 +126,20 @@ class Sounds:
 
 
 class SpokenRows:
-    """Recordings and the ids of their texts, the end last, in batches of about `frames` frames."""
+    """Recordings and the ids of their texts, the end last, in batches: the groups of their numbers of frames."""
 
     def __init__(
         self,
         sounds: Sounds,
         texts: Sequence[np.ndarray],
-        lengths: np.ndarray,
+        groups: Grouping,
         *,
         normal: Normal,
         augment: Augment,
-        frames: int,
         begin: int,
-        seed: int,
     ) -> None:
-        self.sounds, self.texts, self.normal, self.augment = sounds, texts, normal, augment
-        self.begin, self.seed = begin, seed
-        self.groups = Grouping(lengths, frames, seed)
+        self.sounds, self.texts, self.groups, self.normal, self.augment = sounds, texts, groups, normal, augment
+        self.begin = begin
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -151,7 +148,7 @@ class SpokenRows:
     def batch(self, epoch: int, k: int) -> SpokenBatch:
         """Batch k of the epoch: recordings of similar length."""
         which = self.groups.group(epoch, k).tolist()
-        random = np.random.default_rng([self.seed, epoch, k])
+        random = np.random.default_rng([self.groups.seed, epoch, k])
         texts = [self.texts[i] for i in which]
         found = self.sounds.changed(which, self.augment, random)
         if self.sounds.front.kind != "given":

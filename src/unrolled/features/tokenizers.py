@@ -67,6 +67,10 @@ class Tokenizer(ABC):
         """Symbols -> text."""
         return "".join(self.pieces(symbols))
 
+    def shown(self, symbol: str) -> str:
+        """One symbol as people read it: pieces over bytes as the letters they stand for, a blank before a word as one."""
+        return symbol
+
     def alphabet(self) -> Iterable[str]:
         """Symbols that belong into the vocabulary whether they were seen or not."""
         return ()
@@ -271,6 +275,10 @@ class _Subword(Tokenizer):
 
     def alphabet(self) -> Iterable[str]:
         return self._symbols
+
+    def shown(self, symbol: str) -> str:
+        found = self.join([symbol])
+        return symbol if "\ufffd" in found else found  # a part of a letter
 
     def pieces(self, symbols: Iterable[str]) -> Iterator[str]:
         """Bytes of a character that is not complete yet are held back."""

@@ -15,6 +15,8 @@ class ServerOptions(Section):
     host: str = Field("127.0.0.1", description="Address to listen at; any but this machine's own needs a token.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen at; 0: any that is free.")
     workers: int = Field(1, ge=1, le=256, description="Processes that answer; each opens the models.")
+    certificate: str | None = Field(None, description="File of a certificate: answers are encrypted (https); with --key.")
+    key: str | None = Field(None, description="File of its private key.")
     threads: int | None = Field(None, ge=1, le=1024, description="Threads of arithmetic of a process; unset: its share.")
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -29,13 +30,14 @@ class Place(NamedTuple):
     host: str
     port: int
     token: str | None
+    encrypted: bool = False
 
     @property
     def url(self) -> str:
         """The page, for a browser on this machine; the token stands behind the #, which is never sent."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-        return f"http://{host}:{self.port}/" + ("" if self.token is None else f"#token={self.token}")
+        return f"http{'s' * self.encrypted}://{host}:{self.port}/" + ("" if self.token is None else f"#token={self.token}")
 
 
 def named(models: Iterable[str]) -> dict[str, str]:
@@ -67,6 +69,7 @@ def serve(
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve", "Serving models") from None
     server = options.server
+    _check_certificate(server.certificate, server.key)
     with ExitStack() as stack:
         several = server.workers > 1
         if several:
@@ -77,7 +80,7 @@ def serve(
         if not several:
             target = application(_opened(models), options.limits, token=token, loopback=_own(server.host))
         port = stack.enter_context(_bound(server.host, server.port))
-        place = Place(server.host, port.getsockname()[1], token)
+        place = Place(server.host, port.getsockname()[1], token, server.certificate is not None)
         config = uvicorn.Config(
             target,
             factory=several,
@@ -85,6 +88,8 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            ssl_certfile=server.certificate,
+            ssl_keyfile=server.key,
             timeout_graceful_shutdown=_GRACE,
         )
         ready(place)
@@ -92,6 +97,18 @@ def serve(
             Multiprocess(config, [port]).run()
         else:
             uvicorn.Server(config).run(sockets=[port])
+
+
+def _check_certificate(certificate: str | None, key: str | None) -> None:
+    """ConfigError for a certificate that cannot be used."""
+    if certificate is None:
+        if key is not None:
+            raise ConfigError("--key says nothing without --certificate")
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"--certificate {certificate}, --key {key}: cannot be used ({error.strerror or error})") from None
 
 
 def from_environment() -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from unrolled.decoding.beam import Node
@@ -13,17 +13,19 @@ __all__ = ["added", "beam_tree"]
 _PRUNED = 5
 
 
-def beam_tree(tree: list[list[Node]], symbols: Sequence[str], paths: dict[str, list[int]]) -> dict[str, Any]:
-    """The beam as a block: of each step all that lived or ended, the likeliest that were pruned, and the paths named."""
+def beam_tree(tree: list[list[Node]], name: Callable[[int], str], paths: dict[str, list[int]]) -> dict[str, Any]:
+    """The beam as a block: of each step all that lived or ended, the likeliest that were pruned, and the paths named.
+    name: what a symbol is called.
+    """
     steps = list[list[dict[str, Any]]]()
     on, place = dict.fromkeys(paths, -1), {-1: -1}
     for t, nodes in enumerate(tree):
         marked: dict[int, list[str]] = {}
-        for name, path in paths.items():
-            hits = [i for i, n in enumerate(nodes) if t < len(path) and (n.parent, n.symbol) == (on[name], path[t])]
-            on[name] = hits[0] if hits else len(nodes)
+        for way, path in paths.items():
+            hits = [i for i, n in enumerate(nodes) if t < len(path) and (n.parent, n.symbol) == (on[way], path[t])]
+            on[way] = hits[0] if hits else len(nodes)
             if hits:
-                marked.setdefault(hits[0], []).append(name)
+                marked.setdefault(hits[0], []).append(way)
         pruned = [i for i, node in enumerate(nodes) if node.fate == "pruned"]
         left_out = set(pruned[_PRUNED:]) - set(marked)
         kept = [i for i in range(len(nodes)) if i not in left_out]
@@ -31,7 +33,7 @@ def beam_tree(tree: list[list[Node]], symbols: Sequence[str], paths: dict[str, l
             [
                 {
                     "parent": place[nodes[i].parent],
-                    "token": symbols[nodes[i].symbol],
+                    "token": name(nodes[i].symbol),
                     "log_probability": round(nodes[i].log_probability, 4),
                     "fate": nodes[i].fate,
                     "paths": marked.get(i, []),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unrolled.decoding.scoring import BeamOptions
+from unrolled.features.tokenizers import Tokenizer
 from unrolled.tasks.beam_tree import added, beam_tree
 
 if TYPE_CHECKING:
@@ -30,17 +31,17 @@ def explain_caption(trained: TrainedCaptioner, image: Image, options: BeamOption
     rows = [["caption", best.text], ["score", round(best.score, 4)]]
     rows += [["nothing the beam could have reached is better", "proved" if best.optimal else "not proved"]]
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "Caption", "rows": rows}]
-    blocks.append(_photo(square, best))
+    blocks.append(_photo(square, best, trained.side.tokenizer))
     points = [{"name": "found", "points": added(best.token_scores)}]
     blocks.append({"kind": "lines", "title": "log P, in nats, added up word by word", "x": "word", "series": points})
     paths = {"best": searched.hypotheses[0].symbols}
-    blocks.append(beam_tree(searched.tree, trained.side.vocabulary.symbols, paths))
+    blocks.append(beam_tree(searched.tree, trained.side.name, paths))
     listed = [[f"{one.score:.4f}", one.text] for one in (best, *best.others)]
     blocks.append({"kind": "texts", "title": "The best that were found", "rows": listed})
     return best.to_json() | {"tokens": best.symbols, "blocks": blocks}
 
 
-def _photo(square: np.ndarray, best: Caption) -> dict[str, Any]:
+def _photo(square: np.ndarray, best: Caption, tokenizer: Tokenizer) -> dict[str, Any]:
     """The image as the encoder was given it, once for each word, bright where that looked."""
     from PIL import Image
 
@@ -53,5 +54,5 @@ def _photo(square: np.ndarray, best: Caption) -> dict[str, Any]:
     side = math.isqrt(best.attention.shape[1])
     values = np.round(best.attention, 4).tolist() if side * side == best.attention.shape[1] else []
     note = f"Bright: where a word looked, among {side} x {side} regions, each of which has seen its surroundings too."
-    words = best.symbols if values else []
+    words = [tokenizer.shown(symbol).strip() for symbol in best.symbols] if values else []
     return found | {"title": "Where each word looked", "note": note, "words": words, "values": values, "side": side}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,10 @@ def explain_text(trained: TrainedLanguageModel, text: str) -> dict[str, Any]:
     a, layers = _layers(trained, x)
     logs = torch.log_softmax(trained.model.logits(a)[:, 0], dim=1)  # (T, V)
     (gradient,) = torch.autograd.grad(logs[-1, targets[-1]], x)
-    labels = [symbol.replace("Ġ", " ") if codec.tokenizer.unit == "pieces" else symbol for symbol in symbols]
+    labels = [codec.tokenizer.shown(symbol) for symbol in symbols]
     surprisal = (-logs[torch.arange(len(ids)), targets] / math.log(2)).tolist()
     blocks = [
-        _tokens(codec.vocabulary.symbols, labels, surprisal, logs.detach()),
+        _tokens(codec.vocabulary.symbols, codec.tokenizer.shown, labels, surprisal, logs.detach()),
         *(block for n, layer in enumerate(layers) for block in _layer_blocks(n + 1, labels, layer)),
         _gradient(gradient[:, 0].norm(dim=1).tolist()),
     ]
@@ -77,10 +78,12 @@ def _layers(trained: TrainedLanguageModel, x: Tensor) -> tuple[Tensor, list[dict
     return x, layers
 
 
-def _tokens(names: tuple[str, ...], labels: list[str], surprisal: list[float], logs: Tensor) -> dict[str, Any]:
+def _tokens(
+    names: tuple[str, ...], name: Callable[[str], str], labels: list[str], surprisal: list[float], logs: Tensor
+) -> dict[str, Any]:
     top = logs.topk(min(_ALTERNATIVES, logs.shape[1]), dim=1)
     alternatives = [
-        [[names[i].replace("Ġ", " "), round(math.exp(value), 4)] for value, i in zip(values, ids, strict=True)]
+        [[name(names[i]), round(math.exp(value), 4)] for value, i in zip(values, ids, strict=True)]
         for values, ids in zip(top.values.tolist(), top.indices.tolist(), strict=True)
     ]
     return {

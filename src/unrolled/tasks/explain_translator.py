@@ -119,12 +119,12 @@ def explain_translation(
         found["favourite"] = own.to_json()
         rows += _favourite_rows(own)
     blocks: list[dict[str, Any]] = [{"kind": "facts", "title": "Translation", "rows": rows}]
-    blocks += _looks("What each symbol (row) looked at", best)
+    blocks += _looks("What each symbol (row) looked at", trained, best)
     if right is not None:
-        blocks += _looks("What the reference would have looked at", right)
+        blocks += _looks("What the reference would have looked at", trained, right)
     lines = [{"name": name, "points": added(scores)} for name, scores in series.items()]
     blocks.append({"kind": "lines", "title": "log P, in nats, added up symbol by symbol", "x": "symbol", "series": lines})
-    blocks.append(beam_tree(searched.tree, trained.codec.target.vocabulary.symbols, paths))
+    blocks.append(beam_tree(searched.tree, trained.codec.target.name, paths))
     listed = [[f"{one.score:.4f}", one.text] for one in (best, *others)]
     blocks.append({"kind": "texts", "title": "The best that were found", "rows": listed})
     return found | {"tokens": best.symbols, "blocks": blocks}
@@ -154,11 +154,12 @@ def _left(tree: list[list[Node]], path: list[int], right: Translation) -> dict[s
     return {"symbol": None, "what": "never left it"}
 
 
-def _looks(title: str, of: Translation) -> list[dict[str, Any]]:
+def _looks(title: str, trained: TrainedTranslator, of: Translation) -> list[dict[str, Any]]:
     """The attention of a translation as a block, where there is any."""
     if of.attention is None:
         return []
     values = np.round(of.attention, 4).tolist()
-    return [
-        {"kind": "heat", "title": title, "columns": of.read, "rows": of.symbols, "values": values, "range": [-1.0, 1.0]}
-    ]
+    codec = trained.codec
+    columns = [codec.source.tokenizer.shown(symbol) for symbol in of.read]
+    rows = [codec.target.tokenizer.shown(symbol).strip() for symbol in of.symbols]
+    return [{"kind": "heat", "title": title, "columns": columns, "rows": rows, "values": values, "range": [-1.0, 1.0]}]

@@ -129,12 +129,10 @@ class TranscribeTask:
         self.rows = SpokenRows(
             self._sounds,
             [row for row, fit in zip(encoded, fits, strict=True) if fit],
-            frames[fits].clip(1),
+            Grouping(frames[fits].clip(1), training.batch_size * training.window, training.seed, data.shorter_first),
             normal=self.normal,
             augment=Augment(**options.augment.model_dump()),
-            frames=training.batch_size * training.window,
             begin=begin,
-            seed=training.seed,
         )
         held = (valid.seconds * 1000 / self.front.hop_ms).astype(np.int64).clip(1)
         self._groups = Grouping(held, _TOGETHER, 0)

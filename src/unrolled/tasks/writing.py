@@ -35,7 +35,7 @@ class Likeliest(NamedTuple):
 
 class Piece(NamedTuple):
     """text: what a token adds to what is written; its probability, and those of the likeliest others, as the model has it:
-    before temperature and all that is left out. The prompt is the first piece, without a token.
+    before temperature and all that is left out; tokens as people read them. The prompt is the first piece, without a token.
     """
 
     text: str
@@ -122,11 +122,15 @@ def watched(
         logs = seen.pop()
         values, places = logs.topk(min(alternatives, len(logs)))
         others = tuple(
-            (vocabulary.symbols[i], round(p, 6)) for i, p in zip(places.tolist(), values.exp().tolist(), strict=True) if p
+            (codec.tokenizer.shown(vocabulary.symbols[i]), round(p, 6))
+            for i, p in zip(places.tolist(), values.exp().tolist(), strict=True)
+            if p
         )
         assert symbol is not None
         token, ended = vocabulary.symbols[symbol], codec.sentences and symbol == vocabulary.end
-        yield Piece("" if ended else written.add(token), token, round(float(logs[symbol].exp()), 6), others)
+        yield Piece(
+            "" if ended else written.add(token), codec.tokenizer.shown(token), round(float(logs[symbol].exp()), 6), others
+        )
     yield Piece(written.finish())
 
 

@@ -32,7 +32,7 @@ export default function (model, box, state) {
   function token(data) {
     const made = element("button", { type: "button", style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
     const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => element("div", { class: "bar" },
-      element("span", {}, visible(name.replaceAll("Ġ", " "))), element("div", { style: `width:${Math.max(0.5, 100 * p)}%` }), element("span", {}, `${(100 * p).toFixed(1)} %`))));
+      element("span", {}, visible(name)), element("div", { style: `width:${Math.max(0.5, 100 * p)}%` }), element("span", {}, `${(100 * p).toFixed(1)} %`))));
     made.addEventListener("focus", show);
     made.addEventListener("mouseenter", show);
     return made;
