@@ -47,13 +47,10 @@ def padded_rows(rows: Sequence[np.ndarray], fill: int) -> tuple[Tensor, Tensor]:
 
 
 class Grouping:
-    """Rows of given lengths (n,) in groups of similar length, about `tokens` ids each; other groups in each epoch.
+    """Rows of given lengths (n,) in groups of similar length, about `tokens` ids each; other groups in each epoch."""
 
-    ascending: epochs in which the groups of short rows come first.
-    """
-
-    def __init__(self, lengths: np.ndarray, tokens: int, seed: int, ascending: int = 0) -> None:
-        self.lengths, self.seed, self.ascending = lengths, seed, ascending
+    def __init__(self, lengths: np.ndarray, tokens: int, seed: int) -> None:
+        self.lengths, self.seed = lengths, seed
         self._bounds = bounds_of(np.sort(lengths), tokens)  # the same in all epochs
         self._grouped: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
@@ -66,8 +63,7 @@ class Grouping:
         if self._grouped[0] != epoch:
             random = np.random.default_rng([self.seed, epoch])
             blurred = self.lengths * (1 + _BLUR * random.random(len(self.lengths)))
-            order = np.arange(len(self)) if epoch < self.ascending else random.permutation(len(self))
-            self._grouped = epoch, np.argsort(blurred, kind="stable"), order
+            self._grouped = epoch, np.argsort(blurred, kind="stable"), random.permutation(len(self))
         which = self._grouped[2][k]
         return self._grouped[1][self._bounds[which] : self._bounds[which + 1]]
 

@@ -39,7 +39,6 @@ class RecordingOptions(Section):
     min_count: int = Field(1, ge=1, description="Rarer symbols become unknown, and are never written.")
     lower: bool = Field(True, description="Texts in lower case.")
     marks: bool = Field(False, description="Keep punctuation in texts.")
-    shorter_first: int = Field(0, ge=0, description="Passes in which short recordings come first.")
     longest: float = Field(30, gt=0, le=3600, description="Seconds: longer recordings are not learned from.")
     encoding: str = Field("utf-8", description="Encoding of the texts.")
     kind: Literal["log-mel", "mfcc"] = Field("log-mel", description="What sound is made into.")

@@ -129,7 +129,7 @@ class TranscribeTask:
         self.rows = SpokenRows(
             self._sounds,
             [row for row, fit in zip(encoded, fits, strict=True) if fit],
-            Grouping(frames[fits].clip(1), training.batch_size * training.window, training.seed, data.shorter_first),
+            Grouping(frames[fits].clip(1), training.batch_size * training.window, training.seed),
             normal=self.normal,
             augment=Augment(**options.augment.model_dump()),
             begin=begin,
