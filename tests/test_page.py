@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,6 +199,18 @@ def test_both_languages_by_keyboard(page: Any) -> None:
     opened(page, "turned")
     page.fill("textarea", "a b")
     page.wait_for_selector("h2:text-is('译文')")
+    for name, text in (("sentiment", "not a string"), ("tags", "A met B"), ("books", "It was")):
+        opened(page, name)
+        page.fill("textarea", text)
+        if name == "books":
+            page.click("button:text-is('模型怎样读这段文字')")
+        page.wait_for_selector("main h2")
+        said = [*titles(page), *page.locator("main h2 + p.note").all_inner_texts()]
+        assert [text for text in said if not re.search("[\u4e00-\u9fff]", text)] == []
+    opened(page, "turned")
+    page.fill("textarea", "a b")
+    page.wait_for_selector("h2:text-is('译文')")
+    assert all(re.search("[\u4e00-\u9fff]", text) for text in titles(page))
     page.click("#language")
     page.wait_for_selector("h2:text-is('Translation')")
 

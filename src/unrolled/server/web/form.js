@@ -1,5 +1,5 @@
 // What the tasks' forms have in common: fields, settings from the server's own schema, one question at a time.
-import { t, title } from "./words.js";
+import { picture, t } from "./words.js";
 
 const { element, draw } = window;
 
@@ -103,7 +103,8 @@ export class Answers {
   // Pictures of an explanation: the same that `unrolled explain` draws.
   draw(explanation, ...before) {
     this.more.replaceChildren(...before);
-    draw({ blocks: explanation.blocks.map((block) => ({ ...block, title: title(block.title) })) }, this.more);
+    const said = (block) => ({ ...block, title: picture(block.title), note: picture(block.note), ...(block.kind === "facts" && { rows: block.rows.map((row) => row.map(picture)) }) });
+    draw({ blocks: explanation.blocks.map(said) }, this.more);
   }
 }
 

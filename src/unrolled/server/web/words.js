@@ -52,18 +52,43 @@ const WORDS = {
   alternatives: ["Alternatives", "备选"], n: ["Words", "词数"], words: ["Words on the map", "地图上的词数"],
   hotwords: ["Words to listen for", "热词"], phrases: ["The only phrases there are", "仅有的短语"],
 };
-const TITLES = {
-  "Translation": "译文", "Answer": "答案", "Caption": "描述", "What is heard": "听到的内容",
+// Titles, notes and rows of pictures, which the server says in English: by their text, or by a pattern with numbers.
+const PICTURES = {
+  "Translation": "译文", "Answer": "答案", "Caption": "描述", "What is heard": "听到的内容", "Surprise": "意外程度", "The beam": "束搜索树",
+  "label": "标签", "translation": "译文", "caption": "描述", "text": "文本", "score": "得分", "seconds": "秒", "seconds a step": "每步秒数",
+  "log P, in nats": "log P（奈特）", "nothing the beam could have reached is better": "束搜索能到达的没有更好的", "proved": "已证明", "not proved": "未证明",
+  "reference": "参考译文", "its score": "它的得分", "verdict": "结论", "the reference in the beam": "参考译文在束中",
+  "What each symbol (row) looked at": "每个符号（行）关注哪里", "What the reference would have looked at": "参考译文会关注哪里",
   "Where each word looked": "每个词看了哪里", "The image as the encoder is given it": "编码器看到的图像",
   "What each token adds to the score of each label": "每个符号对每个标签得分的贡献",
-  "How much lower the score of each label is without the token (leave-one-out)": "去掉该符号后得分降低多少",
+  "How much lower the score of each label is without the token (leave-one-out)": "去掉该符号后各标签得分降低多少",
   "The probability of each label after each token": "读完每个符号后各标签的概率",
-  "log P, in nats, added up word by word": "逐词累加的 log P（奈特）", "The best that were found": "找到的最好的几个",
-  "The best that were found, with log P": "找到的最好的几个及其 log P",
-  "The sound, as the model reads it: low tones below, and the words where they are heard": "模型读到的声音：低音在下，词在它被听到的位置",
+  "The probability of each label at each word": "每个词处各标签的概率",
+  "What each word (column) adds to the score of each word's label (row)": "每个词（列）对每个词的标签（行）得分的贡献",
+  "log P, in nats, added up word by word": "逐词累加的 log P（奈特）", "log P, in nats, added up symbol by symbol": "逐符号累加的 log P（奈特）",
+  "The best that were found": "找到的最好的几个", "The best that were found, with log P": "找到的最好的几个及其 log P",
+  "The sound, as the model reads it: low tones below, and the words where they are heard": "模型读到的声音：低音在下，词在听到它的位置",
+  "How likely each symbol is at each step: spikes, and nothing (the blank) between them": "每一步各符号的概率：尖峰，其间为空白",
+  "Where each symbol of the text stands, by the sound around each step, all alignments together": "文本的每个符号在哪里：由每步周围的声音，合并所有对齐",
   "Where the decoder looked at each symbol": "解码器在每个符号处看了哪里",
-  "Each word, when it is heard, and how sure the model is": "每个词、听到的时间和把握",
+  "Each word, when it is heard, and how sure the model is": "每个词、听到它的时间和把握", "Gradient norm against distance": "梯度范数与距离",
+  "Step by step, likeliest first. Framed: ended. Grey: pruned. Strong: what was returned; underlined: the reference.":
+    "逐步展开，最可能的在前。加框：已结束；灰色：被剪去；粗体：返回的结果；下划线：参考译文。",
+  "Bits by which each token surprised the model. Point at a token, or press Tab, to see what it expected.": "每个符号让模型意外的比特数。指向一个符号，或按 Tab，看模型原本预期什么。",
+  "0 closed, 1 open; the candidate is between -1 and 1.": "0 为关，1 为开；候选值在 -1 与 1 之间。",
+  "How much the log-probability of the last token changes with the input that many steps earlier.": "最后一个符号的对数概率随若干步之前的输入变化多少。",
+  "Red speaks for the label, blue against it. Beside the diagonal: the words around it that decide.": "红色支持该标签，蓝色反对。对角线旁边：起决定作用的相邻词。",
+  "Words near each other have similar vectors (t-SNE: near ones can be trusted, distances between groups not). Search, click a word, turn the wheel, drag. Neighbours and cosines are those of the vectors.":
+    "相近的词有相似的向量（t-SNE：近邻可信，组间距离不可信）。可搜索、点击、滚轮缩放、拖动。近邻和余弦来自原向量。",
 };
+const PATTERNS = [
+  [/^Layer (\d+): gates, mean over units$/, "第 $1 层：门（各单元平均）"], [/^Layer (\d+): (.+) over time$/, "第 $1 层：$2 随时间的变化"],
+  [/^The (\d+) of (\d+) units that vary most\.$/, "变化最大的单元：$2 个中的 $1 个。"],
+  [/^The first ([\d,]+) of ([\d,]+) words$/, "$2 个词中的前 $1 个"],
+  [/^Bright: where a word looked, among (\d+) x (\d+) regions, each of which has seen its surroundings too\.$/, "亮处：词看的地方，共 $1 x $2 个区域，每个区域也看到其周围。"],
+  [/^Red speaks for the label, blue against it; with the bias, the sum over a row is the score before softmax, times temperature ([\d.]+)\.(?: The mean over labels is taken off: it changes no probability\.)?$/,
+    "红色支持该标签，蓝色反对；加上偏置，一行之和即 softmax 之前的得分，温度 $1。"],
+];
 
 let chosen = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
@@ -76,4 +101,8 @@ export function choose(name) {
 
 export const t = (key) => (WORDS[key] ?? [key, key])[chosen === "zh" ? 1 : 0];
 
-export const title = (text) => (chosen === "zh" && TITLES[text]) || text;
+export function picture(text) {
+  if (chosen !== "zh" || typeof text !== "string") return text;
+  const found = PATTERNS.find(([pattern]) => pattern.test(text));
+  return PICTURES[text] ?? (found ? text.replace(...found) : text);
+}
