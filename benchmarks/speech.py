@@ -78,7 +78,7 @@ def run_digits(args: argparse.Namespace, folder: Path) -> None:
 def run_speakers(args: argparse.Namespace, folder: Path) -> None:
     """Each speaker in turn is heard for the first time in the test."""
     every, rows = fsdd(args.data), []
-    for speaker in sorted(set(every.speakers)):
+    for speaker in args.only or sorted(set(every.speakers)):
         of = [name == speaker for name in every.speakers]
         train, test = (every.part(i for i, own in enumerate(of) if own == which) for which in (False, True))
         model = trained(train, folder / speaker, args)
@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--preset")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="prompts: of the train texts")
+    parser.add_argument("--only", nargs="+", help="speakers: hold out these, not all in turn")
     parser.add_argument("--work", type=Path, help="folder to leave models in; without it they are thrown away")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("-s", dest="settings", action="append", default=[], metavar="KEY=VALUE")

@@ -96,13 +96,22 @@ def test_a_translation_with_its_pictures_in_two_actions_and_a_link_to_it(page: A
     address = page.url
     page.goto("about:blank")
     page.goto(address)
-    page.wait_for_selector(f".answer:text-is('{wanted}')")
+    page.wait_for_selector(f".answer div:text-is('{wanted}')")
     assert page.input_value("textarea") == "a b c d"
     assert page.locator("input[type=range]").first.input_value() == "2"
-    with page.expect_response("**/explain") as sent:
+    with page.expect_response("**/predict") as sent:
         page.press("textarea", "End")
         page.keyboard.type(" a")
-    assert sent.value.request.post_data_json == {"input": "a b c d a", "options": {"beam": 2, "n_best": 1}}
+    assert sent.value.request.post_data_json == {"inputs": "a b c d a", "options": {"beam": 2, "n_best": 1}}
+
+
+def test_a_long_text_is_translated_without_its_pictures(page: Any) -> None:
+    opened(page, "turned")
+    page.fill("textarea", "a b c d " * 100)
+    page.wait_for_selector("p.note:has-text('are explained: take a part of it')")
+    assert len(page.inner_text(".answer")) > 20
+    page.goto(page.url.split("#")[0] + "#/100%25%")
+    page.wait_for_selector(".problem:text-is('No such model.')")
 
 
 def test_words_are_coloured_by_what_they_add(page: Any) -> None:
@@ -125,6 +134,9 @@ def test_a_text_is_written_and_what_was_not_chosen_is_shown(page: Any) -> None:
     page.fill("textarea", "It was ")
     page.click("button.first")
     page.wait_for_selector(".written[aria-busy=false] button:nth-of-type(150)")
+    page.focus(".written button")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement === document.querySelectorAll('.written button')[1]")
     assert page.inner_text(".written").startswith("It was")
     page.hover(".written button:nth-of-type(9)")
     assert page.locator(".bar").count() == 5
@@ -192,6 +204,8 @@ def test_a_recording_is_written_down_and_so_is_the_microphone(page: Any, folders
 def test_both_languages_by_keyboard(page: Any) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
     page.focus("#language")
     page.keyboard.press("Enter")
     page.wait_for_selector("html[lang=zh]")

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 
 import unrolled
 from serving import JSON, Client, loaded, serving, small_captioner, small_recognizer
@@ -110,6 +112,23 @@ def test_files_are_answered_like_those_on_the_disk(
     assert (wrong.status, wrong.json["errors"][0]["field"]) == (422, "options.beam")
 
 
+def test_recordings_and_images_that_are_hardly_any(client: Client) -> None:
+    samples = struct.pack("<4sI8sIHHIIHH4sI", b"RIFF", 38, b"WAVEfmt ", 16, 1, 1, 48_000, 96_000, 2, 16, b"data", 2)
+    found = client.send("/v1/models/speech/predict/file", [("one.wav", samples + b"ab")])
+    assert (found.status, found.json["errors"][0]["field"]) == (422, "inputs.0")
+    assert "less than one sample" in found.json["detail"]
+    for name in ("speech", "captions"):
+        assert client.send(f"/v1/models/{name}/predict/file", [("x", b"")] * 3).status == 422
+
+
+def test_one_wish_that_cannot_be_fulfilled(client: Client) -> None:
+    asked = {"inputs": ["a b", "a b c d " * 100], "options": {"prefix": "D"}}
+    good, bad = client.post("/v1/models/turned/predict", asked).json["outputs"]
+    assert good["translation"].startswith("D")
+    assert "in parts" in bad["error"]
+    assert "attention" not in client.post("/v1/models/turned/predict", {"inputs": "a b c d " * 100}).json["outputs"][0]
+
+
 def test_word_vectors(client: Client, folders: dict[str, Path]) -> None:
     found = client.post("/v1/models/vec/predict", {"inputs": ["the", "nonsenseword", {"a": "the", "b": "a", "c": "to"}]})
     word, unknown, analogy = found.json["outputs"]
@@ -126,11 +145,12 @@ def test_a_text_is_written_token_by_token(client: Client, models: dict[str, Any]
     options = {"length": 40, "temperature": 0.8, "seed": 3, "alternatives": 4}
     *events, last = client.events("/v1/models/books/generate", {"prompt": "It was", "options": options})
     assert last == ("done", {})
+    assert events[0] == ("text", {"text": "It was"})
     assert (
         "".join(data["text"] for _, data in events)
         == models["books"].sample("It was", length=40, temperature=0.8, seed=3)[0]
     )
-    drawn = [data for _, data in events if "token" in data]
+    drawn = [data for name, data in events if name == "token"]
     assert len(drawn) == 40
     assert all(0 < data["probability"] <= data["others"][0][1] + 1e-6 and len(data["others"]) == 4 for data in drawn)
     many = client.post("/v1/models/books/generate", {"options": {"length": 10**6}})
@@ -162,7 +182,7 @@ def test_everybody_gets_the_answer_to_their_own_question(client: Client, models:
         (b'{"inputs": "a", "options": {"beams": 5}}', 422, "options.beams"),
         (b'{"inputs": "a", "options": {"beam": 1e400}}', 422, "options.beam"),
         (b'{"inputs": "a", "options": {"norm": "x"}}', 422, "options.norm"),
-        (b'{"inputs": "a", "options": {"require": ["zzz"]}}', 422, "body"),
+        (b'{"inputs": "a", "options": {"require": ["zzz"]}}', 422, "inputs.0"),
         (json.dumps({"inputs": "a" * 20_001}).encode(), 422, "inputs"),
         (json.dumps({"inputs": ["a"] * 257}).encode(), 422, "inputs"),
         (b"[" * 100_000, 400, None),
@@ -199,14 +219,19 @@ def test_wrong_addresses(client: Client, method: str, path: str, status: int, sa
 def test_only_this_machine_asks_unless_there_is_a_token(client: Client, models: dict[str, Any]) -> None:
     assert client.get("/health", Host="evil.example").status == 421
     assert client.get("/v1/models", Sec_Fetch_Site="cross-site").status == 403
+    assert client.get("/v1/models", Sec_Fetch_Site="same-site").status == 403
+    assert client.get("/v1/models", Origin="http://evil.example").status == 403
+    assert client.get("/v1/models", Origin=f"http://127.0.0.1:{client.port}").status == 200
     assert client.get("/", Sec_Fetch_Site="cross-site").status == 200
-    assert [*map(is_loopback, ("localhost:80", "127.0.0.1", "[::1]:8", "::1", "127.9.9.9"))] == [True] * 5
+    assert client.ask("HEAD", "/health").status == client.ask("HEAD", "/").status == 200
+    assert client.get("/v1/models/turned").json["task"] == "translate"
+    assert [*map(is_loopback, ("LocalHost.:80", "127.0.0.1", "[::1]:8", "::1", "127.9.9.9"))] == [True] * 5
     assert not any(map(is_loopback, ("0.0.0.0", "127.evil.com", "localhost.evil.com:80", "", "::", "[::2]:1")))
     token = "a-secret-of-16-letters"
     with serving({"turned": models["turned"]}, token=token, loopback=False) as guarded:
         assert guarded.get("/v1/models", Host="any.example").status == 401
         assert guarded.get("/openapi.json", Authorization="Bearer wrong").headers["www-authenticate"] == "Bearer"
-        assert guarded.get("/v1/models", Authorization=f"Bearer {token}").json["models"][0]["name"] == "turned"
+        assert guarded.get("/v1/models", Authorization=f"bearer {token}").json["models"][0]["name"] == "turned"
         for path in ("/", "/health", "/ready", "/docs", "/static/page.js"):
             assert guarded.get(path).status == 200
 
@@ -368,6 +393,7 @@ def test_too_much_and_too_long(slow: Callable[..., Any]) -> None:
         until(lambda: bool(one.read))
         second = pool.submit(client.post, "/v1/models/slow/predict", {"inputs": ["b", "c"]})
         time.sleep(0.1)
+        assert client.post("/v1/models/slow/predict", {"inputs": ["d"] * 3}).status == 422
         third = client.post("/v1/models/slow/predict", {"inputs": "d"})
         assert (third.status, third.headers["retry-after"]) == (429, "1")
         assert (first.result().status, second.result().status) == (504, 504)
@@ -407,7 +433,7 @@ def test_who_goes_away_is_not_worked_for(slow: Callable[..., Any]) -> None:
         writing = http.client.HTTPConnection("127.0.0.1", client.port)
         writing.request("POST", "/v1/models/slow/generate", json.dumps({"prompt": "x"}), JSON)
         with writing.getresponse() as answer:
-            assert b"token" in answer.read(2000)
+            assert b"xxxx" in answer.read(2000)
         writing.close()
         time.sleep(0.5)
         before = one.written
@@ -441,6 +467,24 @@ def test_a_server_that_is_stopped_finishes_what_runs(slow: Callable[..., Any]) -
             until(lambda: bool(one.read))
             threading.Timer(0.5, one.go.set).start()
         assert asked.result().json["outputs"] == [{"text": "a"}]
+
+
+def test_an_application_without_a_beginning_and_with_a_broken_model(tmp_path: Path, slow: Callable[..., Any]) -> None:
+    one, _ = slow()
+    one.go.set()
+    config = uvicorn.Config(server_app.application({"slow": None}), port=0, lifespan="off", log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    client = Client(server.servers[0].sockets[0].getsockname()[1])
+    assert client.post("/v1/models/slow/predict", {"inputs": "a"}).json["outputs"] == [{"text": "a"}]
+    server.should_exit = True
+    thread.join(20)
+    command = [sys.executable, "-m", "unrolled", "serve", f"e={tmp_path}", "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_names_of_models() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,8 @@ def serve(
         Path | None, typer.Option(help=f"File of the token that requests have to show; or the environment's {_TOKEN}.")
     ] = None,
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="Answer everyone, also at an address that others can reach.")
+        bool,
+        typer.Option("--without-token", help="Answer everyone, at any address; pages of other sites too."),
     ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     config: ConfigFile = None,
@@ -65,7 +67,8 @@ def serve(
     names = named(models)
 
     def ready(place: Any) -> None:
-        say(f"serving {', '.join(names)} at {place.url}   (Ctrl-C stops)")
+        shown = place.url if sys.stderr.isatty() else place.url.partition("#")[0]  # no token in a log
+        say(f"serving {', '.join(names)} at {shown}   (Ctrl-C stops)")
         if open_page:
             import webbrowser
 

@@ -36,6 +36,8 @@ __all__ = [
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".sph")
 #: Seconds of a piece.
 _PIECE = 60
+#: Samples that are read at once, of all channels.
+_BLOCK = 1 << 23
 #: Where the header says exactly how many samples follow.
 _EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "W64", "RF64")
 _EXPECTED = "Expected: WAV, FLAC, Ogg, Opus, MP3 or AIFF; others, such as m4a, have to be converted first."
@@ -67,7 +69,7 @@ def read_audio(path: str | Path, rate_hz: int, longest: float | None = None) -> 
     """
     if longest is not None and (facts := audio_facts(path)).seconds > longest:
         raise DataError(f"{path}: has {facts.seconds:,.1f} s; at most {longest:g} s are read here.")
-    return np.concatenate(list(audio_pieces(path, rate_hz)))
+    return _whole(list(audio_pieces(path, rate_hz)), str(path))
 
 
 def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
@@ -87,7 +89,13 @@ def decode_audio(data: bytes, name: str, rate_hz: int, longest: float) -> np.nda
             most -= len(piece)
             if most < 0:
                 raise DataError(f"{name}: is longer than the {longest:g} s that are read here.")
-    return np.concatenate(found)
+    return _whole(found, name)
+
+
+def _whole(pieces: list[np.ndarray], name: str) -> np.ndarray:
+    if not pieces:
+        raise DataError(f"{name}: holds no sound: less than one sample at the rate that is read.")
+    return np.concatenate(pieces)
 
 
 def _pieces(file: Any, name: str, rate_hz: int, seconds: float) -> Iterator[np.ndarray]:
@@ -95,7 +103,7 @@ def _pieces(file: Any, name: str, rate_hz: int, seconds: float) -> Iterator[np.n
     if not file.frames:
         raise DataError(f"{name}: holds no sound: 0 samples.")
     resampler = Resampler(file.samplerate, rate_hz)
-    block, seen = max(1, int(seconds * file.samplerate)), 0
+    block, seen = max(1, min(int(seconds * file.samplerate), _BLOCK // file.channels)), 0
     while True:
         samples = file.read(block, dtype="float32", always_2d=True)
         seen += len(samples)

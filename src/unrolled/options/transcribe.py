@@ -48,7 +48,11 @@ class RecordingOptions(Section):
     n_mels: int | None = Field(None, ge=4, le=512, description="Bands of frequency; unset: 40 up to 8 kHz, else 80.")
     n_cepstra: int = Field(13, ge=1, le=512, description="Numbers of mfcc.")
     deltas: bool = Field(False, description="How frames change beside what they are.")
-    own_mean: bool = Field(True, description="Take each recording's mean away; with --streaming, that of the training.")
+    own_mean: bool = Field(
+        True,
+        description="Take each recording's mean away, which helps with new voices and rooms; else, and with --streaming, "
+        "that of the training, which helps with single words of known ones.",
+    )
 
 
 class AugmentOptions(Section):

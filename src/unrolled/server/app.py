@@ -20,11 +20,13 @@ from unrolled.server.counts import Counts
 from unrolled.server.engine import Engine
 from unrolled.server.guards import Guards
 from unrolled.server.problems import Problem, problem_response
-from unrolled.server.routes import PROBLEMS, as_json, fields_of, model_routes
+from unrolled.server.routes import MISSING, PROBLEMS, as_json, fields_of, model_routes
 from unrolled.server.served import served
 
 __all__ = ["application"]
 
+#: Seconds that questions still being answered get at the end, beside those that connections get.
+_LAST = 5.0
 _TYPES = {
     "html": "text/html",
     "css": "text/css",
@@ -49,11 +51,11 @@ def application(
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
-        for engine in engines.values():
-            engine.start()
         yield
         for engine in engines.values():
             engine.close()
+        for engine in engines.values():
+            engine.join(_LAST / len(engines))
 
     app = FastAPI(
         title="unrolled",
@@ -115,11 +117,13 @@ def _handlers(app: FastAPI) -> None:
 def _watched(app: FastAPI, counts: Counts) -> None:
     """What watches over a server asks."""
 
+    @app.head("/health", include_in_schema=False)
     @app.get("/health", tags=["server"], responses={**PROBLEMS})
     async def health() -> dict[str, str]:
         """The server lives."""
         return {"status": "ok"}
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready", tags=["server"], responses={**PROBLEMS})
     async def ready() -> dict[str, str]:
         """The models are open: requests are answered."""
@@ -135,11 +139,23 @@ def _watched(app: FastAPI, counts: Counts) -> None:
 
 def _listed(app: FastAPI, facts: dict[str, dict[str, Any]]) -> None:
     schema = {200: {"content": {"application/json": {"schema": {"type": "object", "required": ["models"]}}}}}
+    one = {200: {"content": {"application/json": {"schema": {"type": "object", "required": ["name", "task"]}}}}}
 
     @app.get("/v1/models", tags=["models"], responses={**PROBLEMS, **schema}, response_class=Response)
     async def models() -> Response:
         """What is served: tasks, options, labels, limits."""
         return as_json({"models": list(facts.values())})
+
+    @app.get("/v1/models/{name}", tags=["models"], responses={**PROBLEMS, **MISSING, **one}, response_class=Response)
+    async def model(name: str) -> Response:
+        """One of them."""
+        if name not in facts:
+            raise _unknown(facts)
+        return as_json(facts[name])
+
+
+def _unknown(facts: dict[str, dict[str, Any]]) -> Problem:
+    return Problem(404, f"no model of that name is served; there are: {', '.join(facts)}")
 
 
 def _missing(app: FastAPI, facts: dict[str, dict[str, Any]]) -> None:
@@ -148,17 +164,12 @@ def _missing(app: FastAPI, facts: dict[str, dict[str, Any]]) -> None:
     @app.api_route("/v1/models/{name}/{asked:path}", methods=["GET", "POST"], include_in_schema=False)
     async def missing(name: str, asked: str) -> Response:
         if name not in facts:
-            raise Problem(404, f"no model of that name is served; there are: {', '.join(facts)}")
-        known = [
-            route.removeprefix(f"/v1/models/{name}/") for route in _paths(app) if route.startswith(f"/v1/models/{name}/")
-        ]
+            raise _unknown(facts)
+        own = f"/v1/models/{name}/"
+        known = [path.removeprefix(own) for path in app.openapi()["paths"] if path.startswith(own)]
         if asked in known:
             raise Problem(405, "send this by POST", headers={"Allow": "POST"})
         raise Problem(404, f"a model for {facts[name]['task']} can be asked: {', '.join(known)}")
-
-
-def _paths(app: FastAPI) -> list[str]:
-    return [path for path in app.openapi()["paths"]]
 
 
 def _files(app: FastAPI) -> None:
@@ -182,14 +193,14 @@ def _files(app: FastAPI) -> None:
             return Response(status_code=304, headers={"ETag": tag})
         return Response(data, media_type=f"{kind}; charset=utf-8", headers={"ETag": tag})
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
         return sent(request, "index.html")
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def documents(request: Request) -> Response:
         return sent(request, "docs.html")
 
-    @app.get("/static/{name:path}", include_in_schema=False)
+    @app.api_route("/static/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def static(request: Request, name: str) -> Response:
         return sent(request, name)

@@ -23,6 +23,8 @@ from unrolled.server.served.base import Served
 __all__ = ["Engine"]
 
 _BUSY = {"Retry-After": "1"}
+#: Files of requests that are decoded side by side.
+_DECODING = 2
 #: Longest texts whose length together is read at once.
 _ROOM = 5
 
@@ -108,18 +110,26 @@ class Engine:
         self._waiting, self._writing = deque[_Job](), deque[_Writing]()
         self._inputs, self._closed = 0, False
         self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"model {served.name}", daemon=True)
-
-    def start(self) -> None:
-        """Begin to answer."""
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        self.decoding = asyncio.Semaphore(_DECODING)
 
     def close(self) -> None:
-        """Answer what waits, then end."""
+        """Answer what waits, then end; the next question begins anew. Does not wait for that: see `join`."""
         with self._news:
             self._closed = True
             self._news.notify()
-        self._thread.join(self.limits.timeout)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the end, at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def room_for(self, inputs: int) -> None:
+        """Problem 429 where so many inputs cannot wait now, 422 where they never can."""
+        if inputs > self.limits.queue:
+            raise Problem(422, f"at most {self.limits.queue} inputs can wait for a model: ask for less at once")
+        if self._inputs + inputs > self.limits.queue:
+            raise Problem(429, f"{self._inputs} inputs wait for this model. Try again later.", headers=_BUSY)
 
     async def predict(self, inputs: Sequence[Any], options: Any) -> list[Any]:
         """The answers to inputs, or an error in the place of one."""
@@ -138,13 +148,16 @@ class Engine:
         writing = _Writing(asyncio.get_running_loop(), lambda: self.served.generate(prompt, options))
         with self._news:
             self._writing.append(writing)
-            self._news.notify()
+            self._awake()
         try:
-            while (found := await writing.pieces.get()) is not None:
+            while (found := await asyncio.wait_for(writing.pieces.get(), self.limits.timeout)) is not None:
                 if isinstance(found, Exception):
                     raise found
-                self.counts.tokens.labels(self.served.name).inc()
+                if "token" in found:
+                    self.counts.tokens.labels(self.served.name).inc()
                 yield found
+        except TimeoutError:
+            raise self._too_long from None
         finally:
             writing.gone = True
 
@@ -152,18 +165,31 @@ class Engine:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         with self._news:
-            if self._inputs + inputs > self.limits.queue:
-                raise Problem(429, f"{self._inputs} inputs wait for this model. Try again later.", headers=_BUSY)
+            self.room_for(inputs)
             self._waiting.append(job(loop, answer))
             self._wait(inputs)
-            self._news.notify()
+            self._awake()
         try:
             return await asyncio.wait_for(answer, self.limits.timeout)
         except TimeoutError:
-            raise Problem(504, f"no answer within {self.limits.timeout:g} s; ask for less at once") from None
+            raise self._too_long from None
+
+    @property
+    def _too_long(self) -> Problem:
+        return Problem(504, f"no answer within {self.limits.timeout:g} s; ask for less at once")
+
+    def _awake(self) -> None:
+        """Let the thread look; begin it, where there is none."""
+        if self._thread is None or self._closed:
+            before, self._closed = self._thread, False
+            if before is None or not before.is_alive():
+                self._thread = threading.Thread(target=self._run, name=f"model {self.served.name}", daemon=True)
+                self._thread.start()
+        self._news.notify()
 
     def _run(self) -> None:
         while True:
+            parts = list[_Part]()  # what was read last is not kept while nobody asks
             with self._news:
                 while not (self._waiting or self._writing or self._closed):
                     self._news.wait()

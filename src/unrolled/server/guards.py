@@ -35,13 +35,14 @@ _HEADERS = {
     "cache-control": "no-cache",
 }
 #: What is told to everyone: that the server lives, and the page, which asks for the token.
-_OPEN = ("/health", "/ready", "/static/", "/docs")
+_PAGES = ("/", "/docs")
+_OPEN = ("/health", "/ready", "/static/")
 
 
 def is_loopback(host: str) -> bool:
     """Whether an address or a Host header means this machine itself."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host
-    name = name.rpartition(":")[0] if name.count(":") == 1 else name
+    name = (name.rpartition(":")[0] if name.count(":") == 1 else name).lower().rstrip(".")
     return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
 
 
@@ -93,15 +94,15 @@ class Guards(NamedTuple):
     def _check(self, scope: Scope) -> None:
         """Problem for a request that may not be answered."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if self.loopback and not is_loopback(headers.get("host", "")):
+        path, host = scope["path"].removeprefix(scope.get("root_path", "")), headers.get("host", "")
+        if self.loopback and not is_loopback(host):
             raise Problem(421, "this server answers to the names of its own machine only: localhost, 127.0.0.1")
-        if headers.get("sec-fetch-site") == "cross-site" and scope["path"] != "/":
+        elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site") and path not in _PAGES
+        if elsewhere or headers.get("origin", f"//{host}").partition("//")[2].lower() != host.lower():
             raise Problem(403, "pages of other sites may not ask this server")
-        path = scope["path"]
-        if self.token is not None and path != "/" and not path.startswith(_OPEN):
-            shown = headers.get("authorization", "")
-            wanted = f"Bearer {self.token}"
-            if not hmac.compare_digest(shown.encode("latin-1"), wanted.encode()):
+        if self.token is not None and path not in _PAGES and not path.startswith(_OPEN):
+            kind, _, shown = headers.get("authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not hmac.compare_digest(shown.encode("latin-1"), self.token.encode()):
                 why = "send the server's token: Authorization: Bearer ..."
                 raise Problem(401, why, headers={"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")

@@ -5,6 +5,7 @@ Types are made for each model, at run time: annotations here are objects, not te
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Annotated, Any
 
@@ -18,8 +19,9 @@ from unrolled.server.engine import Engine
 from unrolled.server.problems import PROBLEM, SCHEMA, Problem
 from unrolled.server.served.base import Asked
 
-__all__ = ["PROBLEMS", "as_json", "fields_of", "model_routes"]
+__all__ = ["MISSING", "PROBLEMS", "as_json", "fields_of", "model_routes"]
 
+_LOG = logging.getLogger("unrolled.server")
 _STRICT = ConfigDict(strict=True, extra="forbid")
 _MEANS = {
     400: "The body is no JSON, or no form.",
@@ -42,6 +44,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 #: The problems that any route can have.
 PROBLEMS = _problems(400, 401, 403, 408, 413, 421)
+#: And where a model is named.
+MISSING = _problems(404)
 _ASKED = _problems(415, 422, 429, 504)
 _OUTPUTS: dict[str, Any] = {
     "description": 'An answer for each input, in order; {"error": ...} for one that could not be read.',
@@ -63,13 +67,13 @@ _EXPLAINED: dict[str, Any] = {
     "content": {"application/json": {"schema": {"type": "object", "required": ["blocks"]}}},
 }
 _STREAM: dict[str, Any] = {
-    "description": "Events: token {text, token, probability, others}, then done, or error.",
+    "description": "Events: text {text}, token {text, token, probability, others}, then done {}, or error {detail}.",
     "content": {
         "text/event-stream": {
             "schema": {
                 "type": "object",
                 "required": ["event", "data"],
-                "properties": {"event": {"enum": ["token", "done", "error"]}, "data": {"type": "string"}},
+                "properties": {"event": {"enum": ["text", "token", "done", "error"]}, "data": {"type": "string"}},
             }
         }
     },
@@ -97,9 +101,14 @@ def fields_of(error: Any, within: str = "") -> list[tuple[str, str]]:
     """(field, message) of each thing that pydantic found wrong."""
     found = []
     for one in error.errors():
-        names = [] if one["type"] == "json_invalid" else [str(name) for name in one["loc"] if name != "body"]
+        names = [] if one["type"] == "json_invalid" else [str(name) for name in one["loc"] if _is_field(name)]
         found.append((".".join([*([within] if within else []), *names]) or "body", str(one["msg"])))
-    return found
+    return list(dict.fromkeys(found))
+
+
+def _is_field(name: str | int) -> bool:
+    """Whether a part of a place is a field or a number in a list, not the name of one of several types."""
+    return isinstance(name, int) or (name.isidentifier() and name.islower() and name not in ("body", "str", "list"))
 
 
 def _only(kind: str) -> Any:
@@ -186,14 +195,17 @@ def _generate_route(router: APIRouter, engine: Engine) -> None:
 
 
 async def _events(first: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
-    """Pieces as server-sent events; the last says how it ended."""
+    """Pieces as server-sent events: the prompt and what was held back as text; the last says how it ended."""
     try:
-        yield _event("token", first)
+        yield _event("text", first)
         async for piece in pieces:
-            yield _event("token", piece)
+            yield _event("token" if "token" in piece else "text", piece)
         yield _event("done", {})
-    except UnrolledError as error:
+    except (UnrolledError, Problem) as error:
         yield _event("error", {"detail": str(error)})
+    except Exception:
+        _LOG.exception("a fault while a text was written")
+        yield _event("error", {"detail": "a fault of the server; its log says more"})
     finally:
         await pieces.aclose()  # type: ignore[attr-defined]
 
@@ -216,6 +228,7 @@ def _file_routes(router: APIRouter, engine: Engine) -> None:
     async def predict_file(request: Request, file: Files, options: Predict = "{}") -> Response:
         """What the model says of each file: as `unrolled predict --json`."""
         asked = _options(served.Predict, options)
+        engine.room_for(len(file))
         read = [await _read(engine, one) for one in file]
         good = [one for one in read if not isinstance(one, UnrolledError)]
         found = iter(await _while_there(request, engine.predict(good, asked)) if good else ())
@@ -241,10 +254,11 @@ def _options(kind: type[Asked], text: str) -> Asked:
 
 
 async def _read(engine: Engine, file: UploadFile) -> Any:
-    """A file as an input, or why it cannot be read. It is decoded beside the model's thread."""
+    """A file as an input, or why it cannot be read. It is decoded beside the model's thread, few at a time."""
     data = await file.read()
     try:
-        return await run_in_threadpool(engine.served.decode, data, file.filename or "file")
+        async with engine.decoding:
+            return await run_in_threadpool(engine.served.decode, data, file.filename or "file")
     except UnrolledError as error:
         return error
 

@@ -7,13 +7,14 @@ import os
 import re
 import socket
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.errors import ConfigError, MissingExtra
+from unrolled.errors import ConfigError, MissingExtra, UnrolledError
 from unrolled.options.serve import ServeOptions
 
 __all__ = ["Place", "from_environment", "named", "serve"]
@@ -113,12 +114,19 @@ def _check_certificate(certificate: str | None, key: str | None) -> None:
 
 def from_environment() -> Any:
     """The application of one of several processes, as its parent said in the environment."""
+    from uvicorn.config import STARTUP_FAILURE
+
     from unrolled.server.app import application
 
     told = json.loads(os.environ[_ENVIRONMENT])
     options = ServeOptions(**told["options"])
     _threads(options)
-    return application(_opened(told["models"]), options.limits, token=told["token"], loopback=_own(options.server.host))
+    try:
+        models = _opened(told["models"])
+    except UnrolledError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(STARTUP_FAILURE)  # its parent does not try again
+    return application(models, options.limits, token=told["token"], loopback=_own(options.server.host))
 
 
 def _opened(models: dict[str, str]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Translation(NamedTuple):
         found["tokens"] = [{"token": symbol, "log_probability": round(p, 6)} for symbol, p in scored]
         found["read"] = self.read
         found |= {"optimal_in_beam": self.optimal}
-        if self.attention is not None:
+        if self.attention is not None and self.parts == 1:  # of parts it is mostly zeros, and as long as wide
             found["attention"] = [[round(float(a), 4) for a in row] for row in self.attention]
         found |= {} if self.parts == 1 else {"parts": self.parts}
         return found | ({"others": [other.to_json() for other in self.others]} if self.others else {})

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import UnrolledError
 from unrolled.options.serve import LimitOptions
 
-__all__ = ["Asked", "SearchOptions", "Served", "told"]
+__all__ = ["Asked", "ExplainSearch", "SearchOptions", "Served", "beam_search", "told"]
 
 
 class Asked(BaseModel):
@@ -19,10 +21,15 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class SearchOptions(Asked):
-    """How an answer is searched for."""
+class ExplainSearch(Asked):
+    """How what is explained was searched for."""
 
     beam: int | None = Field(None, ge=1, le=100, description="Hypotheses side by side; 1: greedy; unset: as at training.")
+
+
+class SearchOptions(ExplainSearch):
+    """How an answer is searched for."""
+
     n_best: int = Field(1, ge=1, le=20, description="So many answers.")
 
 
@@ -80,3 +87,9 @@ class Served:
 def told(found: Any) -> dict[str, Any] | UnrolledError:
     """An answer as JSON; an error stays one."""
     return found if isinstance(found, UnrolledError) else found.to_json()
+
+
+def beam_search(own: BeamOptions, options: ExplainSearch) -> BeamOptions:
+    """How a model searches, as far as a request does not say otherwise."""
+    n_best = getattr(options, "n_best", 1)
+    return replace(own, width=options.beam or max(own.width, n_best), n_best=n_best)

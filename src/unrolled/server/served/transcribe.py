@@ -10,20 +10,24 @@ from pydantic import Field, StringConstraints
 
 from unrolled.data.audio import decode_audio
 from unrolled.errors import DataError, UnrolledError
-from unrolled.server.served.base import SearchOptions, Served, told
+from unrolled.server.served.base import ExplainSearch, SearchOptions, Served, told
 from unrolled.tasks.fusion import Fusion
 from unrolled.tasks.hearing import Search
 
-__all__ = ["ServedRecognizer", "TranscribeRequest"]
+__all__ = ["ExplainTranscript", "ServedRecognizer", "TranscribeRequest"]
 
 _Phrase = Annotated[str, StringConstraints(max_length=200)]
 
 
-class TranscribeRequest(SearchOptions):
-    """Options of a request to a recogniser."""
+class ExplainTranscript(ExplainSearch):
+    """How a recording is heard, before that is explained."""
 
     hotwords: list[_Phrase] = Field([], max_length=100, description="Words and phrases to listen for.")
     phrases: list[_Phrase] = Field([], max_length=1000, description="The only phrases there are.")
+
+
+class TranscribeRequest(ExplainTranscript, SearchOptions):
+    """Options of a request to a recogniser."""
 
 
 class ServedRecognizer(Served):
@@ -31,7 +35,7 @@ class ServedRecognizer(Served):
 
     task = "transcribe"
     Predict = TranscribeRequest
-    Explain = TranscribeRequest
+    Explain = ExplainTranscript
     files = "audio/*"
 
     def facts(self) -> dict[str, Any]:
@@ -45,15 +49,19 @@ class ServedRecognizer(Served):
         """The samples of a recording. DataError if it is none, or too long."""
         return decode_audio(data, name, self.trained.front.rate_hz, self.limits.seconds)
 
-    def _search(self, options: TranscribeRequest) -> Search:
+    def size(self, one: np.ndarray) -> int:
+        """A recording as long as may be is as much work as a text as long as may be."""
+        return int(self.limits.text * len(one) / (self.limits.seconds * self.trained.front.rate_hz))
+
+    def _search(self, options: ExplainTranscript) -> Search:
         hotwords = [self.trained.spoken(phrase) for phrase in options.hotwords]
         fusion = Fusion.of(self.trained.side, hotwords=hotwords, phrases=options.phrases)
-        return Search(options.beam, options.n_best, fusion)
+        return Search(options.beam, getattr(options, "n_best", 1), fusion)
 
     def predict(self, inputs: Sequence[np.ndarray], options: TranscribeRequest) -> list[dict[str, Any] | UnrolledError]:
         """What is said in each recording."""
         return [told(found) for found in self.trained.transcripts(inputs, self._search(options))]
 
-    def explain(self, one: np.ndarray, options: TranscribeRequest) -> dict[str, Any]:
+    def explain(self, one: np.ndarray, options: ExplainTranscript) -> dict[str, Any]:
         """The sound, the symbol of each step, and where each word stands."""
         return self.trained.explain(one, self._search(options))

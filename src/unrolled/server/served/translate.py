@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -10,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import UnrolledError
-from unrolled.server.served.base import SearchOptions, Served, told
+from unrolled.server.served.base import ExplainSearch, SearchOptions, Served, beam_search, told
 from unrolled.tasks.translation import Wishes
 
 __all__ = ["ExplainTranslation", "ServedTranslator", "TranslateRequest"]
@@ -18,10 +19,16 @@ __all__ = ["ExplainTranslation", "ServedTranslator", "TranslateRequest"]
 _Phrase = Annotated[str, StringConstraints(max_length=200)]
 
 
-class ExplainTranslation(SearchOptions):
+_Norm = Annotated[
+    Literal["none", "average", "gnmt"] | None,
+    Field(description="What scores are divided by; unset: as at training."),
+]
+
+
+class ExplainTranslation(ExplainSearch):
     """How a translation is searched for, before it is explained."""
 
-    norm: Literal["none", "average", "gnmt"] | None = Field(None, description="How scores are made fair to length.")
+    norm: _Norm = None
     reference: Annotated[str, StringConstraints(max_length=2000)] | None = Field(
         None, description="A right translation: is it search or model that misses it?"
     )
@@ -30,7 +37,7 @@ class ExplainTranslation(SearchOptions):
 class TranslateRequest(SearchOptions):
     """Options of a request to a translator."""
 
-    norm: Literal["none", "average", "gnmt"] | None = Field(None, description="How scores are made fair to length.")
+    norm: _Norm = None
     prefix: _Phrase = Field("", description="What each translation begins with.")
     require: list[_Phrase] = Field([], max_length=10, description="Words or phrases each translation has.")
     replace_unknown: bool = Field(False, description="Unknown words become those of the source looked at.")
@@ -47,21 +54,22 @@ class ServedTranslator(Served):
         """How it searches unless told otherwise, and whether it has attention."""
         return {"beam": self.trained.search.width, "attention": self.trained.model.attention is not None}
 
-    def _search(self, options: SearchOptions) -> BeamOptions:
-        own, norm = self.trained.search, getattr(options, "norm", None)
-        width = options.beam or max(own.width, options.n_best)
-        return replace(own, width=width, n_best=options.n_best, norm=norm or own.norm)
+    def _search(self, options: ExplainTranslation | TranslateRequest) -> BeamOptions:
+        found = beam_search(self.trained.search, options)
+        return replace(found, norm=options.norm or found.norm)
 
     def predict(self, inputs: Sequence[str], options: TranslateRequest) -> list[dict[str, Any] | UnrolledError]:
-        """The translation of each text."""
-        wishes = Wishes(options.prefix, tuple(options.require), options.replace_unknown)
-        return [told(found) for found in self.trained.translations(inputs, self._search(options), wishes)]
+        """The translation of each text; where one cannot have what is wished, that."""
+        wishes, search = Wishes(options.prefix, tuple(options.require), options.replace_unknown), self._search(options)
+        try:
+            return [told(found) for found in self.trained.translations(inputs, search, wishes)]
+        except UnrolledError as error:
+            if len(inputs) == 1:
+                return [error]
+            return [found for one in inputs for found in self.predict([one], options)]
 
     def explain(self, one: str, options: ExplainTranslation) -> dict[str, Any]:
         """Where each word looked, what it cost, and the tree of the beam."""
-        before = self.trained.search
-        self.trained.search = self._search(options)  # one thread asks: nobody sees the change
-        try:
-            return self.trained.explain(one, options.reference)
-        finally:
-            self.trained.search = before
+        asked = copy.copy(self.trained)  # with a search of its own
+        asked.search = self._search(options)
+        return asked.explain(one, options.reference)

@@ -13,6 +13,8 @@ from unrolled.tasks.explain_word_vectors import explain_vectors
 
 __all__ = ["Analogy", "MapRequest", "NeighborsRequest", "ServedVectors"]
 
+#: Unknown words of a request for which others are suggested.
+_SUGGESTED = 3
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
@@ -61,19 +63,28 @@ class ServedVectors(Served):
         """The neighbours of each word, the answers to each analogy."""
         words = [one for one in inputs if isinstance(one, str) and one in self.trained]
         near = dict(zip(words, self.trained.neighbors_of(words, options.n), strict=True)) if words else {}
-        return [self._answer(one, near, options.n) for one in inputs]
+        unknown = {word for one in inputs for word in _words(one) if word not in self.trained}
+        problems = {word: self._problem(word, n) for n, word in enumerate(sorted(unknown))}
+        return [self._answer(one, near, problems, options.n) for one in inputs]
 
-    def _answer(self, one: str | Analogy, near: dict[str, Any], n: int) -> dict[str, Any] | UnrolledError:
+    def _problem(self, word: str, n: int) -> DataError:
+        """That a word has no vector; of the first few, words spelled alike, which take long to find."""
+        return DataError(self.trained.unknown(word) if n < _SUGGESTED else f"the word {word!r} has no vector.")
+
+    def _answer(
+        self, one: str | Analogy, near: dict[str, Any], problems: dict[str, DataError], n: int
+    ) -> dict[str, Any] | UnrolledError:
+        wrong = [problems[word] for word in _words(one) if word in problems]
+        if wrong:
+            return wrong[0]
         if isinstance(one, str):
-            if one not in near:
-                return DataError(self.trained.unknown(one))
             return {"word": one, "neighbors": [list(pair) for pair in near[one]]}
-        try:
-            found = self.trained.analogy(one.a, one.b, one.c, n)
-        except DataError as error:
-            return error
-        return one.model_dump() | {"answers": [list(pair) for pair in found]}
+        return one.model_dump() | {"answers": [list(pair) for pair in self.trained.analogy(one.a, one.b, one.c, n)]}
 
     def explain(self, one: None, options: MapRequest) -> dict[str, Any]:
         """The map."""
         return explain_vectors(self.trained, min(options.words, len(self.trained)))
+
+
+def _words(one: str | Analogy) -> tuple[str, ...]:
+    return (one,) if isinstance(one, str) else (one.a, one.b, one.c)

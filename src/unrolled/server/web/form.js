@@ -18,7 +18,7 @@ export function settings(model, question, state, changed) {
   const schema = model.options[question], names = Object.keys(schema);
   const controls = names.map((name) => control(name, { ...schema[name], default: schema[name].default ?? model.facts[name] }, state, changed));
   const box = element("details", {}, element("summary", {}, t("settings")), element("div", { class: "row" }, ...controls.map((c) => c.label)));
-  box.open = names.length <= 4 || names.some((name) => state.get(name));
+  box.open = names.length <= 4 || names.includes("beam") || names.some((name) => state.get(name));
   const values = () => Object.fromEntries(names.map((name, i) => [name, controls[i].value()]).filter(([, value]) => value !== undefined));
   return { box: names.length ? box : "", values };
 }
@@ -83,7 +83,10 @@ export class Answers {
       const show = await work(own.signal);
       if (own === this.asked) show();
     } catch (error) {
-      if (own === this.asked && error.name !== "AbortError") this.problem.textContent = error.message;
+      if (own !== this.asked || error.name === "AbortError") return;
+      this.said.replaceChildren();
+      this.more.replaceChildren();
+      this.problem.textContent = error.message;
     } finally {
       if (own === this.asked) this.said.classList.remove("busy");
     }
@@ -104,27 +107,30 @@ export class Answers {
   draw(explanation, ...before) {
     this.more.replaceChildren(...before);
     const said = (block) => ({ ...block, title: picture(block.title), note: picture(block.note), ...(block.kind === "facts" && { rows: block.rows.map((row) => row.map(picture)) }) });
+    if (explanation.cut) this.more.append(element("p", { class: "note" }, t("cut")));
     draw({ blocks: explanation.blocks.map(said) }, this.more);
   }
 }
 
 export function later(work, milliseconds = 350) {
   let timer;
-  return () => {
+  const soon = () => {
     clearTimeout(timer);
     timer = setTimeout(work, milliseconds);
   };
+  soon.stop = () => clearTimeout(timer);
+  return soon;
 }
 
-// A text to be read, asked again while it is being typed.
-export function text_form(model, state, key, action, asked) {
+// A text to be read, asked again while it is being typed; with the settings of one question.
+export function text_form(model, question, state, key, action, asked) {
   const input = element("textarea", { maxlength: model.limits.text, dir: "auto", name: "input" });
   input.value = state.get("input") ?? "";
   const soon = later(() => {
     state.set("input", input.value);
     asked(input.value);
   });
-  const own = settings(model, "explain", state, soon);
+  const own = settings(model, question, state, soon);
   input.addEventListener("input", soon);
   const form = element("form", {}, field(key, input), own.box, element("div", { class: "row" }, element("button", { class: "first" }, t(action))));
   form.addEventListener("submit", (event) => {
@@ -132,5 +138,8 @@ export function text_form(model, state, key, action, asked) {
     soon();
   });
   if (input.value) soon();
-  return { form, values: own.values, input };
+  return { form, values: own.values, stop: soon.stop };
 }
+
+// Of the values of settings those that another question knows too.
+export const shared = (model, question, values) => Object.fromEntries(Object.entries(values).filter(([name]) => name in model.options[question]));

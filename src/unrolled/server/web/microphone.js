@@ -6,7 +6,12 @@ export class Microphone {
     this.pieces = [];
     this.stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
     this.context = new AudioContext();
-    await this.context.audioWorklet.addModule("/static/recorder.js");
+    try {
+      await this.context.audioWorklet.addModule("/static/recorder.js");
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
     this.node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 });
     this.node.port.onmessage = (event) => this.pieces.push(event.data);
     this.context.createMediaStreamSource(this.stream).connect(this.node);

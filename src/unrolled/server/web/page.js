@@ -4,12 +4,13 @@ import { choose, language, t } from "./words.js";
 
 const { element } = window;
 const main = document.getElementById("main"), nav = document.querySelector("nav");
-let models = [], leave = () => {};
+let models = [], leave = () => {}, views = 0;
 
 // "#/de-en?input=ein+Mann" -> what the address says; changes go back into it without a step in the history.
 function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  return { name: decodeURIComponent(path), given: new URLSearchParams(query) };
+  const name = models.map((one) => one.name).find((one) => encodeURIComponent(one) === path) ?? path;
+  return { name, given: new URLSearchParams(query) };
 }
 
 function remembered(name, given) {
@@ -33,10 +34,13 @@ async function show() {
   }
   document.title = model ? `${name} · unrolled` : "unrolled";
   if (!model) {
-    main.replaceChildren(name ? element("p", { class: "problem" }, t("none")) : "", cards());
+    views++;
+    main.replaceChildren(element("h1", {}, t("models")), name ? element("p", { class: "problem" }, t("none")) : "", cards());
     return;
   }
+  const own = ++views;
   const { default: build } = await import(`./tasks/${model.task}.js`);
+  if (own !== views) return; // another was chosen meanwhile
   const box = element("div");
   main.replaceChildren(element("h1", {}, model.name), element("p", { class: "note" }, t(`${model.task}.what`)), box, link());
   leave = build(model, box, remembered(name, given)) ?? (() => {});
@@ -50,8 +54,10 @@ function cards() {
 function link() {
   const made = element("button", { type: "button" }, t("link"));
   made.addEventListener("click", async () => {
-    await navigator.clipboard?.writeText(location.href);
-    made.textContent = t("copied");
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(location.href);
+      made.textContent = t("copied");
+    } else window.prompt(t("link"), location.href);
   });
   return element("p", {}, made);
 }
@@ -74,9 +80,8 @@ async function begin() {
   [other.textContent, other.lang] = language() === "zh" ? ["English", "en"] : ["中文", "zh"];
   document.querySelector(".skip").textContent = t("skip");
   nav.setAttribute("aria-label", t("models"));
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token) {
-    setToken(token);
+  if (location.hash.startsWith("#token=")) {
+    setToken(location.hash.slice("#token=".length));
     history.replaceState(null, "", "#/");
   }
   try {
@@ -94,5 +99,9 @@ document.getElementById("language").addEventListener("click", () => {
   choose(language() === "zh" ? "en" : "zh");
   begin();
 });
-window.addEventListener("hashchange", show);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
+window.addEventListener("hashchange", () => (location.hash.startsWith("#token=") ? begin() : show()));
 begin();

@@ -44,6 +44,8 @@ const WORDS = {
   none: ["No such model.", "没有这个模型。"],
   nomicrophone: ["The microphone cannot be used: ", "无法使用麦克风："],
   nocamera: ["The camera cannot be used: ", "无法使用摄像头："],
+  cut: ["The pictures show the beginning only.", "图中只显示开头部分。"],
+  secure: ["only over https, or on this machine itself", "只能通过 https 或在本机使用"],
   lost: ["The server cannot be reached.", "连接不上服务器。"],
   beam: ["Beam", "束宽"], n_best: ["Answers", "答案数"], norm: ["Norm", "归一化"], reference: ["A right translation", "正确的译文"],
   prefix: ["Begins with", "开头"], require: ["Has these words", "包含这些词"], replace_unknown: ["Copy unknown words", "复制未知词"],

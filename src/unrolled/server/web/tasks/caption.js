@@ -9,7 +9,7 @@ export default function (model, box, state) {
   const answers = new Answers(), preview = element("img", { class: "preview", alt: "", hidden: "" });
   const video = element("video", { class: "preview", hidden: "", playsinline: "", muted: "" });
   const chooser = element("input", { type: "file", accept: "image/*", "aria-label": t("image"), name: "file" });
-  let image = null, stream = null;
+  let image = null, stream = null, left = false;
 
   function ask() {
     if (!image) return;
@@ -35,12 +35,17 @@ export default function (model, box, state) {
   }
 
   async function camera() {
+    close();
+    opener.disabled = true;
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     } catch (error) {
-      answers.problem.textContent = t("nocamera") + error.message;
+      answers.problem.textContent = t("nocamera") + (window.isSecureContext ? error.message : t("secure"));
       return;
+    } finally {
+      opener.disabled = false;
     }
+    if (left) return close();
     video.srcObject = stream;
     video.hidden = false;
     await video.play();
@@ -60,10 +65,10 @@ export default function (model, box, state) {
     video.hidden = shoot.hidden = true;
   }
 
-  const own = settings(model, "explain", state, ask), shoot = button("shoot", taken, true);
+  const own = settings(model, "explain", state, ask), shoot = button("shoot", taken, true), opener = button("camera", camera);
   shoot.hidden = true;
   chooser.addEventListener("change", () => given(chooser.files[0]));
-  const zone = element("div", { class: "drop" }, element("p", {}, t("drop")), element("div", { class: "row" }, chooser, button("camera", camera), shoot), video, preview);
+  const zone = element("div", { class: "drop" }, element("p", {}, t("drop")), element("div", { class: "row" }, chooser, opener, shoot), video, preview);
   zone.addEventListener("dragover", (event) => {
     event.preventDefault();
     zone.classList.add("over");
@@ -78,6 +83,7 @@ export default function (model, box, state) {
   document.addEventListener("paste", pasted);
   box.append(zone, own.box, answers.box);
   return () => {
+    left = true;
     document.removeEventListener("paste", pasted);
     close();
     answers.clear();

@@ -7,18 +7,24 @@ const { element } = window;
 
 export default function (model, box, state) {
   const answers = new Answers();
-  const { form, values } = text_form(model, state, "text", "classify", (input) => {
+  const { form, values, stop } = text_form(model, "predict", state, "text", "classify", (input) => {
     if (!input.trim()) return answers.clear();
     answers.run(async (signal) => {
-      const found = await json(route(model, "explain"), { input, options: values() }, signal);
+      const [{ outputs: [one] }, found] = await Promise.all([
+        json(route(model, "predict"), { inputs: input, options: values() }, signal),
+        json(route(model, "explain"), { input }, signal),
+      ]);
       return () => {
-        answers.say(found.label ?? t("unsure"));
+        answers.say(one.labels.join(", ") || t("unsure"));
         answers.draw(found, coloured(found));
       };
     });
   });
   box.append(form, answers.box);
-  return () => answers.clear();
+  return () => {
+    stop();
+    answers.clear();
+  };
 }
 
 // Red speaks for the answer, blue against it.

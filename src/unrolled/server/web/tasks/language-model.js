@@ -20,23 +20,38 @@ export default function (model, box, state) {
     written.replaceChildren();
     written.setAttribute("aria-busy", "true");
     answers.run(async (signal) => {
-      for await (const [name, data] of events(route(model, "generate"), { prompt: input.value.trim() ? input.value : "", options: own.values() }, signal)) {
-        if (name === "error") throw new Error(data.detail);
-        if (data.token !== undefined) written.append(token(data));
-        else if (data.text) written.append(data.text);
+      try {
+        await written_out(signal);
+      } finally {
+        written.setAttribute("aria-busy", "false");
       }
-      return () => written.setAttribute("aria-busy", "false");
+      return () => {};
     });
   }
 
+  async function written_out(signal) {
+    const asked = { prompt: input.value.trim() ? input.value : "", options: own.values() };
+    for await (const [name, data] of events(route(model, "generate"), asked, signal)) {
+      if (name === "error") throw new Error(data.detail);
+      if (name === "token") written.append(token(data));
+      else if (data.text) written.append(data.text);
+    }
+  }
+
   function token(data) {
-    const made = element("button", { type: "button", style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
+    const made = element("button", { type: "button", tabindex: written.querySelector("button") ? -1 : 0, style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
     const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => element("div", { class: "bar" },
       element("span", {}, visible(name)), element("div", { style: `width:${Math.max(0.5, 100 * p)}%` }), element("span", {}, `${(100 * p).toFixed(1)} %`))));
     made.addEventListener("focus", show);
     made.addEventListener("mouseenter", show);
     return made;
   }
+
+  // One stop of the Tab key; arrows go from token to token.
+  written.addEventListener("keydown", (event) => {
+    const way = { ArrowRight: "nextElementSibling", ArrowLeft: "previousElementSibling" }[event.key];
+    document.activeElement[way]?.focus();
+  });
 
   function read() {
     const text = written.textContent || input.value;

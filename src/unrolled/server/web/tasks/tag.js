@@ -6,11 +6,13 @@ const { element } = window;
 
 export default function (model, box, state) {
   const answers = new Answers();
-  const { form } = text_form(model, state, "text", "tag", (input) => {
+  const { form, stop } = text_form(model, "explain", state, "text", "tag", (input) => {
     if (!input.trim()) return answers.clear();
     answers.run(async (signal) => {
-      const predicted = json(route(model, "predict"), { inputs: input }, signal);
-      const found = await json(route(model, "explain"), { input }, signal), { outputs: [one] } = await predicted;
+      const [{ outputs: [one] }, found] = await Promise.all([
+        json(route(model, "predict"), { inputs: input }, signal),
+        json(route(model, "explain"), { input }, signal),
+      ]);
       return () => {
         answers.say(one.restored ?? labelled(one));
         answers.draw(found);
@@ -18,7 +20,10 @@ export default function (model, box, state) {
     });
   });
   box.append(form, answers.box);
-  return () => answers.clear();
+  return () => {
+    stop();
+    answers.clear();
+  };
 }
 
 function labelled(one) {

@@ -1,6 +1,6 @@
 // A recording, spoken or chosen: its text, spectrogram and CTC spikes. While someone speaks, what has been said is asked again.
 import { json, route } from "../api.js";
-import { Answers, button, settings } from "../form.js";
+import { Answers, button, settings, shared } from "../form.js";
 import { Microphone } from "../microphone.js";
 import { t } from "../words.js";
 
@@ -12,20 +12,28 @@ export default function (model, box, state) {
   const chooser = element("input", { type: "file", accept: "audio/*", "aria-label": t("recording"), name: "file" });
   const player = element("audio", { controls: "", hidden: "", "aria-label": t("recording") });
   const status = element("span", { role: "status" });
-  let sound = null, timer = null;
+  let sound = null, timer = null, left = false;
 
   function ask() {
     if (!sound) return Promise.resolve();
     return answers.run(async (signal) => {
-      const body = new FormData();
-      body.append("file", sound, sound.name ?? "microphone.wav");
-      body.append("options", JSON.stringify(own.values()));
-      const found = await json(route(model, "explain/file"), body, signal);
+      const options = own.values(), pictures = shared(model, "explain", options);
+      const [{ outputs: [one] }, found] = await Promise.all([
+        json(route(model, "predict/file"), form(sound, options), signal),
+        json(route(model, "explain/file"), form(sound, pictures), signal),
+      ]);
       return () => {
-        answers.say(found.text || t("nothing"));
+        answers.say(...[one.text, ...(one.others ?? []).map((other) => other.text)].map((text) => element("div", {}, text || t("nothing"))));
         answers.draw(found);
       };
     });
+  }
+
+  function form(file, options) {
+    const body = new FormData();
+    body.append("file", file, file.name ?? "microphone.wav");
+    body.append("options", JSON.stringify(options));
+    return body;
   }
 
   function given(file) {
@@ -39,12 +47,16 @@ export default function (model, box, state) {
 
   async function speak() {
     if (microphone.on) return given(stopped());
+    switched.disabled = true;
     try {
       await microphone.start();
     } catch (error) {
-      answers.problem.textContent = t("nomicrophone") + error.message;
+      answers.problem.textContent = t("nomicrophone") + (window.isSecureContext ? error.message : t("secure"));
       return;
+    } finally {
+      switched.disabled = false;
     }
+    if (left) return microphone.stop();
     switched.textContent = t("stop");
     status.textContent = t("listening");
     const again = async () => {
@@ -64,10 +76,11 @@ export default function (model, box, state) {
     return found;
   }
 
-  const own = settings(model, "explain", state, ask), switched = button("speak", speak, true);
+  const own = settings(model, "predict", state, ask), switched = button("speak", speak, true);
   chooser.addEventListener("change", () => given(chooser.files[0]));
   box.append(element("div", { class: "row" }, switched, status, chooser), player, own.box, answers.box);
   return () => {
+    left = true;
     if (microphone.on) stopped();
     answers.clear();
   };
