@@ -27,9 +27,8 @@ from typed import run
 from unrolled.errors import DataError, UnrolledError
 from unrolled.options.serve import LimitOptions, ServeOptions
 from unrolled.server import app as server_app
-from unrolled.server.guards import is_loopback
 from unrolled.server.served.base import Asked, Served
-from unrolled.server.start import named
+from unrolled.server.start import is_loopback, named
 
 TEXTS = ["w1 breakpoint debugging", "<script>alert('&')</script>", "", "日本 \u0001 é", "a " * 300]
 

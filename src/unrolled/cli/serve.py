@@ -49,8 +49,7 @@ def serve(
 
     UNROLLED_TOKEN=... unrolled serve runs/speech --host 0.0.0.0
     """
-    from unrolled.server.guards import is_loopback
-    from unrolled.server.start import named
+    from unrolled.server.start import is_loopback, named
     from unrolled.server.start import serve as run
 
     file = read_toml(config) if config else None

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from unrolled.server.counts import Counts
 from unrolled.server.problems import Problem, problem_response
+from unrolled.server.start import is_loopback
 
-__all__ = ["Guards", "is_loopback"]
+__all__ = ["Guards"]
 
 Scope, Message = MutableMapping[str, Any], MutableMapping[str, Any]
 Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
@@ -37,13 +38,6 @@ _HEADERS = {
 #: What is told to everyone: that the server lives, and the page, which asks for the token.
 _PAGES = ("/", "/docs")
 _OPEN = ("/health", "/ready", "/static/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or a Host header means this machine itself."""
-    name = host[1:].partition("]")[0] if host.startswith("[") else host
-    name = (name.rpartition(":")[0] if name.count(":") == 1 else name).lower().rstrip(".")
-    return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
 
 
 class Guards(NamedTuple):

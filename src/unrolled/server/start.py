@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from unrolled.errors import ConfigError, MissingExtra, UnrolledError
 from unrolled.options.serve import ServeOptions
 
-__all__ = ["Place", "from_environment", "named", "serve"]
+__all__ = ["Place", "from_environment", "is_loopback", "named", "serve"]
 
 _ENVIRONMENT = "UNROLLED_SERVE"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
@@ -56,6 +56,13 @@ def named(models: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address or a Host header means this machine itself."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host
+    name = (name.rpartition(":")[0] if name.count(":") == 1 else name).lower().rstrip(".")
+    return name in ("localhost", "::1") or (name.startswith("127.") and name.replace(".", "").isdigit())
+
+
 def serve(
     models: dict[str, str], options: ServeOptions, *, token: str | None, ready: Callable[[Place], None] = lambda _: None
 ) -> None:
@@ -79,7 +86,7 @@ def serve(
         _threads(options)
         target: Any = "unrolled.server.start:from_environment"
         if not several:
-            target = application(_opened(models), options.limits, token=token, loopback=_own(server.host))
+            target = application(_opened(models), options.limits, token=token, loopback=is_loopback(server.host))
         port = stack.enter_context(_bound(server.host, server.port))
         place = Place(server.host, port.getsockname()[1], token, server.certificate is not None)
         config = uvicorn.Config(
@@ -126,19 +133,13 @@ def from_environment() -> Any:
     except UnrolledError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)  # its parent does not try again
-    return application(models, options.limits, token=told["token"], loopback=_own(options.server.host))
+    return application(models, options.limits, token=told["token"], loopback=is_loopback(options.server.host))
 
 
 def _opened(models: dict[str, str]) -> dict[str, Any]:
     from unrolled.tasks import load
 
     return {name: load(path) for name, path in models.items()}
-
-
-def _own(host: str) -> bool:
-    from unrolled.server.guards import is_loopback
-
-    return is_loopback(host)
 
 
 def _threads(options: ServeOptions) -> None:
