@@ -47,8 +47,9 @@ def image_bytes(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def decode_image(data: bytes, name: str, side: int | None = None, most: int = _MOST) -> np.ndarray:
+def decode_image(data: bytes, name: str, side: int | None = None, most: int | None = None) -> np.ndarray:
     """`read_image` of the bytes of a file; `name` is for errors. most: pixels that are decoded."""
+    most = _MOST if most is None else most
     if not data:
         raise DataError(f"{name}: is empty: no image.")
     with _telling(name):
