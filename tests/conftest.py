@@ -6,12 +6,16 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import unrolled
 from unrolled.data.samples import english, help_pages
+from unrolled.data.scenes import save_scenes, scenes
+from unrolled.data.tones import save_tones, tones
+from untrained import untrained_captioner, untrained_recognizer
 
 # Compiled kernels stay here from run to run, and processes that tests start find them.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "kernels"))
@@ -88,3 +92,18 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder, "test", reversed_words(60, seed=2))
     unrolled.train("translate", train, folder / "run", valid=valid, options=FLAGS)
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def folders(
+    run_folder: Path, vector_run: Path, sentiment: Path, tagger: Path, translator: Path, tmp_path_factory: Any
+) -> dict[str, Path]:
+    """A model of each task by the name it is served under; photo.png and talk.wav beside those that take files."""
+    made = tmp_path_factory.mktemp("served")
+    drawn, songs = scenes(6, seed=1), tones(3, seed=1)
+    untrained_captioner(drawn).save(made / "captions")
+    untrained_recognizer(songs, encoder_size=8).save(made / "speech")
+    save_scenes(drawn, made / "photos")[0].rename(made / "photo.png")
+    save_tones(songs, made / "clips")[0].rename(made / "talk.wav")
+    found = {"books": run_folder, "vec": vector_run, "sentiment": sentiment, "tags": tagger, "turned": translator}
+    return found | {"captions": made / "captions", "speech": made / "speech"}

@@ -12,19 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import uvicorn
 
 import unrolled
-from unrolled.data.scenes import save_scenes, scenes
-from unrolled.data.tones import save_tones, tones
 from unrolled.options.serve import LimitOptions
-from unrolled.run.caption import caption_options
-from unrolled.run.transcribe import transcribe_options
 from unrolled.server.app import application
-from unrolled.tasks.caption import CaptionTask
-from unrolled.tasks.image_encoders import Looked, eye_for
-from unrolled.tasks.transcribe import TranscribeTask
 
 JSON = {"Content-Type": "application/json"}
 
@@ -96,26 +88,6 @@ def serving(models: Mapping[str, Any], limits: LimitOptions | None = None, **how
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive()
-
-
-def small_captioner(folder: Path) -> Path:
-    """A model folder of an untrained captioner, and photo.png beside it."""
-    drawn = scenes(6, seed=1)
-    seen = Looked(np.stack([*drawn.images, *drawn.images]), np.arange(2 * len(drawn)), [])  # type: ignore[arg-type]
-    options = caption_options(flags={"encoder": "small", "decoder_size": 8, "min_count": 1})
-    task = CaptionTask(options, (drawn, drawn), seen, eye_for(options.model))
-    task.trained(task.build()).save(folder / "captions")
-    save_scenes(drawn, folder / "photos")[0].rename(folder / "photo.png")
-    return folder / "captions"
-
-
-def small_recognizer(folder: Path) -> Path:
-    """A model folder of an untrained recogniser, and talk.wav beside it."""
-    songs = tones(3, seed=1)
-    task = TranscribeTask(transcribe_options(flags={"encoder_size": 8}), (songs, songs))
-    task.trained(task.build()).save(folder / "speech")
-    save_tones(songs, folder / "clips")[0].rename(folder / "talk.wav")
-    return folder / "speech"
 
 
 def loaded(folders: Mapping[str, Path]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import venv
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -25,13 +24,9 @@ from unrolled.cli.main import app
 from unrolled.data.pairs import Pairs
 from unrolled.data.scenes import save_scenes, scenes
 from unrolled.data.tones import save_tones, tones
-from unrolled.run.caption import caption_options
-from unrolled.run.transcribe import transcribe_options
 from unrolled.run.translate import translate_options
-from unrolled.tasks.caption import CaptionTask
-from unrolled.tasks.image_encoders import Looked, eye_for
-from unrolled.tasks.transcribe import TranscribeTask
 from unrolled.tasks.translate import TranslateTask
+from untrained import untrained_captioner, untrained_recognizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,10 +127,7 @@ def documented(
     task.trained(task.build()).save(tmp_path / "runs" / "de-en")
     for name, texts in (("test.de", pairs.sources), ("test.en", pairs.targets)):
         (tmp_path / name).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    seen = Looked(np.stack([*drawn.images, *drawn.images]), np.arange(2 * len(drawn)), [])  # type: ignore[arg-type]
-    options = caption_options(flags={"encoder": "small", "decoder_size": 8, "min_count": 1})
-    captioning = CaptionTask(options, (drawn, drawn), seen, eye_for(options.model))
-    captioning.trained(captioning.build()).save(tmp_path / "runs" / "captions")
+    untrained_captioner(drawn).save(tmp_path / "runs" / "captions")
     shutil.copy(save_scenes(drawn, tmp_path / "photos")[0], tmp_path / "photo.jpg")
     rows = [f"{n + 1}.png\tdev\t{caption}\n" for n, (caption,) in enumerate(drawn.captions)]
     (tmp_path / "captions.tsv").write_text("file\tsplit\tcaption\n" + "".join(rows))
@@ -143,8 +135,7 @@ def documented(
     songs = tones(3, seed=1)
     shutil.copy(save_tones(songs, tmp_path / "clips")[0], tmp_path / "talk.wav")
     (tmp_path / "clips.tsv").write_text("file\ttext\n" + "".join(f"{n}.wav\t{t}\n" for n, t in enumerate(songs.texts)))
-    listening = TranscribeTask(transcribe_options(flags={"encoder_size": 4, "streaming": True}), (songs, songs))
-    listening.trained(listening.build()).save(tmp_path / "runs" / "speech")
+    untrained_recognizer(songs, encoder_size=4, streaming=True).save(tmp_path / "runs" / "speech")
     for name in ("names.txt", "phrases.txt"):
         (tmp_path / name).write_text("do re mi\nsol\n")
     rows = [f"w{n % 7} breakpoint {n},debugging\nw{n % 5} string {n},strings\n" for n in range(20)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving import Client, loaded, serving, small_captioner, small_recognizer
+from serving import Client, loaded, serving
 
 BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
@@ -18,15 +18,6 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ["--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream"]
 FLAGS += ["--use-fake-ui-for-media-stream"]
 EVIL = "<script>window.evil=1</script><img src=x onerror='window.evil=1'>"
-
-
-@pytest.fixture(scope="module")
-def folders(
-    run_folder: Path, vector_run: Path, sentiment: Path, tagger: Path, translator: Path, tmp_path_factory: Any
-) -> dict[str, Path]:
-    made = tmp_path_factory.mktemp("page")
-    found = {"books": run_folder, "vec": vector_run, "sentiment": sentiment, "tags": tagger, "turned": translator}
-    return found | {"captions": small_captioner(made), "speech": small_recognizer(made)}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ import pytest
 import uvicorn
 
 import unrolled
-from serving import JSON, Client, loaded, serving, small_captioner, small_recognizer
+from serving import JSON, Client, loaded, serving
 from typed import run
 from unrolled.errors import DataError, UnrolledError
 from unrolled.options.serve import LimitOptions, ServeOptions
@@ -31,15 +31,6 @@ from unrolled.server.served.base import Asked, Served
 from unrolled.server.start import is_loopback, named
 
 TEXTS = ["w1 breakpoint debugging", "<script>alert('&')</script>", "", "日本 \u0001 é", "a " * 300]
-
-
-@pytest.fixture(scope="module")
-def folders(
-    run_folder: Path, vector_run: Path, sentiment: Path, tagger: Path, translator: Path, tmp_path_factory: Any
-) -> dict[str, Path]:
-    made = tmp_path_factory.mktemp("served")
-    found = {"books": run_folder, "vec": vector_run, "sentiment": sentiment, "tags": tagger, "turned": translator}
-    return found | {"captions": small_captioner(made), "speech": small_recognizer(made)}
 
 
 @pytest.fixture(scope="module")

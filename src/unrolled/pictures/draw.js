@@ -119,13 +119,20 @@ function heat(block) {
   return element("div", { class: "scroll" }, svg);
 }
 
+// A name, a part of the whole as a bar, and what is written behind it.
+function bar(name, part, shown) {
+  return element("div", { class: "bar" }, element("span", {}, name), element("div", { style: `width:${Math.max(0.5, 100 * part)}%` }), element("span", {}, shown));
+}
+
+function chance(token, probability) {
+  return bar(visible(token), probability, `${(100 * probability).toFixed(1)} %`);
+}
+
 function tokens(block) {
   const most = Math.max(8, ...block.values);
   const detail = element("div", { "aria-live": "polite" });
   const show = (i) => {
-    const bars = block.alternatives[i].map(([token, probability]) =>
-      element("div", { class: "bar" }, element("span", {}, visible(token)),
-        element("div", { style: `width:${Math.max(0.5, 100 * probability)}%` }), element("span", {}, `${(100 * probability).toFixed(1)} %`)));
+    const bars = block.alternatives[i].map(([token, probability]) => chance(token, probability));
     const heading = element("p", { class: "note" }, `“${visible(block.tokens[i])}” cost ${block.values[i]} bits. Expected here:`);
     detail.replaceChildren(heading, ...bars);
   };

@@ -19,7 +19,7 @@ from unrolled.options.serve import LimitOptions
 from unrolled.server.counts import Counts
 from unrolled.server.engine import Engine
 from unrolled.server.guards import Guards
-from unrolled.server.problems import Problem, problem_response
+from unrolled.server.problems import FAULT, Problem, problem_response
 from unrolled.server.routes import MISSING, PROBLEMS, as_json, fields_of, model_routes
 from unrolled.server.served import served
 
@@ -46,8 +46,6 @@ def application(
     limits = limits or LimitOptions()
     counts = Counts()
     engines = {name: Engine(served(name, trained, limits), counts) for name, trained in models.items()}
-    for engine in engines.values():
-        counts.waiting.labels(engine.served.name).set(0)
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:
@@ -111,7 +109,7 @@ def _handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def fault(_: Request, __: Exception) -> Response:
-        return problem_response(Problem(500, "a fault of the server; its log says more"))
+        return problem_response(Problem(500, FAULT))
 
 
 def _watched(app: FastAPI, counts: Counts) -> None:

@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from unrolled.server.counts import Counts
@@ -43,13 +44,17 @@ class _Job:
     another where they are many; found: the answers so far. Or `alone`, the whole question.
     """
 
-    loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[Any]
     inputs: Sequence[Any] = ()
     sizes: Sequence[int] = ()
     options: Any = None
     alone: Callable[[], Any] | None = None
     found: list[Any] = field(default_factory=list)
+
+    @property
+    def waits(self) -> int:
+        """How many inputs wait; a whole question counts as one."""
+        return 1 if self.alone is not None else len(self.inputs) - len(self.found)
 
     @property
     def size(self) -> int:
@@ -67,7 +72,7 @@ class _Job:
 
     def tell(self, found: Any) -> None:
         """Give the answer, or the error, to the request; nobody may be waiting any more."""
-        self.loop.call_soon_threadsafe(self._tell, found)
+        self.answer.get_loop().call_soon_threadsafe(self._tell, found)
 
     def _tell(self, found: Any) -> None:
         if self.answer.done():
@@ -109,6 +114,8 @@ class Engine:
         self.served, self.limits, self.counts = served, served.limits, counts
         self._waiting, self._writing = deque[_Job](), deque[_Writing]()
         self._inputs, self._closed = 0, False
+        self._gauge = counts.waiting.labels(served.name)
+        self._gauge.set(0)
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
         self.decoding = asyncio.Semaphore(_DECODING)
@@ -134,18 +141,17 @@ class Engine:
     async def predict(self, inputs: Sequence[Any], options: Any) -> list[Any]:
         """The answers to inputs, or an error in the place of one."""
         sizes = [self.served.size(one) for one in inputs]
-        return await self._asked(lambda loop, answer: _Job(loop, answer, inputs, sizes, options), len(inputs))
+        return await self._asked(_Job(_future(), inputs, sizes, options))
 
     async def explain(self, one: Any, options: Any) -> dict[str, Any]:
         """What happens inside."""
-        alone = lambda: self.served.explain(one, options)  # noqa: E731 - a name for the thread to call
-        return await self._asked(lambda loop, answer: _Job(loop, answer, alone=alone), 1)
+        return await self._asked(_Job(_future(), alone=partial(self.served.explain, one, options)))
 
     async def generate(self, prompt: str, options: Any) -> AsyncIterator[dict[str, Any]]:
         """The pieces of a text as they are written. Closing it ends the writing."""
         if len(self._writing) >= self.limits.streams:
             raise Problem(429, f"{self.limits.streams} texts are being written. Try again later.", headers=_BUSY)
-        writing = _Writing(asyncio.get_running_loop(), lambda: self.served.generate(prompt, options))
+        writing = _Writing(asyncio.get_running_loop(), partial(self.served.generate, prompt, options))
         with self._news:
             self._writing.append(writing)
             self._awake()
@@ -161,16 +167,14 @@ class Engine:
         finally:
             writing.gone = True
 
-    async def _asked(self, job: Callable[[Any, Any], _Job], inputs: int) -> Any:
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Any] = loop.create_future()
+    async def _asked(self, job: _Job) -> Any:
         with self._news:
-            self.room_for(inputs)
-            self._waiting.append(job(loop, answer))
-            self._wait(inputs)
+            self.room_for(job.waits)
+            self._waiting.append(job)
+            self._wait(job.waits)
             self._awake()
         try:
-            return await asyncio.wait_for(answer, self.limits.timeout)
+            return await asyncio.wait_for(job.answer, self.limits.timeout)
         except TimeoutError:
             raise self._too_long from None
 
@@ -221,7 +225,7 @@ class Engine:
         first = self._waiting[0]
         if first.alone is not None:
             self._waiting.popleft()
-            self._wait(-1)
+            self._wait(-first.waits)
             return [_Part(first, (), 0)]
         alike = [job for job in self._waiting if job.alone is None and job.options == first.options]
         alike.sort(key=lambda job: (job is not first, abs(job.size - first.size)))
@@ -240,13 +244,13 @@ class Engine:
     def _given_up(self, job: _Job) -> bool:
         """Whether nobody waits for the answer any more."""
         if job.answer.done():
-            self._wait(-1 if job.alone is not None else len(job.found) - len(job.inputs))
+            self._wait(-job.waits)
             return True
         return False
 
     def _wait(self, more: int) -> None:
         self._inputs += more
-        self.counts.waiting.labels(self.served.name).set(self._inputs)
+        self._gauge.set(self._inputs)
 
     def _answer(self, parts: list[_Part]) -> None:
         first = parts[0].job
@@ -255,14 +259,14 @@ class Engine:
             return
         inputs = [one for part in parts for one in part.inputs]
         self.counts.batches.labels(self.served.name).observe(len(inputs))
-        found = _found(lambda: self.served.predict(inputs, first.options))
+        found = _found(partial(self.served.predict, inputs, first.options))
         if isinstance(found, Exception) and len(parts) > 1:  # whose fault it is, each alone tells
             for part in parts:
                 self._answer([part])
             return
         if isinstance(found, Exception):
             with self._news:
-                self._wait(len(first.found) + len(parts[0].inputs) - len(first.inputs))
+                self._wait(len(inputs) - first.waits)
             first.tell(found)
             return
         answers = iter(found)
@@ -273,6 +277,10 @@ class Engine:
             else:
                 with self._news:
                     self._waiting.append(job)
+
+
+def _future() -> asyncio.Future[Any]:
+    return asyncio.get_running_loop().create_future()
 
 
 def _found(ask: Callable[[], Any]) -> Any:

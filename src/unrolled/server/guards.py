@@ -25,7 +25,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_HEADERS = {
+_TOLD = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -35,7 +35,8 @@ _HEADERS = {
     "permissions-policy": "microphone=(self), camera=(self)",
     "cache-control": "no-cache",
 }
-#: What is told to everyone: that the server lives, and the page, which asks for the token.
+_HEADERS = [(name.encode(), value.encode()) for name, value in _TOLD.items()]
+#: The pages themselves, which ask for the token and to which other sites may lead, and what else is told to everyone.
 _PAGES = ("/", "/docs")
 _OPEN = ("/health", "/ready", "/static/")
 
@@ -64,7 +65,7 @@ class Guards(NamedTuple):
             if message["type"] == "http.response.start":
                 status = message["status"]
                 there = {name.lower() for name, _ in message.get("headers", ())}
-                own = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in there]
+                own = [header for header in _HEADERS if header[0] not in there]
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-__all__ = ["PROBLEM", "SCHEMA", "Problem", "problem_response"]
+__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "problem_response"]
 
 PROBLEM = "application/problem+json"
+#: What is told of a fault that no request is to blame for.
+FAULT = "a fault of the server; its log says more"
 
 #: What a problem looks like, for the OpenAPI document.
 SCHEMA: dict[str, Any] = {

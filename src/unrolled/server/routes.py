@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from unrolled.errors import UnrolledError
 from unrolled.server.engine import Engine
-from unrolled.server.problems import PROBLEM, SCHEMA, Problem
+from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem
 from unrolled.server.served.base import Asked
 
 __all__ = ["MISSING", "PROBLEMS", "as_json", "fields_of", "model_routes"]
@@ -153,8 +153,13 @@ def model_routes(engine: Engine) -> APIRouter:
     return router
 
 
+def _kind(engine: Engine) -> str:
+    """What types of requests to such a model are called after."""
+    return engine.served.task.title().replace("-", "")
+
+
 def _text_routes(router: APIRouter, engine: Engine) -> None:
-    served, kind = engine.served, engine.served.task.title().replace("-", "")
+    served, kind = engine.served, _kind(engine)
     many = Annotated[list[served.Input], Field(min_length=1, max_length=engine.limits.inputs)]
     Predict: Any = create_model(
         f"{kind}Predict",
@@ -180,7 +185,7 @@ def _text_routes(router: APIRouter, engine: Engine) -> None:
 
 
 def _generate_route(router: APIRouter, engine: Engine) -> None:
-    served, kind = engine.served, engine.served.task.title().replace("-", "")
+    served, kind = engine.served, _kind(engine)
     assert served.Generate is not None
     Generate: Any = create_model(
         f"{kind}Generate", __config__=_STRICT, prompt=(served.Input, ""), options=(served.Generate, served.Generate())
@@ -205,7 +210,7 @@ async def _events(first: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[bytes
         yield _event("error", {"detail": str(error)})
     except Exception:
         _LOG.exception("a fault while a text was written")
-        yield _event("error", {"detail": "a fault of the server; its log says more"})
+        yield _event("error", {"detail": FAULT})
     finally:
         await pieces.aclose()  # type: ignore[attr-defined]
 

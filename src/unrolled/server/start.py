@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -73,7 +74,7 @@ def serve(
         import uvicorn
         from uvicorn.supervisors import Multiprocess
 
-        from unrolled.server.app import application
+        importlib.import_module("unrolled.server.app")
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve", "Serving models") from None
     server = options.server
@@ -83,10 +84,7 @@ def serve(
         if several:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = stack.enter_context(tempfile.TemporaryDirectory(prefix="unrolled-"))
             os.environ[_ENVIRONMENT] = json.dumps({"models": models, "options": options.model_dump(), "token": token})
-        _threads(options)
-        target: Any = "unrolled.server.start:from_environment"
-        if not several:
-            target = application(_opened(models), options.limits, token=token, loopback=is_loopback(server.host))
+        target = "unrolled.server.start:from_environment" if several else _application(models, options, token)
         port = stack.enter_context(_bound(server.host, server.port))
         place = Place(server.host, port.getsockname()[1], token, server.certificate is not None)
         config = uvicorn.Config(
@@ -123,23 +121,22 @@ def from_environment() -> Any:
     """The application of one of several processes, as its parent said in the environment."""
     from uvicorn.config import STARTUP_FAILURE
 
-    from unrolled.server.app import application
-
     told = json.loads(os.environ[_ENVIRONMENT])
-    options = ServeOptions(**told["options"])
-    _threads(options)
     try:
-        models = _opened(told["models"])
+        return _application(told["models"], ServeOptions(**told["options"]), told["token"])
     except UnrolledError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)  # its parent does not try again
-    return application(models, options.limits, token=told["token"], loopback=is_loopback(options.server.host))
 
 
-def _opened(models: dict[str, str]) -> dict[str, Any]:
+def _application(models: dict[str, str], options: ServeOptions, token: str | None) -> Any:
+    """The application of this process: its models opened, its share of the processors taken."""
+    from unrolled.server.app import application
     from unrolled.tasks import load
 
-    return {name: load(path) for name, path in models.items()}
+    _threads(options)
+    opened = {name: load(path) for name, path in models.items()}
+    return application(opened, options.limits, token=token, loopback=is_loopback(options.server.host))
 
 
 def _threads(options: ServeOptions) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from unrolled.decoding.sampling import SamplingOptions, sample
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError
 from unrolled.tasks.text_codec import TextCodec, Written
+from unrolled.types import Stepper
 
 if TYPE_CHECKING:
     from unrolled.tasks.language_model import TrainedLanguageModel
@@ -68,6 +69,26 @@ def _never_written(codec: TextCodec) -> tuple[int, ...]:
     return () if only_unknown else ((vocabulary.unknown,) if ends else (vocabulary.unknown, vocabulary.end))
 
 
+def _end(codec: TextCodec) -> int | None:
+    """The symbol that ends a text, where texts end by themselves."""
+    return codec.vocabulary.end if codec.sentences else None
+
+
+def _steps(
+    codec: TextCodec,
+    stepper: Stepper,
+    ids: torch.Tensor,
+    options: SamplingOptions,
+    *,
+    n: int,
+    length: int,
+    watch: Callable[[torch.Tensor], None] | None = None,
+) -> Iterator[list[int | None]]:
+    """`decoding.sampling.sample` as a model of such text may write: where it ends, and what never stands there."""
+    end, forbidden = _end(codec), _never_written(codec)
+    return sample(stepper, ids, n_rows=n, length=length, options=options, end=end, forbidden=forbidden, watch=watch)
+
+
 def drawn(
     trained: TrainedLanguageModel,
     prompt: str,
@@ -82,15 +103,8 @@ def drawn(
         raise ConfigError(f"n must be at least 1 and length at least 0, got n={n}, length={length}")
     codec, vocabulary = trained.codec, trained.codec.vocabulary
     symbols, ids = _prompt(codec, prompt)
-    steps = sample(
-        trained.stepper(rounded=rounded),
-        ids,
-        n_rows=n,
-        length=length,
-        options=options or SamplingOptions(),
-        end=vocabulary.end if codec.sentences else None,
-        forbidden=_never_written(codec),
-    )
+    stepper = trained.stepper(rounded=rounded)
+    steps = _steps(codec, stepper, ids, options or SamplingOptions(), n=n, length=length)
     rows = [Written(codec.tokenizer) for _ in range(n)]
     yield tuple("".join(row.add(symbol) for symbol in symbols) for row in rows)
     for step in steps:
@@ -106,16 +120,11 @@ def watched(
     codec, vocabulary = trained.codec, trained.codec.vocabulary
     symbols, ids = _prompt(codec, prompt)
     seen = list[torch.Tensor]()
-    steps = sample(
-        trained.stepper(),
-        ids,
-        n_rows=1,
-        length=length,
-        options=options,
-        end=vocabulary.end if codec.sentences else None,
-        forbidden=_never_written(codec),
-        watch=lambda logits: seen.append(torch.log_softmax(logits[0].double(), 0)),
-    )
+
+    def watch(logits: torch.Tensor) -> None:
+        seen.append(torch.log_softmax(logits[0].double(), 0))
+
+    steps = _steps(codec, trained.stepper(), ids, options, n=1, length=length, watch=watch)
     written = Written(codec.tokenizer)
     yield Piece("".join(map(written.add, symbols)))
     for (symbol,) in steps:
@@ -143,7 +152,7 @@ def likeliest(trained: TrainedLanguageModel, prompt: str, *, length: int, n: int
     codec, vocabulary = trained.codec, trained.codec.vocabulary
     options = BeamOptions(width, n, max_length=length)
     symbols, ids = _prompt(codec, prompt)
-    end = vocabulary.end if codec.sentences else None
+    end = _end(codec)
     (found,) = beam_search(trained.stepper(), ids[None, :-1], ids[-1:], options, end=end, forbidden=_never_written(codec))
     texts = []
     for hypothesis in found.hypotheses:

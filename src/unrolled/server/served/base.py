@@ -12,7 +12,11 @@ from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import UnrolledError
 from unrolled.options.serve import LimitOptions
 
-__all__ = ["Asked", "ExplainSearch", "SearchOptions", "Served", "beam_search", "told"]
+__all__ = ["Asked", "ExplainSearch", "Phrase", "SearchOptions", "Served", "ServedBeam", "told"]
+
+
+#: A few words among the options of a request.
+Phrase = Annotated[str, StringConstraints(max_length=200)]
 
 
 class Asked(BaseModel):
@@ -84,12 +88,19 @@ class Served:
         raise NotImplementedError
 
 
+class ServedBeam(Served):
+    """A model that is searched with a beam, as it was trained to be unless a request says otherwise."""
+
+    def facts(self) -> dict[str, Any]:
+        """How it searches unless told otherwise, and whether it has attention."""
+        return {"beam": self.trained.search.width, "attention": self.trained.model.attention is not None}
+
+    def search(self, options: ExplainSearch) -> BeamOptions:
+        """How to search for the answer to a request."""
+        own, n_best = self.trained.search, getattr(options, "n_best", 1)
+        return replace(own, width=options.beam or max(own.width, n_best), n_best=n_best)
+
+
 def told(found: Any) -> dict[str, Any] | UnrolledError:
     """An answer as JSON; an error stays one."""
     return found if isinstance(found, UnrolledError) else found.to_json()
-
-
-def beam_search(own: BeamOptions, options: ExplainSearch) -> BeamOptions:
-    """How a model searches, as far as a request does not say otherwise."""
-    n_best = getattr(options, "n_best", 1)
-    return replace(own, width=options.beam or max(own.width, n_best), n_best=n_best)

@@ -9,22 +9,18 @@ import numpy as np
 
 from unrolled.data.images import decode_image
 from unrolled.errors import UnrolledError
-from unrolled.server.served.base import ExplainSearch, SearchOptions, Served, beam_search, told
+from unrolled.server.served.base import ExplainSearch, SearchOptions, ServedBeam, told
 
 __all__ = ["ServedCaptioner"]
 
 
-class ServedCaptioner(Served):
+class ServedCaptioner(ServedBeam):
     """Images -> captions."""
 
     task = "caption"
     Predict = SearchOptions
     Explain = ExplainSearch
     files = "image/*"
-
-    def facts(self) -> dict[str, Any]:
-        """How it searches unless told otherwise, and whether it has attention."""
-        return {"beam": self.trained.search.width, "attention": self.trained.model.attention is not None}
 
     def decode(self, data: bytes, name: str) -> np.ndarray:
         """An image as the encoder takes it, (size, size, 3), which is little. DataError if it is none, or too large."""
@@ -37,8 +33,8 @@ class ServedCaptioner(Served):
 
     def predict(self, inputs: Sequence[np.ndarray], options: SearchOptions) -> list[dict[str, Any] | UnrolledError]:
         """The caption of each image."""
-        return [told(found) for found in self.trained.captions(inputs, beam_search(self.trained.search, options))]
+        return [told(found) for found in self.trained.captions(inputs, self.search(options))]
 
     def explain(self, one: np.ndarray, options: ExplainSearch) -> dict[str, Any]:
         """Where each word looked."""
-        return self.trained.explain(one, beam_search(self.trained.search, options))
+        return self.trained.explain(one, self.search(options))

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from unrolled.data.audio import decode_audio
 from unrolled.errors import DataError, UnrolledError
-from unrolled.server.served.base import ExplainSearch, SearchOptions, Served, told
+from unrolled.server.served.base import ExplainSearch, Phrase, SearchOptions, Served, told
 from unrolled.tasks.fusion import Fusion
 from unrolled.tasks.hearing import Search
 
 __all__ = ["ExplainTranscript", "ServedRecognizer", "TranscribeRequest"]
 
-_Phrase = Annotated[str, StringConstraints(max_length=200)]
-
 
 class ExplainTranscript(ExplainSearch):
     """How a recording is heard, before that is explained."""
 
-    hotwords: list[_Phrase] = Field([], max_length=100, description="Words and phrases to listen for.")
-    phrases: list[_Phrase] = Field([], max_length=1000, description="The only phrases there are.")
+    hotwords: list[Phrase] = Field([], max_length=100, description="Words and phrases to listen for.")
+    phrases: list[Phrase] = Field([], max_length=1000, description="The only phrases there are.")
 
 
 class TranscribeRequest(ExplainTranscript, SearchOptions):

@@ -11,13 +11,10 @@ from pydantic import Field, StringConstraints
 
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import UnrolledError
-from unrolled.server.served.base import ExplainSearch, SearchOptions, Served, beam_search, told
+from unrolled.server.served.base import ExplainSearch, Phrase, SearchOptions, ServedBeam, told
 from unrolled.tasks.translation import Wishes
 
 __all__ = ["ExplainTranslation", "ServedTranslator", "TranslateRequest"]
-
-_Phrase = Annotated[str, StringConstraints(max_length=200)]
-
 
 _Norm = Annotated[
     Literal["none", "average", "gnmt"] | None,
@@ -38,29 +35,27 @@ class TranslateRequest(SearchOptions):
     """Options of a request to a translator."""
 
     norm: _Norm = None
-    prefix: _Phrase = Field("", description="What each translation begins with.")
-    require: list[_Phrase] = Field([], max_length=10, description="Words or phrases each translation has.")
+    prefix: Phrase = Field("", description="What each translation begins with.")
+    require: list[Phrase] = Field([], max_length=10, description="Words or phrases each translation has.")
     replace_unknown: bool = Field(False, description="Unknown words become those of the source looked at.")
 
 
-class ServedTranslator(Served):
+class ServedTranslator(ServedBeam):
     """Texts -> translations."""
 
     task = "translate"
     Predict = TranslateRequest
     Explain = ExplainTranslation
 
-    def facts(self) -> dict[str, Any]:
-        """How it searches unless told otherwise, and whether it has attention."""
-        return {"beam": self.trained.search.width, "attention": self.trained.model.attention is not None}
-
-    def _search(self, options: ExplainTranslation | TranslateRequest) -> BeamOptions:
-        found = beam_search(self.trained.search, options)
+    def search(self, options: ExplainSearch) -> BeamOptions:
+        """How to search, by the norm of the request too."""
+        assert isinstance(options, (ExplainTranslation, TranslateRequest))
+        found = super().search(options)
         return replace(found, norm=options.norm or found.norm)
 
     def predict(self, inputs: Sequence[str], options: TranslateRequest) -> list[dict[str, Any] | UnrolledError]:
         """The translation of each text; where one cannot have what is wished, that."""
-        wishes, search = Wishes(options.prefix, tuple(options.require), options.replace_unknown), self._search(options)
+        wishes, search = Wishes(options.prefix, tuple(options.require), options.replace_unknown), self.search(options)
         try:
             return [told(found) for found in self.trained.translations(inputs, search, wishes)]
         except UnrolledError as error:
@@ -71,5 +66,5 @@ class ServedTranslator(Served):
     def explain(self, one: str, options: ExplainTranslation) -> dict[str, Any]:
         """Where each word looked, what it cost, and the tree of the beam."""
         asked = copy.copy(self.trained)  # with a search of its own
-        asked.search = self._search(options)
+        asked.search = self.search(options)
         return asked.explain(one, options.reference)

@@ -42,3 +42,11 @@ export async function* events(path, body, signal) {
     }
   }
 }
+
+// A file and options, as the routes for files take them.
+export function parcel(file, name, options) {
+  const body = new FormData();
+  body.append("file", file, file.name ?? name);
+  body.append("options", JSON.stringify(options));
+  return body;
+}

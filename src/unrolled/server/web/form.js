@@ -112,7 +112,7 @@ export class Answers {
   }
 }
 
-export function later(work, milliseconds = 350) {
+function later(work, milliseconds = 350) {
   let timer;
   const soon = () => {
     clearTimeout(timer);
@@ -122,23 +122,33 @@ export function later(work, milliseconds = 350) {
   return soon;
 }
 
-// A text to be read, asked again while it is being typed; with the settings of one question.
-export function text_form(model, question, state, key, action, asked) {
-  const input = element("textarea", { maxlength: model.limits.text, dir: "auto", name: "input" });
+export function form(action, ...children) {
+  const made = element("form", {}, ...children);
+  made.addEventListener("submit", (event) => {
+    event.preventDefault();
+    action();
+  });
+  return made;
+}
+
+// A whole task: a text, asked about again while it is being typed, with the settings of `question`. `ask(input, options,
+// signal, answers)` finds out, and returns what shows it.
+export function text_task(model, box, state, { key, question, ask }) {
+  const input = element("textarea", { maxlength: model.limits.text, dir: "auto", name: "input" }), answers = new Answers();
   input.value = state.get("input") ?? "";
   const soon = later(() => {
     state.set("input", input.value);
-    asked(input.value);
+    if (input.value.trim()) answers.run((signal) => ask(input.value, own.values(), signal, answers));
+    else answers.clear();
   });
   const own = settings(model, question, state, soon);
   input.addEventListener("input", soon);
-  const form = element("form", {}, field(key, input), own.box, element("div", { class: "row" }, element("button", { class: "first" }, t(action))));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    soon();
-  });
+  box.append(form(soon, field(key, input), own.box, element("div", { class: "row" }, element("button", { class: "first" }, t(model.task)))), answers.box);
   if (input.value) soon();
-  return { form, values: own.values, stop: soon.stop };
+  return () => {
+    soon.stop();
+    answers.clear();
+  };
 }
 
 // Of the values of settings those that another question knows too.

@@ -1,5 +1,6 @@
 // The page: which model is shown stands behind the # of the address, with what is asked of it; each task has its module.
 import { json, setToken } from "./api.js";
+import { field, form } from "./form.js";
 import { choose, language, t } from "./words.js";
 
 const { element } = window;
@@ -64,13 +65,11 @@ function link() {
 
 function ask_token() {
   const input = element("input", { type: "password", autocomplete: "off", name: "token" });
-  const form = element("form", {}, element("label", {}, t("token"), input), element("div", { class: "row" }, element("button", { class: "first" }, t("enter"))));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
+  const go_on = () => {
     setToken(input.value);
     begin();
-  });
-  main.replaceChildren(form);
+  };
+  main.replaceChildren(form(go_on, field("token", input), element("div", { class: "row" }, element("button", { class: "first" }, t("enter")))));
   input.focus();
 }
 

@@ -1,5 +1,5 @@
 // An image, dropped, pasted, chosen or taken; its caption, and where each word looked.
-import { json, route } from "../api.js";
+import { json, parcel, route } from "../api.js";
 import { Answers, button, settings } from "../form.js";
 import { t } from "../words.js";
 
@@ -14,10 +14,7 @@ export default function (model, box, state) {
   function ask() {
     if (!image) return;
     answers.run(async (signal) => {
-      const body = new FormData();
-      body.append("file", image, image.name ?? "photo.jpg");
-      body.append("options", JSON.stringify(own.values()));
-      const found = await json(route(model, "explain/file"), body, signal);
+      const found = await json(route(model, "explain/file"), parcel(image, "photo.jpg", own.values()), signal);
       return () => {
         answers.say(found.caption);
         answers.draw(found);

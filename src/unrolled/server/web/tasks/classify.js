@@ -1,30 +1,22 @@
 // A text, its label, its words coloured by what they add to it, and how the answer turns as the text unfolds.
 import { json, route } from "../api.js";
-import { Answers, text_form } from "../form.js";
+import { text_task } from "../form.js";
 import { t } from "../words.js";
 
 const { element } = window;
 
 export default function (model, box, state) {
-  const answers = new Answers();
-  const { form, values, stop } = text_form(model, "predict", state, "text", "classify", (input) => {
-    if (!input.trim()) return answers.clear();
-    answers.run(async (signal) => {
-      const [{ outputs: [one] }, found] = await Promise.all([
-        json(route(model, "predict"), { inputs: input, options: values() }, signal),
-        json(route(model, "explain"), { input }, signal),
-      ]);
-      return () => {
-        answers.say(one.labels.join(", ") || t("unsure"));
-        answers.draw(found, coloured(found));
-      };
-    });
-  });
-  box.append(form, answers.box);
-  return () => {
-    stop();
-    answers.clear();
+  const ask = async (input, options, signal, answers) => {
+    const [{ outputs: [one] }, found] = await Promise.all([
+      json(route(model, "predict"), { inputs: input, options }, signal),
+      json(route(model, "explain"), { input }, signal),
+    ]);
+    return () => {
+      answers.say(one.labels.join(", ") || t("unsure"));
+      answers.draw(found, coloured(found));
+    };
   };
+  return text_task(model, box, state, { key: "text", question: "predict", ask });
 }
 
 // Red speaks for the answer, blue against it.

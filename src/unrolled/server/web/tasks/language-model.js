@@ -1,9 +1,9 @@
 // A beginning, and what the model writes on from it, token by token; behind each token the words it did not choose.
 import { events, json, route } from "../api.js";
-import { Answers, button, field, settings } from "../form.js";
+import { Answers, button, field, form, settings } from "../form.js";
 import { t } from "../words.js";
 
-const { element, visible } = window;
+const { chance, element } = window;
 
 export default function (model, box, state) {
   const input = element("textarea", { maxlength: model.limits.text, dir: "auto", name: "input" });
@@ -40,8 +40,7 @@ export default function (model, box, state) {
 
   function token(data) {
     const made = element("button", { type: "button", tabindex: written.querySelector("button") ? -1 : 0, style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
-    const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => element("div", { class: "bar" },
-      element("span", {}, visible(name)), element("div", { style: `width:${Math.max(0.5, 100 * p)}%` }), element("span", {}, `${(100 * p).toFixed(1)} %`))));
+    const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => chance(name, p)));
     made.addEventListener("focus", show);
     made.addEventListener("mouseenter", show);
     return made;
@@ -61,13 +60,9 @@ export default function (model, box, state) {
     });
   }
 
-  const form = element("form", {}, field("prompt", input), own.box,
+  const asking = form(write, field("prompt", input), own.box,
     element("div", { class: "row" }, element("button", { class: "first" }, t("language-model")), button("stop", () => answers.asked?.abort()), button("read", read)));
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    write();
-  });
-  box.append(form, written, detail, answers.box);
+  box.append(asking, written, detail, answers.box);
   if (state.get("input")) write();
   return () => answers.clear();
 }

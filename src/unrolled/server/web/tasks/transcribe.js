@@ -1,5 +1,5 @@
 // A recording, spoken or chosen: its text, spectrogram and CTC spikes. While someone speaks, what has been said is asked again.
-import { json, route } from "../api.js";
+import { json, parcel, route } from "../api.js";
 import { Answers, button, settings, shared } from "../form.js";
 import { Microphone } from "../microphone.js";
 import { t } from "../words.js";
@@ -19,21 +19,14 @@ export default function (model, box, state) {
     return answers.run(async (signal) => {
       const options = own.values(), pictures = shared(model, "explain", options);
       const [{ outputs: [one] }, found] = await Promise.all([
-        json(route(model, "predict/file"), form(sound, options), signal),
-        json(route(model, "explain/file"), form(sound, pictures), signal),
+        json(route(model, "predict/file"), parcel(sound, "microphone.wav", options), signal),
+        json(route(model, "explain/file"), parcel(sound, "microphone.wav", pictures), signal),
       ]);
       return () => {
         answers.say(...[one.text, ...(one.others ?? []).map((other) => other.text)].map((text) => element("div", {}, text || t("nothing"))));
         answers.draw(found);
       };
     });
-  }
-
-  function form(file, options) {
-    const body = new FormData();
-    body.append("file", file, file.name ?? "microphone.wav");
-    body.append("options", JSON.stringify(options));
-    return body;
   }
 
   function given(file) {

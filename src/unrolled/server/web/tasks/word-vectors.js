@@ -1,9 +1,9 @@
 // Words and their neighbours, analogies, and a map.
 import { json, route } from "../api.js";
-import { Answers, button, field, settings } from "../form.js";
+import { Answers, button, field, form, settings } from "../form.js";
 import { t } from "../words.js";
 
-const { element } = window;
+const { bar, element } = window;
 
 export default function (model, box, state) {
   const near = new Answers(), map = new Answers();
@@ -17,7 +17,7 @@ export default function (model, box, state) {
 
   const asked = (inputs, pairs) => near.run(async (signal) => {
     const { outputs: [found] } = await json(route(model, "predict"), { inputs: [inputs], options: own.values() }, signal);
-    return () => near.more.replaceChildren(bars(pairs(found)));
+    return () => near.more.replaceChildren(...pairs(found).map(([name, cosine]) => bar(name, cosine, cosine.toFixed(3))));
   });
   const neighbors = () => {
     state.set("word", word.value.trim());
@@ -39,18 +39,4 @@ export default function (model, box, state) {
   if (word.value) neighbors();
   else if (three.every((input) => input.value)) analogy();
   return () => [near, map].forEach((answers) => answers.clear());
-}
-
-function form(action, ...children) {
-  const made = element("form", {}, ...children);
-  made.addEventListener("submit", (event) => {
-    event.preventDefault();
-    action();
-  });
-  return made;
-}
-
-function bars(pairs) {
-  return element("div", {}, ...pairs.map(([word, cosine]) => element("div", { class: "bar" }, element("span", {}, word),
-    element("div", { style: `width:${Math.max(0.5, 100 * Math.max(0, cosine))}%` }), element("span", {}, cosine.toFixed(3)))));
 }
