@@ -167,7 +167,7 @@ def test_everybody_gets_the_answer_to_their_own_question(client: Client, models:
         (b"\xff\xfe", 400, None),
         (b'{"inputs": []}', 422, "inputs"),
         (b'{"inputs": [1]}', 422, "inputs"),
-        (b'{"inputs": "\\ud800"}', 422, "inputs"),
+        (b'{"inputs": "\\ud800"}', 400, "body"),
         (b'{"inputs": "a", "options": {"beam": 0}}', 422, "options.beam"),
         (b'{"inputs": "a", "options": {"beams": 5}}', 422, "options.beams"),
         (b'{"inputs": "a", "options": {"beam": 1e400}}', 422, "options.beam"),

@@ -73,7 +73,7 @@ class Layout:
         """The inverse of `gather`, zero behind the end of each row."""
         index = self.reverse if reverse else self.forward
         if index is not None:
-            rows = rows.new_zeros(self.steps * self.rows, rows.shape[1]).index_copy(0, index, rows)
+            rows = rows.new_zeros(self.steps * self.rows, rows.shape[1]).index_copy_(0, index, rows)
         return rows.view(self.steps, self.rows, rows.shape[1])
 
     def pack(self, x: Tensor, reverse: bool) -> Tensor:

@@ -128,22 +128,18 @@ class Classifier(nn.Module):
 
     def _pooled(self, a: Tensor, lengths: Tensor) -> Tensor:
         """Activations (T, B, H) -> (B, H), or (B, 3 H)."""
-        pooling = self.config.pooling
-        if pooling == "last":
-            return self._last(a, lengths)
-        inside = (torch.arange(len(a), device=a.device).unsqueeze(1) < lengths).unsqueeze(2)
+        pooling, found = self.config.pooling, list[Tensor]()
+        behind = torch.arange(len(a), device=a.device).unsqueeze(1) >= lengths  # (T, B)
         if pooling == "attention":
             assert self.attention is not None
-            weights = self.attention(a).masked_fill(~inside, -torch.inf).softmax(0)
-            return (weights * a).sum(0)
-        mean = (a * inside).sum(0) / lengths.unsqueeze(1)
-        if pooling == "mean":
-            return mean
-        largest = a.masked_fill(~inside, -torch.inf).amax(0)
-        return largest if pooling == "max" else torch.cat((self._last(a, lengths), largest, mean), 1)
-
-    def _last(self, a: Tensor, lengths: Tensor) -> Tensor:
-        return last_states(a, lengths, bidirectional=self.config.bidirectional)
+            return (self.attention(a).masked_fill(behind.unsqueeze(2), -torch.inf).softmax(0) * a).sum(0)
+        if pooling in ("last", "concat"):
+            found.append(last_states(a, lengths, bidirectional=self.config.bidirectional))
+        mean = a.sum(0) / lengths.unsqueeze(1) if pooling in ("mean", "concat") else None  # zero behind the end
+        if pooling in ("max", "concat"):
+            a.view(-1, a.shape[2]).index_fill_(0, behind.flatten().nonzero().squeeze(1), -torch.inf)
+            found.append(a.amax(0))
+        return torch.cat(found if mean is None else [*found, mean], 1)
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over the texts, each times its weight; there is no state to carry."""

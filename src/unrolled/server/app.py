@@ -19,9 +19,10 @@ from unrolled.options.serve import LimitOptions
 from unrolled.server.counts import Counts
 from unrolled.server.engine import Engine
 from unrolled.server.guards import Guards
-from unrolled.server.problems import FAULT, Problem, problem_response
-from unrolled.server.routes import MISSING, PROBLEMS, as_json, fields_of, model_routes
+from unrolled.server.problems import Problem, problem_of, problem_response
+from unrolled.server.routes import MISSING, PROBLEMS, as_json, model_routes
 from unrolled.server.served import served
+from unrolled.server.straight import StraightRoute, straight
 
 __all__ = ["application"]
 
@@ -67,11 +68,13 @@ def application(
     _watched(app, counts)
     facts = {name: _facts(engine) for name, engine in engines.items()}
     _listed(app, facts)
-    for engine in engines.values():
-        app.include_router(model_routes(engine))
+    routers = [model_routes(engine) for engine in engines.values()]
+    for router in routers:
+        app.include_router(router)
     _missing(app, facts)
     _files(app)
-    return Guards(app, counts, token, loopback, int(limits.body_mb * 1e6), limits.timeout)
+    quick = [route for router in routers for route in router.routes if isinstance(route, StraightRoute)]
+    return Guards(straight(app, quick), counts, token, loopback, int(limits.body_mb * 1e6), limits.timeout)
 
 
 def _facts(engine: Engine) -> dict[str, Any]:
@@ -88,28 +91,15 @@ def _handlers(app: FastAPI) -> None:
     """Errors as problems."""
 
     @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:
-        return problem_response(error)
-
     @app.exception_handler(UnrolledError)
-    async def impossible(_: Request, error: UnrolledError) -> Response:
-        return problem_response(Problem(422, str(error), [("body", str(error))]))
-
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
-        found = fields_of(error)
-        broken = any(one["type"] == "json_invalid" for one in error.errors())
-        return problem_response(
-            Problem(400 if broken else 422, "; ".join(f"{name}: {message}" for name, message in found[:5]), found)
-        )
+    @app.exception_handler(Exception)
+    async def problem(_: Request, error: Exception) -> Response:
+        return problem_response(problem_of(error))
 
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> Response:
         return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
-
-    @app.exception_handler(Exception)
-    async def fault(_: Request, __: Exception) -> Response:
-        return problem_response(Problem(500, FAULT))
 
 
 def _watched(app: FastAPI, counts: Counts) -> None:

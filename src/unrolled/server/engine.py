@@ -71,10 +71,7 @@ class _Job:
         return _Part(self, self.inputs[first : first + n], weight)
 
     def tell(self, found: Any) -> None:
-        """Give the answer, or the error, to the request; nobody may be waiting any more."""
-        self.answer.get_loop().call_soon_threadsafe(self._tell, found)
-
-    def _tell(self, found: Any) -> None:
+        """Give the answer, or the error, to the request, in its loop; nobody may be waiting any more."""
         if self.answer.done():
             return
         if isinstance(found, BaseException):
@@ -138,14 +135,14 @@ class Engine:
         if self._inputs + inputs > self.limits.queue:
             raise Problem(429, f"{self._inputs} inputs wait for this model. Try again later.", headers=_BUSY)
 
-    async def predict(self, inputs: Sequence[Any], options: Any) -> list[Any]:
-        """The answers to inputs, or an error in the place of one."""
+    def predict(self, inputs: Sequence[Any], options: Any) -> asyncio.Future[list[Any]]:
+        """The answers to inputs, or an error in the place of one. Who cancels it gives the question up."""
         sizes = [self.served.size(one) for one in inputs]
-        return await self._asked(_Job(_future(), inputs, sizes, options))
+        return self._asked(_Job(_future(), inputs, sizes, options))
 
-    async def explain(self, one: Any, options: Any) -> dict[str, Any]:
-        """What happens inside."""
-        return await self._asked(_Job(_future(), alone=partial(self.served.explain, one, options)))
+    def explain(self, one: Any, options: Any) -> asyncio.Future[dict[str, Any]]:
+        """What happens inside. Who cancels it gives the question up."""
+        return self._asked(_Job(_future(), alone=partial(self.served.explain, one, options)))
 
     async def generate(self, prompt: str, options: Any) -> AsyncIterator[dict[str, Any]]:
         """The pieces of a text as they are written. Closing it ends the writing."""
@@ -163,23 +160,21 @@ class Engine:
                     self.counts.tokens.labels(self.served.name).inc()
                 yield found
         except TimeoutError:
-            raise self._too_long from None
+            raise self.too_long from None
         finally:
             writing.gone = True
 
-    async def _asked(self, job: _Job) -> Any:
+    def _asked(self, job: _Job) -> asyncio.Future[Any]:
         with self._news:
             self.room_for(job.waits)
             self._waiting.append(job)
             self._wait(job.waits)
             self._awake()
-        try:
-            return await asyncio.wait_for(job.answer, self.limits.timeout)
-        except TimeoutError:
-            raise self._too_long from None
+        return job.answer
 
     @property
-    def _too_long(self) -> Problem:
+    def too_long(self) -> Problem:
+        """What is told of a question whose answer does not come in time."""
         return Problem(504, f"no answer within {self.limits.timeout:g} s; ask for less at once")
 
     def _awake(self) -> None:
@@ -255,7 +250,7 @@ class Engine:
     def _answer(self, parts: list[_Part]) -> None:
         first = parts[0].job
         if first.alone is not None:
-            first.tell(_found(first.alone))
+            _tell([(first, _found(first.alone))])
             return
         inputs = [one for part in parts for one in part.inputs]
         self.counts.batches.labels(self.served.name).observe(len(inputs))
@@ -267,20 +262,33 @@ class Engine:
         if isinstance(found, Exception):
             with self._news:
                 self._wait(len(inputs) - first.waits)
-            first.tell(found)
+            _tell([(first, found)])
             return
-        answers = iter(found)
+        answers, ended = iter(found), list[tuple[_Job, Any]]()
         for job, own, _ in parts:
             job.found += [next(answers) for _ in own]
             if len(job.found) == len(job.inputs):
-                job.tell(job.found)
+                ended.append((job, job.found))
             else:
                 with self._news:
                     self._waiting.append(job)
+        _tell(ended)
 
 
 def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
+
+
+def _tell(ended: Sequence[tuple[_Job, Any]]) -> None:
+    """Give answers to requests, all of a loop at once: to be woken for each of a batch costs it more than the rest."""
+
+    def tell(loop: asyncio.AbstractEventLoop) -> None:
+        for job, found in ended:
+            if job.answer.get_loop() is loop:
+                job.tell(found)
+
+    for loop in {job.answer.get_loop() for job, _ in ended}:
+        loop.call_soon_threadsafe(tell, loop)
 
 
 def _found(ask: Callable[[], Any]) -> Any:

@@ -7,13 +7,19 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.responses import Response
 
-__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "problem_response"]
+from unrolled.errors import UnrolledError
+
+__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "invalid", "problem_of", "problem_response"]
 
 PROBLEM = "application/problem+json"
 #: What is told of a fault that no request is to blame for.
 FAULT = "a fault of the server; its log says more"
+#: Wrong fields that `detail` names; `errors` names them all.
+_TOLD = 5
 
 #: What a problem looks like, for the OpenAPI document.
 SCHEMA: dict[str, Any] = {
@@ -48,6 +54,31 @@ class Problem(Exception):
     ) -> None:
         super().__init__(detail)
         self.status, self.detail, self.errors, self.headers = status, detail, tuple(errors), dict(headers or {})
+
+
+def problem_of(error: Exception) -> Problem:
+    """An error as what is told of it; one that is nobody's fault but the server's is told as such."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, UnrolledError):
+        return Problem(422, str(error), [("body", str(error))])
+    return invalid(error) if isinstance(error, (ValidationError, RequestValidationError)) else Problem(500, FAULT)
+
+
+def invalid(error: ValidationError | RequestValidationError, within: str = "") -> Problem:
+    """What pydantic found wrong: 400 where it is no JSON, else 422. within: the field that was read."""
+    found, broken = dict[tuple[str, str], None](), False
+    for one in error.errors():
+        broken = broken or one["type"] == "json_invalid"
+        names = [] if one["type"] == "json_invalid" else [str(name) for name in one["loc"] if _is_field(name)]
+        found[".".join([*([within] if within else []), *names]) or "body", str(one["msg"])] = None
+    told = "; ".join(f"{field}: {message}" for field, message in list(found)[:_TOLD])
+    return Problem(400 if broken and not within else 422, told, tuple(found))
+
+
+def _is_field(name: str | int) -> bool:
+    """Whether a part of a place is a field or a number in a list, not the name of one of several types."""
+    return isinstance(name, int) or (name.isidentifier() and name.islower() and name not in ("body", "str", "list"))
 
 
 def problem_response(problem: Problem) -> Response:

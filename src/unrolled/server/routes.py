@@ -6,7 +6,7 @@ Types are made for each model, at run time: annotations here are objects, not te
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
@@ -16,10 +16,11 @@ from starlette.responses import Response, StreamingResponse
 
 from unrolled.errors import UnrolledError
 from unrolled.server.engine import Engine
-from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem
+from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem, invalid
 from unrolled.server.served.base import Asked
+from unrolled.server.straight import StraightRoute, check_type
 
-__all__ = ["MISSING", "PROBLEMS", "as_json", "fields_of", "model_routes"]
+__all__ = ["MISSING", "PROBLEMS", "as_json", "model_routes"]
 
 _LOG = logging.getLogger("unrolled.server")
 _STRICT = ConfigDict(strict=True, extra="forbid")
@@ -97,39 +98,18 @@ def _finite(found: Any) -> Any:
     return None if isinstance(found, float) and not -float("inf") < found < float("inf") else found
 
 
-def fields_of(error: Any, within: str = "") -> list[tuple[str, str]]:
-    """(field, message) of each thing that pydantic found wrong."""
-    found = []
-    for one in error.errors():
-        names = [] if one["type"] == "json_invalid" else [str(name) for name in one["loc"] if _is_field(name)]
-        found.append((".".join([*([within] if within else []), *names]) or "body", str(one["msg"])))
-    return list(dict.fromkeys(found))
+async def _form(request: Request) -> None:  # not async, it would wait for a thread of a pool
+    check_type(request, "multipart/form-data")
 
 
-def _is_field(name: str | int) -> bool:
-    """Whether a part of a place is a field or a number in a list, not the name of one of several types."""
-    return isinstance(name, int) or (name.isidentifier() and name.islower() and name not in ("body", "str", "list"))
-
-
-def _only(kind: str) -> Any:
-    """Problem 415 for a body of another type."""
-
-    def check(request: Request) -> None:
-        given = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        if given != kind:
-            raise Problem(415, f"the body has to be {kind}, not {given or 'of no type'}")
-
-    return Depends(check)
-
-
-async def _while_there(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """What the work finds, unless whoever asked goes away before: then it is given up."""
-    asked, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+async def _answered(engine: Engine, request: Request, asked: asyncio.Future[Any]) -> Any:
+    """The answer. The question is given up when whoever asked goes away before, and when it takes too long: Problem 504."""
+    gone = asyncio.ensure_future(_left(request))
     try:
-        await asyncio.wait({asked, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not asked.done():
-            raise Problem(408, "whoever asked has gone away")
-        return asked.result()
+        done, _ = await asyncio.wait((asked, gone), timeout=engine.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+        if asked in done:
+            return asked.result()
+        raise Problem(408, "whoever asked has gone away") if gone in done else engine.too_long
     finally:
         asked.cancel()
         gone.cancel()
@@ -153,6 +133,12 @@ def model_routes(engine: Engine) -> APIRouter:
     return router
 
 
+def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], answer: dict[str, Any]) -> None:
+    """A route whose body is JSON."""
+    responses = {200: answer, **_ASKED}
+    router.add_api_route(path, endpoint, methods=["POST"], responses=responses, route_class_override=StraightRoute)
+
+
 def _kind(engine: Engine) -> str:
     """What types of requests to such a model are called after."""
     return engine.served.task.title().replace("-", "")
@@ -168,20 +154,23 @@ def _text_routes(router: APIRouter, engine: Engine) -> None:
         options=(served.Predict, served.Predict()),
     )
 
-    @router.post("/predict", dependencies=[_only("application/json")], responses={200: _OUTPUTS, **_ASKED})
     async def predict(request: Request, body: Predict) -> Response:
         """What the model says of each input: as `unrolled predict --json`."""
         inputs = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-        return _outputs(engine, await _while_there(request, engine.predict(inputs, body.options)))
+        return _outputs(engine, await _answered(engine, request, engine.predict(inputs, body.options)))
+
+    _add(router, "/predict", predict, _OUTPUTS)
 
     parts: dict[str, Any] = {"options": (served.Explain, served.Explain())}
     parts |= {} if served.Explained is None else {"input": (served.Explained, ...)}
     Explain: Any = create_model(f"{kind}Explain", __config__=_STRICT, **parts)
 
-    @router.post("/explain", dependencies=[_only("application/json")], responses={200: _EXPLAINED, **_ASKED})
     async def explain(request: Request, body: Explain) -> Response:
         """What happens inside: as `unrolled explain`."""
-        return as_json(await _while_there(request, engine.explain(getattr(body, "input", None), body.options)))
+        asked = engine.explain(getattr(body, "input", None), body.options)
+        return as_json(await _answered(engine, request, asked))
+
+    _add(router, "/explain", explain, _EXPLAINED)
 
 
 def _generate_route(router: APIRouter, engine: Engine) -> None:
@@ -191,12 +180,13 @@ def _generate_route(router: APIRouter, engine: Engine) -> None:
         f"{kind}Generate", __config__=_STRICT, prompt=(served.Input, ""), options=(served.Generate, served.Generate())
     )
 
-    @router.post("/generate", dependencies=[_only("application/json")], responses={200: _STREAM, **_ASKED})
-    async def generate(body: Generate) -> Response:
+    async def generate(_: Request, body: Generate) -> Response:
         """The text as it is written, token by token, as server-sent events."""
         pieces = engine.generate(body.prompt, body.options)
         first = await anext(pieces)  # what is wrong with the request is told before a stream begins
         return StreamingResponse(_events(first, pieces), media_type="text/event-stream")
+
+    _add(router, "/generate", generate, _STREAM)
 
 
 async def _events(first: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:
@@ -227,7 +217,7 @@ def _file_routes(router: APIRouter, engine: Engine) -> None:
     def options_as(kind: type[Asked]) -> Any:
         return Annotated[str, Form(description=f"JSON: {json.dumps(kind.model_json_schema()['properties'])}")]
 
-    Predict, Explain, form = options_as(served.Predict), options_as(served.Explain), _only("multipart/form-data")
+    Predict, Explain, form = options_as(served.Predict), options_as(served.Explain), Depends(_form)
 
     @router.post("/predict/file", dependencies=[form], responses={200: _OUTPUTS, **_ASKED})
     async def predict_file(request: Request, file: Files, options: Predict = "{}") -> Response:
@@ -236,7 +226,7 @@ def _file_routes(router: APIRouter, engine: Engine) -> None:
         engine.room_for(len(file))
         read = [await _read(engine, one) for one in file]
         good = [one for one in read if not isinstance(one, UnrolledError)]
-        found = iter(await _while_there(request, engine.predict(good, asked)) if good else ())
+        found = iter(await _answered(engine, request, engine.predict(good, asked)) if good else ())
         outputs = [one if isinstance(one, UnrolledError) else next(found) for one in read]
         return _outputs(engine, [_renamed(one, of.filename) for one, of in zip(outputs, file, strict=True)])
 
@@ -246,7 +236,7 @@ def _file_routes(router: APIRouter, engine: Engine) -> None:
         asked, read = _options(served.Explain, options), await _read(engine, file)
         if isinstance(read, UnrolledError):
             raise Problem(422, str(read), [("file", str(read))])
-        found = await _while_there(request, engine.explain(read, asked))
+        found = await _answered(engine, request, engine.explain(read, asked))
         return as_json(_renamed(found, file.filename))
 
 
@@ -254,8 +244,7 @@ def _options(kind: type[Asked], text: str) -> Asked:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        found = fields_of(error, "options")
-        raise Problem(422, "; ".join(f"{field}: {message}" for field, message in found), found) from None
+        raise invalid(error, "options") from None
 
 
 async def _read(engine: Engine, file: UploadFile) -> Any:
