@@ -22,6 +22,7 @@ __all__ = [
     "fill_rows",
     "note_ended",
     "pass_on",
+    "place_rows",
     "project",
     "rows_before",
 ]
@@ -153,6 +154,15 @@ def fill_rows(a, at, n, values):  # type: ignore[no-untyped-def]
         row = a[at + r]
         for j in range(len(row)):
             row[j] = values[j]
+
+
+@kernel
+def place_rows(rows, places, to, first, last):  # type: ignore[no-untyped-def]
+    """to[places[n]] = rows[n] for the rows first..last of (N, H)."""
+    for n in range(first, last):
+        row, there = rows[n], to[places[n]]
+        for j in range(len(row)):
+            there[j] = row[j]
 
 
 @kernel

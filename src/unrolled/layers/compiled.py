@@ -22,7 +22,7 @@ from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
 from unrolled.kernels.lstm import LSTMScan
 from unrolled.kernels.mingru import MinGRUScan
 from unrolled.kernels.product import add_outer, add_picked
-from unrolled.kernels.scan import Arrays, Call, Order, Product, Scan, Sink, Source
+from unrolled.kernels.scan import Arrays, Call, Order, Product, Scan, Sink, Source, place_rows
 from unrolled.kernels.workspace import Workspace, once
 from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
@@ -50,17 +50,28 @@ def scan_for(cell: Cell) -> Scan | None:
 
 
 def compiled_layer(
-    cell: Cell, x: Tensor | Lookup, state: State, w: Weights, *, layout: Layout, reverse: bool, reference: Reference
+    cell: Cell,
+    x: Tensor | Lookup,
+    state: State,
+    w: Weights,
+    *,
+    layout: Layout,
+    reverse: bool,
+    reference: Reference,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, State]:
-    """x (T, B, D) or the Lookup of one, and state (B, H) -> outputs (T, B, H) and the state after each row's end."""
+    """x (T, B, D) or the Lookup of one, and state (B, H) -> outputs (T, B, H) and the state after each row's end.
+
+    into: zeros (T, B, H) for the outputs, where no gradient is asked for.
+    """
     scan = scan_for(cell)
     assert scan is not None
     start = state_tensors(state)
     inputs, index = x if isinstance(x, Lookup) else (x, None)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (inputs, *start, *w))
-    operation = _Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index)
+    operation = _Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index, into)
     out, *final = _Compiled.apply(operation, inputs, *start, *w[:4])
-    return out, state_like(state, final)
+    return out if into is None else into, state_like(state, final)
 
 
 _NOTHING = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
@@ -78,6 +89,7 @@ class _Operation(NamedTuple):
     n_state: int
     keep: bool
     index: Tensor | None
+    into: Tensor | None
 
     def parts(self, tensors: tuple[Any, ...]) -> tuple[Tensor, tuple[Tensor, ...], Weights]:
         """The inputs or the table of inputs, the state and the weights among the operation's tensors."""
@@ -114,7 +126,7 @@ class _Compiled(torch.autograd.Function):
         kept = op.scan.forward(call, source, a, as_arrays(final))
         ctx.op, ctx.call, ctx.index, ctx.n_kept = op, call, source.index, len(kept)
         ctx.save_for_backward(*map(torch.from_numpy, (a, *kept)), *tensors)
-        outputs = layout.scatter(torch.from_numpy(a), op.reverse)
+        outputs = layout.scatter(torch.from_numpy(a), op.reverse) if op.into is None else _placed(op, op.into, a, work)
         if op.keep and layout.order is None:  # what backward needs stays apart: the outputs may be changed in place
             outputs = torch.from_numpy(work.new(*outputs.shape)).copy_(outputs)
         return outputs, *state_tensors(layout.unsort(state_like(op.kind, final)))
@@ -153,6 +165,16 @@ class _Compiled(torch.autograd.Function):
             same = products and before is products[-1].d
             weights[2] = weights[3] if same else torch.from_numpy(before).sum(0)
         return None, grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
+
+
+def _placed(op: _Operation, into: Tensor, a: np.ndarray, work: Workspace) -> Tensor:
+    """`into` (T, B, H), each row of a (N, H) written to where it belongs."""
+    index = op.layout.reverse if op.reverse else op.layout.forward
+    if index is None:
+        return into.copy_(torch.from_numpy(a).view(into.shape))
+    places, to = as_array(index), into.flatten(0, 1).numpy()
+    work.evenly((len(a), lambda *some: place_rows(a, places, to, *some)))
+    return into
 
 
 def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:

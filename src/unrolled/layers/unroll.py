@@ -28,12 +28,22 @@ __all__ = ["Attended", "torch_layers", "trajectory", "unroll", "unroll_attending
 
 
 def unroll(
-    cell: Cell, x: Tensor | Lookup, state: State, w: Weights, *, layout: Layout, reverse: bool = False
+    cell: Cell,
+    x: Tensor | Lookup,
+    state: State,
+    w: Weights,
+    *,
+    layout: Layout,
+    reverse: bool = False,
+    into: Tensor | None = None,
 ) -> tuple[Tensor, State]:
     """Run `cell` over x (T, B, D), or a Lookup, from `state` (B, ...): outputs (T, B, H), the state after each row's end.
 
     Outputs stand at the position of their input in both directions and are zero behind a row's end; the state of a row
     of length 0 is returned as it came. Weights, input and state may require gradients, also of second order.
+
+    into: zeros (T, B, H), perhaps columns of a larger tensor, that a compiled scan writes its outputs to, where no gradient
+    is asked for.
     """
     way = way_of(cell, x, layout, torch.is_grad_enabled())
     if way == "torch":
@@ -53,7 +63,7 @@ def unroll(
     tensors = (x.table if isinstance(x, Lookup) else x, *state_tensors(state), *w[:4])
     if way == "compiled" and all(t.dtype == precise for t in tensors if t is not None):
         reference = partial(_loops, cell, layout=layout, reverse=reverse)
-        return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference)
+        return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference, into=into)
     return _loops(cell, x, state, w, layout=layout, reverse=reverse)
 
 

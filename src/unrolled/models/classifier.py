@@ -127,7 +127,7 @@ class Classifier(nn.Module):
         return self.output(functional.dropout(h, self.config.dropout_output, self.training))
 
     def _pooled(self, a: Tensor, lengths: Tensor) -> Tensor:
-        """Activations (T, B, H) -> (B, H), or (B, 3 H)."""
+        """Activations (T, B, H), zero behind a row's end and not needed any more -> (B, H), or (B, 3 H)."""
         pooling, found = self.config.pooling, list[Tensor]()
         behind = torch.arange(len(a), device=a.device).unsqueeze(1) >= lengths  # (T, B)
         if pooling == "attention":
@@ -135,8 +135,9 @@ class Classifier(nn.Module):
             return (self.attention(a).masked_fill(behind.unsqueeze(2), -torch.inf).softmax(0) * a).sum(0)
         if pooling in ("last", "concat"):
             found.append(last_states(a, lengths, bidirectional=self.config.bidirectional))
-        mean = a.sum(0) / lengths.unsqueeze(1) if pooling in ("mean", "concat") else None  # zero behind the end
+        mean = a.sum(0) / lengths.unsqueeze(1) if pooling in ("mean", "concat") else None
         if pooling in ("max", "concat"):
+            a = a.clone() if torch.is_grad_enabled() else a
             a.view(-1, a.shape[2]).index_fill_(0, behind.flatten().nonzero().squeeze(1), -torch.inf)
             found.append(a.amax(0))
         return torch.cat(found if mean is None else [*found, mean], 1)

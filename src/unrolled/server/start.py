@@ -94,6 +94,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             ssl_certfile=server.certificate,
             ssl_keyfile=server.key,
             timeout_graceful_shutdown=_GRACE,

@@ -10,7 +10,7 @@ that reads a batch takes for a text: `benchmarks/serve.py classify`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -33,7 +33,7 @@ class StraightRoute(APIRoute):
     def _body(self) -> type[BaseModel]:
         return self.endpoint.__annotations__["body"]
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request, for FastAPI."""
         return self.answer
 
