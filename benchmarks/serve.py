@@ -68,7 +68,8 @@ class Server:
 
     def __init__(self, command: Sequence[str], port: int, predict: str) -> None:
         self.port, self.predict = port, predict
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        self.told = tempfile.TemporaryFile()  # noqa: SIM115 - not a pipe: a server that tells much would wait for a reader
+        self.process = subprocess.Popen(command, stderr=self.told)
 
     def cpu(self) -> float:
         """Seconds of processor."""
@@ -78,6 +79,11 @@ class Server:
     def megabytes(self) -> float:
         """Memory that is its own or shared."""
         return int(re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[0]) / 1024
+
+    def said(self) -> str:
+        """What it has written to standard error."""
+        self.told.seek(0)
+        return self.told.read().decode()
 
     def wait(self) -> None:
         """Until it is ready."""
@@ -91,7 +97,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.02)
-            assert self.process.poll() is None, self.process.stderr.read().decode()  # type: ignore[union-attr]
+            assert self.process.poll() is None, self.said()
         raise TimeoutError
 
 
@@ -319,10 +325,11 @@ def run_storm(args: argparse.Namespace) -> None:
         seen = asyncio.run(storm(server, texts, args.seconds, wanted))
         after = server.megabytes()
         again = asyncio.run(storm(server, texts, args.seconds, wanted))
-        last = server.megabytes()
+        last, faults = server.megabytes(), server.said().count("Traceback")
     print(dict(sorted((seen + again).items())))
     failed = sum(n for name, n in (seen + again).items() if re.search(r": 5\d\d$|SWAPPED", name))
-    print(f"answers of 5xx, lost or swapped: {failed}; memory {before:.0f} MB, then {after:.0f}, then {last:.0f} MB")
+    print(f"answers of 5xx, lost or swapped: {failed}; faults in the log: {faults}")
+    print(f"memory {before:.0f} MB, then {after:.0f}, then {last:.0f} MB")
 
 
 def run_fuzz(args: argparse.Namespace) -> None:

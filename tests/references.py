@@ -52,6 +52,56 @@ def mingru(x: Array, h: Array, w: Weights) -> Array:
     return (1 - sigmoid(update)) * h + sigmoid(update) * candidate
 
 
+def collapse(alignment: Any, blank: int = 0) -> list[int]:
+    return [k for k, before in zip(alignment, [None, *alignment], strict=False) if k not in (before, blank)]
+
+
+def ctc_forward(p: Array, y: list[int], blank: int = 0) -> Array:
+    """alpha (T, 2 U + 1): all alignments of frames 1 to t that stand at place s of b y<1> b y<2> ... y<U> b in frame t."""
+    z = [blank, *(k for symbol in y for k in (symbol, blank))]
+    alpha = np.zeros((len(p), len(z)))
+    alpha[0, :2] = p[0, z[:2]]
+    for t in range(1, len(p)):
+        for s, k in enumerate(z):
+            from_before = alpha[t - 1, max(0, s - 1) : s + 1].sum()
+            leaps = s > 1 and k not in (blank, z[s - 2])
+            alpha[t, s] = (from_before + (alpha[t - 1, s - 2] if leaps else 0)) * p[t, k]
+    return alpha
+
+
+def ctc_backward(p: Array, y: list[int], blank: int = 0) -> Array:
+    """beta (T, 2 U + 1): all alignments of frames t to T that stand at place s in frame t: the same from the other end."""
+    return ctc_forward(p[::-1], y[::-1], blank)[::-1, ::-1]
+
+
+def ctc_probability(p: Array, y: list[int], blank: int = 0) -> float:
+    return float(ctc_forward(p, y, blank)[-1, -2:].sum())
+
+
+def ctc_gradient(p: Array, y: list[int], blank: int = 0) -> Array:
+    """Of -log P by the logits: p less how likely each symbol is in each frame, whatever the alignment."""
+    z = np.array([blank, *(k for symbol in y for k in (symbol, blank))])
+    gamma = ctc_forward(p, y, blank) * ctc_backward(p, y, blank) / p[:, z]  # p<t> is in both
+    at = np.stack([gamma[:, z == k].sum(1) for k in range(p.shape[1])], 1)
+    return p - at / ctc_probability(p, y, blank)
+
+
+def ctc_prefix_search(p: Array, width: int, blank: int = 0) -> list[tuple[tuple[int, ...], float]]:
+    """The texts that stay, likeliest first; each with two sums of alignments: ending with a blank, with its symbol."""
+    beam = {(): (1.0, 0.0)}
+    for frame in p:
+        found = dict[tuple[int, ...], Array]()
+        for y, (b, s) in beam.items():
+            parts = [(y, ((b + s) * frame[blank], s * frame[y[-1]] if y else 0.0))]
+            parts += [
+                ((*y, k), (0.0, (b if y and k == y[-1] else b + s) * frame[k])) for k in range(len(frame)) if k != blank
+            ]
+            for text, two in parts:
+                found[text] = found.get(text, np.zeros(2)) + two
+        beam = dict(sorted(found.items(), key=lambda one: -one[1].sum())[:width])
+    return [(y, float(sum(two))) for y, two in beam.items()]
+
+
 STEPS: dict[str, Callable[..., Any]] = {
     "rnn": rnn,
     "rnn-relu": rnn_relu,

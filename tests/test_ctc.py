@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+import references
 from unrolled.decoding.ctc import Spelled, collapse, greedy, prefix_search
 from unrolled.errors import ConfigError, ShapeError
 from unrolled.layers import ctc as module
@@ -46,6 +47,24 @@ def test_it_is_the_sum_over_all_alignments(label: list[int], blank: int) -> None
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     ours, theirs = (torch.autograd.grad(loss, logits)[0] for loss in (found, expected))
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("label", [[], [2], [1, 1, 3, 2, 2]])
+def test_it_is_what_the_equations_say(label: list[int]) -> None:
+    torch.manual_seed(len(label))
+    logits = torch.randn(30, 1, 4, dtype=D).mul(3).requires_grad_()
+    p = logits[:, 0].detach().softmax(1).numpy()
+    found = ctc_loss(logits, torch.tensor([30]), *rows(label))[0]
+    assert float(found.detach()) == pytest.approx(-math.log(references.ctc_probability(p, label)), rel=1e-12)
+    (gradient,) = torch.autograd.grad(found, logits)
+    np.testing.assert_allclose(gradient[:, 0].numpy(), references.ctc_gradient(p, label), rtol=0, atol=1e-12)
+    for width in (1, 2, 7, 40):
+        expected = references.ctc_prefix_search(p, width)
+        ours = prefix_search(np.log(p), width, n_best=width, least=0)
+        assert [(tuple(one.symbols), one.log_probability) for one in ours] == [
+            (text, pytest.approx(math.log(probability))) for text, probability in expected
+        ]
+    assert collapse(p.argmax(1).tolist()) == references.collapse(p.argmax(1).tolist())
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 6), st.integers(2, 9), st.floats(0.1, 30))

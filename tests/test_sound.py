@@ -183,7 +183,7 @@ def test_tables_of_recordings(tmp_path: Path) -> None:
         assert (found.files, found.texts, found.speakers) == (files[:2], ["do re", "mi"], ["ann", "bob"]), name
         assert (found.missing, found.empty) == ([str(tmp_path / "clips" / "gone.wav")], 1)
         assert read_recordings([tmp_path / name], tmp_path / "clips", split="test").texts == ["mi"]
-        assert splits_of([tmp_path / name]) == ["test", "train"]
+        assert splits_of([tmp_path / name]) == {"test", "train"}
         with pytest.raises(DataError, match=r"no split 'tset'.*Did you mean 'test'"):
             read_recordings([tmp_path / name], tmp_path / "clips", split="tset")
         with pytest.raises(DataError, match=r"none of the 3 recordings is there.*--audio"):

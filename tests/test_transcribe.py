@@ -202,6 +202,12 @@ def test_the_commands(songs: Path, tmp_path: Path) -> None:
     assert out.splitlines()[0].endswith(text)
     out, _ = run("predict", songs, "--stream", "-", stdin=(tmp_path / "a.wav").read_bytes())
     assert out.split() == words
+    twice = tmp_path / "twice.wav"
+    write_wav(twice, np.concatenate([samples, np.zeros(2 * RATE_HZ, np.float32), samples]), RATE_HZ)
+    out, _ = run("predict", songs, "--stream", "-", "--format", "srt", stdin=twice.read_bytes() + b"LIST\x04\0\0\0abcd")
+    assert [line for line in out.splitlines() if line.isdigit()] == [str(n) for n in range(1, 1 + out.count(" --> "))]
+    _, err = run("predict", songs, tmp_path / "a.wav", twice, "--format", "srt", code=3)
+    assert "one recording" in err
     for wrong, reason in ((["--format", "doc"], "unknown format 'doc'"), (["--phrases", "gone.txt"], "gone.txt"),
                           (["-s", "lm_weigth=1"], "lm_weigth"), (["--threshold", "0.5"], "means nothing")):  # fmt: skip
         _, err = run("predict", songs, tmp_path / "a.wav", *wrong, code=3)
@@ -209,7 +215,7 @@ def test_the_commands(songs: Path, tmp_path: Path) -> None:
 
 
 def test_a_language_model_helps(songs: Path, recognizer: TrainedRecognizer, tmp_path: Path) -> None:
-    """A model that knows one song only makes it likelier than its sound."""
+    """One that knows a single word makes it likelier than its sound, if it counts much."""
     tokens = ["do", "re", "mi", "fa", "sol", "la", "ti"]
     grams = "".join(f"{-0.01 if w == 'mi' else -4.0}\t{w}\n" for w in tokens)
     (tmp_path / "mi.arpa").write_text(f"\\data\\\n\n\\1-grams:\n-9\t<unk>\n-1\t</s>\n{grams}\\end\\\n")
@@ -220,6 +226,14 @@ def test_a_language_model_helps(songs: Path, recognizer: TrainedRecognizer, tmp_
     given = ["--language-model", tmp_path / "mi.arpa", "-s", "lm_weight=0.1", "-s", "reward=0"]
     out, _ = run("predict", songs, tmp_path / "a.wav", *given)
     assert out == "re mi\n"
+    out, _ = run("predict", songs, tmp_path / "a.wav", *given[:2], "-s", "lm_weight=30", "-s", "reward=0")
+    assert out != "re mi\n"
+    out, _ = run("predict", songs, tmp_path / "a.wav", *given[:2], "-s", "reward=50", "--n-best", "3", "--json")
+    told = json.loads(out)
+    assert told["others"]
+    assert all(one["log_probability"] <= 0 for one in (told, *told["others"]))  # of the sound alone, of each
+    with pytest.raises(ConfigError, match="compared by their sound alone"):
+        Fusion.of(recognizer.side, hotwords=["do"], phrases=["re"])
     assert pieces_of(recognizer.side)[recognizer.side.encode("d")[0]] == "d"
 
 
@@ -276,6 +290,11 @@ def test_the_other_heads_learn_too(head: str, tmp_path: Path) -> None:
     assert kinds.count("raster") == (3 if head == "attention" else 4)
     with pytest.raises(ConfigError, match="from both ends"):
         trained.stream()
+    some = [made.files[0], np.concatenate([made.files[1], made.files[2]])]
+    assert [one.log_probability for one in trained.transcripts(some)] == pytest.approx(
+        [trained.transcribe(one).log_probability for one in some], abs=1e-4
+    )
+    assert len(trained.ear.heard([torch.zeros(8, trained.front.n_features)])[0].symbols) <= 2
     with pytest.raises(ConfigError, match="--head ctc"):
         trained.transcribe(made.files[0], Search(fusion=Fusion.of(trained.side, hotwords=["do"])))
 
@@ -285,18 +304,29 @@ def test_what_cannot_be_learned_from_is_told(songs: Path, tmp_path: Path) -> Non
     lines = (songs.parent / "songs.tsv").read_text().splitlines()
     rows = [line.rsplit("\t", 1)[0] for line in lines if line.endswith("\ttest")]
     (tmp_path / "test" / "broken.wav").write_text("broken")
+    whole = tmp_path / "test" / "half.flac"
+    soundfile.write(whole, np.random.default_rng(0).normal(0, 0.1, 3 * RATE_HZ), RATE_HZ)
+    whole.write_bytes(whole.read_bytes()[:9000])
+    np.save(tmp_path / "test" / "frames.npy", np.zeros((20, 40), np.float32))
     write_wav(tmp_path / "test" / "short.wav", np.zeros(400, np.float32), RATE_HZ)
     rows += ["test/broken.wav\tdo\tx", "test/short.wav\tdo re mi fa sol la\tx", "test/gone.wav\tdo\tx", "test/0.wav\t \tx"]
+    rows += ["test/half.flac\tdo\tx", "test/frames.npy\tdo\tx", "test/1.wav\t...\tx"]
     (tmp_path / "a.tsv").write_text("\n".join([HEADER.rsplit("\t", 1)[0], *rows]) + "\n")
     flags = [f"-s{name}={value}" for name, value in FLAGS.items() if name not in ("epochs",)]
     _, err = run("train", "transcribe", tmp_path / "a.tsv", "--out", tmp_path / "run", "-sepochs=0.2", *flags)
-    for reason in ("1 recordings are not there", "1 recordings cannot be read", "1 recordings have no text",
+    for reason in ("1 recordings are not there", "3 recordings cannot be read", "2 recordings have no text", "half.flac: ",
+                   "frames.npy: holds frames",
                    "broken.wav: is no recording", "gone.wav"):  # fmt: skip
         assert reason in err, reason
     _, err = run("train", "transcribe", tmp_path / "a.tsv", "--out", tmp_path / "run2", "--hold-out", "speakers",
                  "-sepochs=0.2", "-svalid_fraction=0.3", *flags)  # fmt: skip
     with pytest.raises(ConfigError, match="unknown preset 'ctx'"):
         transcribe_options(preset="ctx")
+
+
+def silence(path: Path) -> Path:
+    write_wav(path, np.zeros(8000, np.float32), RATE_HZ)
+    return path
 
 
 def test_frames_made_elsewhere_are_learned_from(recognizer: TrainedRecognizer, tmp_path: Path) -> None:
@@ -310,9 +340,43 @@ def test_frames_made_elsewhere_are_learned_from(recognizer: TrainedRecognizer, t
     trained = unrolled.train("transcribe", [tmp_path / "a.tsv"], tmp_path / "run", options=FLAGS | {"epochs": 0.3})
     assert trained.front.kind == "given"
     assert isinstance(trained.transcribe(tmp_path / "0.npy").text, str)
+    with pytest.raises(DataError, match="is no file of frames"):
+        trained.transcribe(silence(tmp_path / "a.wav"))
     with pytest.raises(DataError, match="numbers a frame"):
         np.save(tmp_path / "bad.npy", np.zeros((5, 3)))
         trained.transcribe(tmp_path / "bad.npy")
+
+
+def test_a_training_from_a_relative_table_goes_on_from_elsewhere(
+    songs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = transcribe_options(flags=FLAGS | {"epochs": 0.2})
+    monkeypatch.chdir(songs.parent)
+    events = train_recognizer(options, ["songs.tsv"], tmp_path / "run", valid=["songs.tsv"])
+    task = next(events)
+    assert (task.facts.train, task.facts.valid) == (700, 30)
+    assert any(isinstance(event, Step) for event in events)
+    events.close()
+    monkeypatch.chdir(tmp_path)
+    assert next(resume_recognizer(tmp_path / "run")).facts.train == 700
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_whose_split_is_whose(songs: Path, tmp_path: Path, given: bool) -> None:
+    """Another table to choose by is read as a whole unless it has a split for it; a folder beside a table has no splits."""
+    rows = [line.split("\t") for line in (songs.parent / "songs.tsv").read_text().splitlines() if line.endswith("test")]
+    column, part = ("\tsplit", "\tdev") if given else ("", "")
+    lines = [f"{songs.parent / row[0]}\t{row[1]}{part}" for row in rows]
+    (tmp_path / "other.tsv").write_text("\n".join([f"file\ttext{column}", *lines]) + "\n")
+    options = transcribe_options(flags=FLAGS | {"epochs": 0.2})
+    task = next(train_recognizer(options, [songs.parent / "songs.tsv"], tmp_path / "run", valid=[tmp_path / "other.tsv"]))
+    assert (task.facts.train, task.facts.valid) == (700, 40)
+    if given:
+        (tmp_path / "clips").mkdir()
+        (tmp_path / "clips" / "a.txt").write_text("do")
+        write_wav(tmp_path / "clips" / "a.wav", sung(["do"], np.random.default_rng(0))[0], RATE_HZ)
+        both = [songs.parent / "songs.tsv", tmp_path / "clips"]
+        assert sum(next(train_recognizer(options, both, tmp_path / "run2")).facts[:2]) == 771
 
 
 def test_a_damaged_folder_is_refused(songs: Path, tmp_path: Path) -> None:

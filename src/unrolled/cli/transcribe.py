@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -150,11 +151,13 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
 
 
 class _Shown(NamedTuple):
-    """A transcript and how it is to be printed."""
+    """A transcript and how it is to be printed. several: others stand beside it; cue: the number of its first subtitle."""
 
     found: Any
     form: str
     times: bool
+    several: bool
+    cue: int = 1
 
 
 def _search(trained: Any, given: dict[str, Any]) -> Any:
@@ -190,16 +193,23 @@ def _lines(path: Path | None) -> list[str]:
 
 
 def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterator[Any]:
-    from unrolled.errors import UnrolledError
+    from unrolled.errors import ConfigError, UnrolledError
+    from unrolled.tasks.subtitles import cues
 
     search, form = _search(trained, given), given["format"] or "txt"
     if form not in ("txt", "srt", "vtt", "json"):
         raise unknown_name("format", form, ("txt", "srt", "vtt", "json"))
+    shown = partial(_Shown, form=form, times=bool(given["timestamps"]), several=search.n_best > 1)
     if given["stream"]:
-        yield from (_Shown(one, form, bool(given["timestamps"])) for one in _streamed(trained, search, list(sounds)))
+        cue = 1
+        for one in _streamed(trained, search, list(sounds)):
+            yield shown(one, cue=cue)
+            cue += len(cues(one.words))
         return
-    for one in trained.transcripts(sounds, search, batch_size=1 if one_by_one else 16):
-        yield one if isinstance(one, UnrolledError) else _Shown(one, form, bool(given["timestamps"]))
+    for n, one in enumerate(trained.transcripts(sounds, search, batch_size=1 if one_by_one else 16)):
+        if n and form in ("srt", "vtt"):
+            raise ConfigError(f"--format {form}: subtitles are those of one recording; ask for each on its own")
+        yield one if isinstance(one, UnrolledError) else shown(one)
 
 
 def _streamed(trained: Any, search: Any, sounds: list[str]) -> Iterator[Any]:
@@ -231,14 +241,14 @@ def _answer(shown: Any, problem: str | None, *, as_json: bool) -> str:
 
     if problem is not None:
         return json.dumps({"error": problem}, ensure_ascii=False) if as_json else "-"
-    found, form, times = shown
+    found, form, times, several, cue = shown
     if as_json or form == "json":
         return json.dumps(found.to_json(), ensure_ascii=False)
     if form != "txt":
-        return srt(found.words) if form == "srt" else vtt(found.words)
+        return srt(found.words, cue) if form == "srt" else vtt(found.words, cue)
     if times:
         return "\n".join(f"{w.begin:.2f}\t{w.end:.2f}\t{w.confidence:.3f}\t{w.text}" for w in found.words)
-    if not found.others:
+    if not several:
         return found.text
     return "\n".join(f"{p:.4f}\t{text}" for text, p in ((found.text, found.log_probability), *found.others))
 

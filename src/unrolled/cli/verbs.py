@@ -267,7 +267,8 @@ def explain(
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):
-        say(f"only the first {found.get('shown', len(found['tokens']))} tokens are explained")
+        shown = found["shown"] if "shown" in found else f"{len(found['tokens'])} tokens"
+        say(f"only the first {shown} are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return

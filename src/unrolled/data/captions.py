@@ -52,8 +52,8 @@ class Captioned:
         return len(self.images)
 
     def columns(self) -> tuple[Sequence[Any], ...]:
-        """All that is learned from: names of images and their captions, (n,) each."""
-        return [str(image) for image in self.images], self.captions
+        """All that is learned from: whole names of images and their captions, (n,) each."""
+        return [str(image.absolute() if isinstance(image, Path) else image) for image in self.images], self.captions
 
     def part(self, rows: Iterable[int]) -> Captioned:
         """Some of the images."""

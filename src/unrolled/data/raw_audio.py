@@ -16,6 +16,8 @@ __all__ = ["raw_pieces"]
 #: Seconds of a piece, if so much is there.
 _SECONDS = 0.1
 _NAME = "<standard input>"
+#: Bytes of samples that WAV announces where it does not know how many will come, at least.
+_ENDLESS = 0x7FFF0000
 
 
 def raw_pieces(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
@@ -23,17 +25,20 @@ def raw_pieces(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
     `rate_hz`. DataError for other kinds; a stream that stops in the middle of a sample just ends.
     """
     head = stream.read(12)
-    rate, channels, left = rate_hz, 1, head
+    rate, channels, left, room = rate_hz, 1, head, _ENDLESS
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-        (rate, channels), left = _wav_header(stream), b""
+        (rate, channels, room), left = _wav_header(stream), b""
     elif head[:4] in (b"fLaC", b"OggS", b"ID3\x03", b"ID3\x04") or head[:2] in (b"\xff\xfb", b"\xff\xf3"):
         raise DataError(f"{_NAME}: is a compressed file. Name it instead, or send 16-bit samples or WAV.")
     size, resampler = 2 * channels, Resampler(rate, rate_hz)
     block = max(1, int(_SECONDS * rate)) * size
     while True:
-        data = left + (stream.read1(block) if hasattr(stream, "read1") else stream.read(block))
-        if len(data) == len(left):
+        read = stream.read1 if hasattr(stream, "read1") else stream.read
+        new = read(block if room >= _ENDLESS else min(block, room))
+        if not new:
             break
+        room -= len(new) if room < _ENDLESS else 0
+        data = left + new
         whole = len(data) // size * size
         left = data[whole:]
         samples = np.frombuffer(data[:whole], "<i2").astype(np.float32).reshape(-1, channels).mean(1) / 32768
@@ -41,8 +46,10 @@ def raw_pieces(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
     yield resampler.feed(np.zeros(0, np.float32), last=True)
 
 
-def _wav_header(stream: BinaryIO) -> tuple[int, int]:
-    """Rate and channels; the stream then stands at the samples."""
+def _wav_header(stream: BinaryIO) -> tuple[int, int, int]:
+    """Rate, channels and bytes of samples; the stream then stands at the samples. Who does not know how long it will be
+    says 0, or about as much as can be said.
+    """
     rate = channels = 0
     while True:
         chunk = stream.read(8)
@@ -58,4 +65,4 @@ def _wav_header(stream: BinaryIO) -> tuple[int, int]:
                 raise DataError(f"{_NAME}: is WAV of {bits} bits, kind {kind}; 16-bit samples are read: arecord -f S16_LE")
     if not rate:
         raise DataError(f"{_NAME}: is a WAV file that does not say its rate.")
-    return rate, channels
+    return rate, channels, size or _ENDLESS

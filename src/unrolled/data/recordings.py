@@ -60,8 +60,8 @@ class Recordings:
         return len(self.files)
 
     def columns(self) -> tuple[Sequence[Any], ...]:
-        """All that is learned from: names of files, texts and speakers, (n,) each."""
-        return [str(file) for file in self.files], self.texts, self.speakers
+        """All that is learned from: whole names of files, texts and speakers, (n,) each."""
+        return [str(f.absolute() if isinstance(f, Path) else f) for f in self.files], self.texts, self.speakers
 
     def part(self, rows: Iterable[int]) -> Recordings:
         """Some of the recordings."""
@@ -117,11 +117,13 @@ def read_recordings(
     return found
 
 
-def splits_of(sources: Sequence[str | Path], encoding: str = "utf-8") -> list[str]:
-    """The names of the parts that tables of recordings have; folders have none."""
-    tables = (Path(source) for source in sources if not Path(source).is_dir())
-    lines = (line for table in tables for line in _lines(table, None, encoding, []))
-    return sorted({line.split for line in lines if line.split})
+def splits_of(sources: Sequence[str | Path], encoding: str = "utf-8") -> set[str]:
+    """The names of the parts of the data that every one of the tables has; folders have none."""
+    found = list[set[str]]()
+    for path in map(Path, sources):
+        lines = () if path.is_dir() else _lines(path, None, encoding, [])
+        found.append({line.split for line in lines if line.split})
+    return set.intersection(*found) if found else set()
 
 
 def _lines(source: Path, audio: Path | None, encoding: str, problems: list[str]) -> Iterator[_Line]:

@@ -70,12 +70,13 @@ class Found(NamedTuple):
 
 @dataclass
 class _Sentence:
-    """What is known of a sentence: its ended hypotheses, best first. inside (S,): its true positions; node: which node of
-    the last step of the tree each of its live hypotheses is.
+    """What is known of a sentence: its ended hypotheses, best first. limit: symbols, the end not counted; inside (S,): its
+    true positions; node: which node of the last step of the tree each of its live hypotheses is.
     """
 
     prefix: Sequence[int]
-    required: Required | None = None
+    required: Required | None
+    limit: int
     inside: np.ndarray | None = None
     tree: list[list[Node]] | None = None
     node: list[int] = field(default_factory=lambda: [-1])
@@ -131,27 +132,28 @@ def beam_search(
         for i in range(n)
     ]
     beam = _Beam(np.arange(n), np.zeros(n), np.zeros((n, 0), np.int64), np.zeros((n, 0)))
-    last, longest = begin, options.limit + (end is not None)
-    for t in range(longest):
+    last = begin
+    for t in range(max((sentence.limit for sentence in sentences), default=0) + (end is not None)):
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
         # log P stays what the model says: what is forbidden keeps its share of the sum
         scored = logits.cpu().contiguous().numpy()
         log_z = log_sums(scored, torch.get_num_threads())
         _forbid(scored, beam, sentences, options, t, end=end, forbidden=forbidden)
         rows, symbols, scores = _candidates(scored, log_z, beam, sentences, options.width)
-        kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end, longest=longest)
+        kept = _continued(beam, sentences, (rows, symbols, scores), options, state, end=end)
         if not len(kept):
             break
         last, state = torch.from_numpy(symbols[kept]), _taken(state, rows[kept])
     return [Found(s.ended[: options.n_best], s.optimal, s.steps, s.tree) for s in sentences]
 
 
-def _checked(prescribed: Prescribed, max_length: int) -> tuple[Sequence[int], Required | None]:
-    """The prefix and the phrases of a sentence."""
-    prefix, phrases = prescribed
+def _checked(prescribed: Prescribed, most: int) -> tuple[Sequence[int], Required | None, int]:
+    """The prefix, the phrases and the limit of a sentence."""
+    prefix, phrases, longest = prescribed
+    max_length = most if longest is None else min(most, longest)
     if len(prefix) > max_length:
         raise ConfigError(f"a forced beginning is longer than max-length {max_length}")
-    return prefix, Required.of(phrases, max_length) if phrases else None
+    return prefix, Required.of(phrases, max_length) if phrases else None, max_length
 
 
 def _taken(state: State, rows: np.ndarray) -> State:
@@ -177,8 +179,9 @@ def _forbid(
         logits[:, symbol] = -np.inf
     if end is not None and t < options.min_length:
         logits[:, end] = -np.inf
-    if end is not None and t == options.limit:
-        _force(logits, end)
+    if end is not None:
+        for row in [row for row, i in enumerate(beam.sentence.tolist()) if t == sentences[i].limit]:
+            _force(logits[row], end)
     special = options.no_repeat or any(t < len(sentence.prefix) or sentence.required for sentence in sentences)
     for row, i in enumerate(beam.sentence.tolist() if special else ()):
         prefix, required = sentences[i].prefix, sentences[i].required
@@ -261,7 +264,6 @@ def _continued(
     state: State,
     *,
     end: int | None,
-    longest: int,
 ) -> np.ndarray:
     """Take candidates into the beam, which becomes that of the next step; those that have ended go to their sentence.
 
@@ -279,6 +281,7 @@ def _continued(
             continue
         live: list[int] = []
         ended: list[int] = []
+        longest = sentence.limit + (end is not None)
         least = sentence.ended[-1].score if len(sentence.ended) == options.width else -np.inf
         for at in range(first, last):
             if len(live) == options.width or (options.width == 1 and ended):

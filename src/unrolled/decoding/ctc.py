@@ -135,7 +135,7 @@ def _scored(
 
 def closed(log_probabilities: np.ndarray, texts: Sequence[np.ndarray], blank: int = 0) -> np.ndarray:
     """log P (n,) of each of n texts, ids (U,) each, given log-probabilities (T, K); the best is the largest."""
-    p = np.exp(_frames(log_probabilities, blank)).astype(np.float64)
+    p = np.exp(_frames(log_probabilities, blank).astype(np.float64))  # in float32, what is below e^-103 would be nothing
     starts = np.cumsum([0, *map(len, texts)])
     labels = np.concatenate([np.zeros(0, np.int64), *texts]).astype(np.int64)
     found = log_likelihoods(p, labels, starts, blank)

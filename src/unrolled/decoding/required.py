@@ -13,10 +13,13 @@ __all__ = ["Prescribed", "Required"]
 
 
 class Prescribed(NamedTuple):
-    """What the sequences of a sentence must have: symbols at the beginning, and phrases anywhere."""
+    """What the sequences of a sentence must have: symbols at the beginning, phrases anywhere. longest: symbols at most, the
+    end not counted, where that is less than for all.
+    """
 
     prefix: Sequence[int] = ()
     phrases: Sequence[Sequence[int]] = ()
+    longest: int | None = None
 
 
 class Required(NamedTuple):

@@ -35,7 +35,7 @@ class Side(NamedTuple):
             counts, min_count=min_count or tokenizer.default_min_count, max_size=size, always=tokenizer.alphabet()
         )
         if len(found) < 4:
-            raise DataError("the sentences have fewer than two different symbols on a side: there is nothing to translate.")
+            raise DataError("the sentences have fewer than two different symbols on a side: there is nothing to learn.")
         return Side(tokenizer, found)
 
     def symbols(self, text: str) -> list[str]:

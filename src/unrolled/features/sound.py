@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.errors import ConfigError, check_bounds, unknown_name
+from unrolled.data.recordings import FRAMES
+from unrolled.errors import ConfigError, DataError, check_bounds, unknown_name
 
 __all__ = ["KINDS", "FrontEnd", "Normal"]
 
@@ -58,6 +60,11 @@ class FrontEnd:
             raise ConfigError(f"n-cepstra must lie in 1..{self.n_mels}, the number of mels, got {self.n_cepstra}")
         if self.kind != "given" and not self.low_hz < self.highest_hz:
             raise ConfigError(f"low-hz must lie below high-hz, got {self.low_hz:g} and {self.highest_hz:g}")
+
+    def check_kind(self, file: Path) -> None:
+        """DataError for a file of sound where frames are read that were made elsewhere."""
+        if self.kind == "given" and file.suffix.lower() not in FRAMES:
+            raise DataError(f"{file}: is no file of frames ({', '.join(FRAMES)}), which is what is read here.")
 
     @property
     def highest_hz(self) -> float:

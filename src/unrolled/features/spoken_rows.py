@@ -89,12 +89,28 @@ class Sounds:
         self._kept: dict[int, np.ndarray] = {}
         self._room = _KEPT
 
+    def part(self, rows: Sequence[int]) -> Sounds:
+        """Some of the recordings, with what is kept of them."""
+        found = Sounds([self.files[i] for i in rows], self.front)
+        found._kept = {k: self._kept[i] for k, i in enumerate(rows) if i in self._kept}
+        found._room = _KEPT - sum(whole.nbytes for whole in found._kept.values())
+        return found
+
+    def check(self, i: int) -> None:
+        """DataError if recording i cannot be read to its end. It is kept; where there is no room, only headers are read."""
+        file = self.files[i]
+        if self._room > 0 and isinstance(file, Path) and file.suffix.lower() not in FRAMES:
+            self.samples(i)
+
     def seconds(self, i: int) -> float:
-        """How long recording i is, by its header. DataError if it cannot be read."""
+        """How long recording i is, by its header. DataError if it cannot be read, or is of another kind than the others."""
         file = self.files[i]
         if isinstance(file, np.ndarray):
             return len(file) / self.front.rate_hz
+        self.front.check_kind(file)
         if file.suffix.lower() in FRAMES:
+            if self.front.kind != "given":
+                raise DataError(f"{file}: holds frames, the first recording is sound. Train on one kind.")
             return len(read_frames(file, self.front.n_mels)) * self.front.hop_ms / 1000
         return audio_facts(file).seconds
 

@@ -7,6 +7,10 @@ share of those that stand at the blank behind symbol u in frame t, L<t>(u) of th
     A<t>(u) = (A<t-1>(u) + L<t-1>(u)) p<t>(b) / c<t-1>
     L<t>(u) = (L<t-1>(u) + A<t-1>(u-1) + [y<u> != y<u-1>] L<t-1>(u-1)) p<t>(y<u>) / c<t-1>
     P       = c<1> c<2> ... c<T-1> (A<T>(U) + L<T>(U)),      c<t>: the sum of all shares of frame t
+    A<0>(0) = c<0> = 1, all others 0
+
+Places that no way leads to, or from which none leads to the end, are left out. The same without shares, one equation a
+line, and from the end to the front, and what follows for the gradient: `tests/references.py`.
 
 Graves et al. 2006, section 4.1. Shares need no logarithm and no exponential within a frame, and in double precision nothing
 is lost but what is 1e-300 of the rest. The same from the end to the front, times these, is how likely each place is in each

@@ -4,8 +4,10 @@ A prefix is a node of a tree: its symbol, its parent. In each frame it has two p
 end with a blank, and that of all that end with its symbol. With p(k) the probabilities of the frame:
 
     blank'(y)     = (blank(y) + symbol(y)) p(blank)
-    symbol'(y)    = symbol(y) p(last of y)                                      the same sound goes on
-    symbol'(y k)  = blank(y) p(k) if k is the last of y, else (blank(y) + symbol(y)) p(k)
+    symbol'(y)   += symbol(y) p(last of y)                                      the same sound goes on
+    symbol'(y k) += blank(y) p(k) if k is the last of y, else (blank(y) + symbol(y)) p(k)
+
+(one text may come from two: y as itself and as the shorter one with a symbol more; plain: `tests/references.py`)
 
 Graves and Jaitly 2014; Hannun et al. 2014, arXiv:1408.2873. After each frame the likeliest prefixes stay, their
 probabilities divided by the largest. Where no symbol is likely enough in a frame no prefix is made (blank skipping).

@@ -7,7 +7,6 @@ returns [forward; backward] at each position (BRNN of the notes), so it needs th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, overload
 
 import torch
@@ -110,26 +109,26 @@ class Stack(nn.Module, ABC):
         for layer in range(self.n_layers):
             if layer:
                 x = self.dropouts.mask_between(x, self.training)
-            outputs = []
-            for direction, room in enumerate(self._rooms(x, layout)):
+            outputs, whole = [], self._room(x, layout)
+            for direction in range(self.n_directions):
                 k = layer * self.n_directions + direction
+                room = None if whole is None else whole.chunk(2, dim=2)[direction]
                 start = map_state(lambda s, k=k: s[:, k], state)
                 w = self.weights(k)
                 output, final = unroll(self.cell, x, start, w, layout=layout, reverse=direction == 1, into=room)
                 outputs.append(output if room is None or output is room else room.copy_(output))
                 finals.append(final)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2) if room is None else room._base
+            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2) if whole is None else whole
         return x, map_state(lambda *layers: torch.stack(layers, dim=1), *finals)
 
-    def _rooms(self, x: Any, layout: Layout) -> Sequence[Tensor | None]:
-        """Where each direction of a layer writes its outputs: beside each other where the scans do that, and no gradient
-        needs them apart; else it takes room of its own (None).
+    def _room(self, x: Any, layout: Layout) -> Tensor | None:
+        """Zeros (T, B, 2P) for the directions of a layer to write their outputs to, where the scans can and no gradient is
+        asked for; None where each direction makes its own.
         """
-        size = self.cell.output_size
         if self.n_directions == 1 or torch.is_grad_enabled() or way_of(self.cell, x, layout, False) != "compiled":
-            return [None] * self.n_directions
+            return None
         like: Tensor = getattr(self, self._names[0]["weight_ih"])
-        return like.new_zeros(layout.steps, layout.rows, self.n_directions * size).split(size, dim=2)
+        return like.new_zeros(layout.steps, layout.rows, self.output_size)
 
     def _check_state(self, state: State, rows: int) -> None:
         wanted = state_tensors(self.cell.initial_state(0, getattr(self, self._names[0]["weight_ih"])))

@@ -33,7 +33,7 @@ class RecordingOptions(Section):
     hold_out: Literal["recordings", "speakers"] = Field(
         "recordings", description="What is held out for validation where nothing is given: recordings, or whole speakers."
     )
-    valid_fraction: float = Field(0.1, gt=0, lt=0.9, description="Part of it.")
+    valid_fraction: float = Field(0.1, gt=0, lt=0.9, description="Part of what is read that is held out.")
     tokens: Literal["char", "bpe", "unigram", "word"] = Field("char", description="What a symbol of a text is.")
     vocabulary_size: int | None = Field(None, ge=3, description="Most symbols; unset: the tokenizer's own limit.")
     min_count: int = Field(1, ge=1, description="Rarer symbols become unknown, and are never written.")
@@ -62,7 +62,7 @@ class AugmentOptions(Section):
     warp: float = Field(0.1, ge=0, lt=0.9, description="Frequencies stretched by up to this part.")
     noise: float = Field(0.5, ge=0, le=1, description="How often there is noise beneath.")
     snr_low: float = Field(10, ge=-40, le=120, description="Decibels that the voice is louder than noise, at least.")
-    snr_high: float = Field(40, ge=-40, le=120, description="And at most.")
+    snr_high: float = Field(40, ge=-40, le=120, description="Decibels that the voice is louder than noise, at most.")
     edge_seconds: float = Field(0.3, ge=0, le=60, description="Noise before and behind it, at most.")
     nothing: float = Field(0.03, ge=0, le=1, description="Part of the rows that are noise alone, which says nothing.")
     frequency_masks: int = Field(2, ge=0, le=100, description="Bands of frequency left out.")
@@ -89,7 +89,9 @@ class RecognizerOptions(Section):
     embedding_size: int = Field(64, ge=1, le=65_536, description="Decoder: size of a symbol's vector.")
     decoder_size: int = Field(256, ge=1, le=65_536, description="Units of a decoder layer.")
     decoder_layers: int = Field(1, ge=1, le=100, description="Layers of the decoder.")
-    attention: Literal["additive", "dot", "general", "scaled-dot"] = Field("additive", description="How it looks.")
+    attention: Literal["additive", "dot", "general", "scaled-dot"] = Field(
+        "additive", description="How the decoder compares itself with what is heard."
+    )
     attention_size: int = Field(128, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
     dropout_between: float = Field(0.2, ge=0, lt=1, description="Locked dropout between layers.")
     dropout_heard: float = Field(0.2, ge=0, lt=1, description="Locked dropout on what is heard.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,9 +107,8 @@ def resume_captioner(
     if where.get("own_encoder") and encoder is None:
         raise FolderError(f"{folder}: was begun with an encoder of your own; go on with resume_captioner(..., encoder=...)")
     with run_lock(folder):
-        splits = iter((options.data.train_split, options.data.valid_split))  # read first to learn from, then to choose by
-        read = partial(_read_split, options=options.data, splits=splits)
-        train, held = examples_again(folder, record, read, allow_changes=allow_changes)
+        read, read_held = _readers(options.data)
+        train, held = examples_again(folder, record, read, allow_changes=allow_changes, read_held=read_held)
         begun = latest(folder / "last").exists()
         parts = parted(train, held, options.data.valid_fraction, options.training.seed)
         side, vectors = Side.load(latest(folder / "last"), "caption") if begun else None, None
@@ -130,19 +129,18 @@ def resume_captioner(
         yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))
 
 
-def _read_split(files: Sequence[str | Path], *, options: CaptionDataOptions, splits: Iterator[str | None]) -> Captioned:
-    """The next split of the captioned images of files."""
+def _readers(options: CaptionDataOptions) -> tuple[Callable[..., Captioned], Callable[..., Captioned]]:
+    """How images to learn from, and those to choose by, are read from files."""
     images = None if options.images is None else Path(options.images)
-    return read_captions(files, images, split=next(splits), encoding=options.encoding)
+    read = partial(read_captions, images=images, encoding=options.encoding)
+    return partial(read, split=options.train_split), partial(read, split=options.valid_split)
 
 
 def _read(sources: Any, valid: Any, options: CaptionDataOptions) -> tuple[Captioned, Captioned | None]:
     """What there is to learn from, and to choose by, if it is given."""
-    splits = iter((options.train_split, options.valid_split))
-    train, held = (
-        some if isinstance(some, Captioned) else _read_split(some, options=options, splits=splits)
-        for some in (sources, valid if valid is not None else Captioned())
-    )
+    read, read_held = _readers(options)
+    train = sources if isinstance(sources, Captioned) else read(sources)
+    held = valid if isinstance(valid, Captioned) else Captioned() if valid is None else read_held(valid)
     if not len(train) or (valid is not None and not len(held)):
         raise DataError("there are no captioned images.")
     check_apart(train.images, held.images, "images")

@@ -60,12 +60,16 @@ def examples_again(
     read: Callable[[list[str]], Examples],
     *,
     allow_changes: bool,
+    read_held: Callable[[list[str]], Examples] | None = None,
 ) -> tuple[Examples, Examples | None]:
-    """Read the examples that a run was begun with; notes a change in `record`, which DataError refuses unless allowed."""
+    """Read the examples that a run was begun with; notes a change in `record`, which DataError refuses unless allowed.
+
+    read_held: how those to choose by are read, where they are read in another way.
+    """
     where = record.get("examples")
     if where is None:
         raise FolderError(f"{folder}: its examples did not come from files, so it cannot be resumed. Train anew.")
-    train, valid = read(where["train"]), read(where["valid"]) if where["valid"] else None
+    train, valid = read(where["train"]), (read_held or read)(where["valid"]) if where["valid"] else None
     digest = _digest(train, valid)
     if digest != where["digest"] and not allow_changes:
         shown = ", ".join(where["train"] + (where["valid"] or []))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml
 from unrolled.data.recordings import Recordings, read_recordings, splits_of
-from unrolled.errors import unknown_name
+from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.transcribe import FIXED, PRESETS, RecordingOptions, TranscribeOptions
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
@@ -39,6 +39,8 @@ def transcribe_options(
     options = resolve(TranscribeOptions, preset=named, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
+    if options.model.streaming and options.data.deltas:
+        raise ConfigError("--streaming cannot have --deltas: they look at frames that are still to come")
     return options
 
 
@@ -48,14 +50,13 @@ def train_recognizer(
     """Train on recordings into the run folder `out`, yielding what happens: the task, its data prepared, then the events of
     the loop.
     """
-    folder, options = Path(out), _anchored(options, sources)
+    folder, options = Path(out), _anchored(options, sources, valid)
     check_run(folder, overwrite=overwrite)
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Recordings):
         valid = sources
-    splits = iter((options.data.train_split, options.data.valid_split))
-    read = partial(_read_split, options=options.data, splits=splits)
+    read, read_held = _readers(options.data)
     train = sources if isinstance(sources, Recordings) else read(sources)
-    held = valid if valid is None or isinstance(valid, Recordings) else read(valid)
+    held = valid if valid is None or isinstance(valid, Recordings) else read_held(valid)
     task = _prepared(options, train, held)
     where = noted(sources, valid, train, held)
     if not isinstance(sources, Recordings):
@@ -77,9 +78,8 @@ def resume_recognizer(out: str | Path, *, allow_changes: bool = False) -> Iterat
     record = read_record(folder)
     options = recorded_options(folder, record, TranscribeOptions, fixed=FIXED, allow_changes=allow_changes)
     with run_lock(folder):
-        splits = iter((options.data.train_split, options.data.valid_split))  # read first to learn from, then to choose by
-        read = partial(_read_split, options=options.data, splits=splits)
-        train, held = examples_again(folder, record, read, allow_changes=allow_changes)
+        read, read_held = _readers(options.data)
+        train, held = examples_again(folder, record, read, allow_changes=allow_changes, read_held=read_held)
         begun = latest(folder / "last").exists()
         known = None
         if begun:
@@ -103,20 +103,23 @@ def _prepared(
     return TranscribeTask(options, parted(train, held, options.data, options.training.seed), known)
 
 
-def _read_split(files: Sequence[str | Path], *, options: RecordingOptions, splits: Iterator[str | None]) -> Recordings:
-    """The next split of the recordings of files."""
+def _readers(options: RecordingOptions) -> tuple[Callable[..., Recordings], Callable[..., Recordings]]:
+    """How recordings to learn from, and those to choose by, are read from files."""
     audio = None if options.audio is None else Path(options.audio)
-    return read_recordings(files, audio, split=next(splits), encoding=options.encoding)
+    read = partial(read_recordings, audio=audio, encoding=options.encoding)
+    return partial(read, split=options.train_split), partial(read, split=options.valid_split)
 
 
-def _anchored(options: TranscribeOptions, sources: Sources) -> TranscribeOptions:
-    """The options with a folder that means the same from everywhere, and the splits that the table has."""
-    data = options.data
+def _anchored(options: TranscribeOptions, sources: Sources, valid: Sources | None) -> TranscribeOptions:
+    """The options with a folder that means the same from everywhere, and the splits that the tables have."""
+    data, own = options.data, set() if isinstance(sources, Recordings) else splits_of(sources, options.data.encoding)
     changed: dict[str, Any] = {} if data.audio is None else {"audio": str(Path(data.audio).absolute())}
-    if not isinstance(sources, Recordings):
-        there = splits_of(sources, data.encoding) if data.train_split is None else []
-        if "train" in there:
-            changed["train_split"] = "train"
-            usual = next((name for name in ("valid", "validation", "dev", "val") if name in there), None)
-            changed["valid_split"] = data.valid_split or usual
+    if data.train_split is None and "train" in own:
+        changed["train_split"] = "train"
+    if valid is not None:
+        there = set() if isinstance(valid, Recordings) else splits_of(valid, data.encoding)
+    else:  # nothing is held out of what is learned from as a whole
+        there = own if changed.get("train_split", data.train_split) else set()
+    if data.valid_split is None:
+        changed["valid_split"] = next((name for name in ("valid", "validation", "dev", "val") if name in there), None)
     return options.model_copy(update={"data": data.model_copy(update=changed)})

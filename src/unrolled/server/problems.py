@@ -9,11 +9,12 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from unrolled.errors import UnrolledError
 
-__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "invalid", "problem_of", "problem_response"]
+__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "gone", "invalid", "problem_of", "problem_response"]
 
 PROBLEM = "application/problem+json"
 #: What is told of a fault that no request is to blame for.
@@ -56,12 +57,19 @@ class Problem(Exception):
         self.status, self.detail, self.errors, self.headers = status, detail, tuple(errors), dict(headers or {})
 
 
+def gone() -> Problem:
+    """What is told to nobody, and counted."""
+    return Problem(408, "whoever asked has gone away")
+
+
 def problem_of(error: Exception) -> Problem:
     """An error as what is told of it; one that is nobody's fault but the server's is told as such."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, UnrolledError):
         return Problem(422, str(error), [("body", str(error))])
+    if isinstance(error, ClientDisconnect):
+        return gone()
     return invalid(error) if isinstance(error, (ValidationError, RequestValidationError)) else Problem(500, FAULT)
 
 

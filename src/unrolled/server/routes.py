@@ -16,7 +16,7 @@ from starlette.responses import Response, StreamingResponse
 
 from unrolled.errors import UnrolledError
 from unrolled.server.engine import Engine
-from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem, invalid
+from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem, gone, invalid
 from unrolled.server.served.base import Asked
 from unrolled.server.straight import StraightRoute, check_type
 
@@ -104,15 +104,15 @@ async def _form(request: Request) -> None:  # not async, it would wait for a thr
 
 async def _answered(engine: Engine, request: Request, asked: asyncio.Future[Any]) -> Any:
     """The answer. The question is given up when whoever asked goes away before, and when it takes too long: Problem 504."""
-    gone = asyncio.ensure_future(_left(request))
+    left = asyncio.ensure_future(_left(request))
     try:
-        done, _ = await asyncio.wait((asked, gone), timeout=engine.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((asked, left), timeout=engine.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
         if asked in done:
             return asked.result()
-        raise Problem(408, "whoever asked has gone away") if gone in done else engine.too_long
+        raise gone() if left in done else engine.too_long
     finally:
         asked.cancel()
-        gone.cancel()
+        left.cancel()
 
 
 async def _left(request: Request) -> None:

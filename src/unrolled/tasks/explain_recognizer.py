@@ -22,6 +22,7 @@ __all__ = ["explain_sound"]
 #: Longer recordings are shown up to here.
 _SECONDS = 20.0
 _OTHERS = 10
+_KINDS = {"log-mel": "loud and soft tones, low ones below", "mfcc": "cepstra, the first below", "given": "frames"}
 #: A symbol that is nowhere likelier than this is not shown.
 _SEEN = 0.02
 
@@ -29,7 +30,8 @@ _SEEN = 0.02
 def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the transcript itself. DataError for what is no recording."""
     raw, whole = trained.frames_of(sound)
-    frames = whole[: int(_SECONDS * 1000 / trained.front.hop_ms)]
+    most = _SECONDS if trained.model.config.head == "ctc" else min(_SECONDS, trained.longest)  # as `predict` cuts
+    frames = whole[: max(1, int(most * 1000 / trained.front.hop_ms))]
     (heard,) = trained.ear.heard([frames], replace(search, n_best=min(_OTHERS, search.width or trained.ear.width)))
     name = "samples" if isinstance(sound, np.ndarray) else str(sound)
     found = trained.told(name, heard, frames, len(frames) * trained.front.hop_ms / 1000)
@@ -40,7 +42,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
     sounding = raw[: len(frames)].numpy()
     blocks.append(
         _raster(
-            "The sound, as the model reads it: low tones below, and the words where they are heard",
+            f"The sound as {_KINDS[trained.front.kind]}, and the words where they are heard",
             sounding.T[::-1],
             [],
             trained.front.hop_ms / 1000,
@@ -57,7 +59,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
     listed = [[f"{p:.4f}", text] for text, p in ((found.text, found.log_probability), *found.others)]
     blocks.append({"kind": "texts", "title": "The best that were found, with log P", "rows": listed})
     result = found.to_json() | {"tokens": trained.side.vocabulary.decode(heard.symbols), "blocks": blocks}
-    return result | ({"cut": True, "shown": f"{_SECONDS:g} s, not"} if len(whole) > len(frames) else {})
+    return result | ({"cut": True, "shown": f"{most:g} seconds"} if len(whole) > len(frames) else {})
 
 
 def _spelled(trained: TrainedRecognizer, frames: Tensor, symbols: Sequence[int]) -> list[dict[str, Any]]:

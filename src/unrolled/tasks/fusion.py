@@ -1,7 +1,7 @@
 """What a recogniser can be helped by: a language model of ours or a file of n-grams, words to listen for, given phrases.
 
-fusion = Fusion.of(recognizer.side, language_model="runs/books", hotwords=["Sangiovese"])
-recognizer.transcribe("talk.mp3", fusion=fusion)
+fusion = Fusion.of(recognizer.side, language_model="runs/books", hotwords=["sangiovese"])
+recognizer.transcribe("talk.mp3", Search(fusion=fusion))
 """
 
 from __future__ import annotations
@@ -52,7 +52,11 @@ class Fusion:
         phrases: Sequence[str] = (),
         options: FusionOptions | None = None,
     ) -> Fusion:
-        """Help for a recogniser that writes the symbols of `side`. ConfigError for a model that does not fit."""
+        """Help for a recogniser that writes the symbols of `side`; hotwords as its texts are spelled (`recognizer.spoken`).
+        ConfigError for a model that does not fit, and for phrases beside other help: nothing else can be said then.
+        """
+        if phrases and (language_model is not None or hotwords):
+            raise ConfigError("given phrases are compared by their sound alone: leave out language model and hotwords")
         options, scorers, pieces = options or FusionOptions(), list[Scorer](), pieces_of(side)
         if language_model is not None:
             model = text_model(language_model)

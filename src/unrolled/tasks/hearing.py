@@ -20,6 +20,7 @@ from unrolled.decoding.alignment import align
 from unrolled.decoding.beam import Found, beam_search
 from unrolled.decoding.ctc import Spelled, closed, greedy, prefix_search
 from unrolled.decoding.joint import JointStepper
+from unrolled.decoding.required import Prescribed
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.pair_codec import Side
@@ -129,7 +130,8 @@ class Ear:
             else:
                 found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
             (symbols, log_probability, _), *rest = found or [Spelled([], 0.0, 0.0)]
-            others = [(one.symbols, one.score) for one in rest]
+            texts = [np.array(one.symbols, np.int64) for one in rest]
+            others = list(zip([one.symbols for one in rest], closed(logs, texts, BLANK).tolist(), strict=True))
         sure = np.zeros(len(symbols))
         with contextlib.suppress(DataError):  # a given phrase may be too unlikely to say where
             aligned = align(logs, np.array(symbols, np.int64), BLANK)
@@ -160,12 +162,14 @@ class Ear:
         h, steps, _ = listened
         vocabulary, begin = self.side.vocabulary, torch.full((len(steps),), self.side.vocabulary.begin)
         width, n_best = max(search.width or self.width, search.n_best), search.n_best
-        options = BeamOptions(width=width, n_best=n_best, norm="gnmt", max_length=max(1, int(_FASTEST * len(h))))
+        most = [max(1, int(_FASTEST * n)) for n in steps.tolist()]
+        options = BeamOptions(width=width, n_best=n_best, norm="gnmt", max_length=max(most))
         source: Any = listened
         if self.model.ctc is not None:
             logs = self.model.ctc(h).float().log_softmax(2)
             source = (listened, logs.transpose(0, 1).cpu(), steps.cpu())
-        found = beam_search(self.stepper, source, begin, options, end=vocabulary.end, forbidden=[vocabulary.unknown])
+        own, unknown = [Prescribed(longest=n) for n in most], vocabulary.unknown
+        found = beam_search(self.stepper, source, begin, options, end=vocabulary.end, forbidden=[unknown], prescribed=own)
         return [self._written(*one) for one in zip(found, located, strict=True)]
 
     def _written(self, found: Found, located: np.ndarray) -> Heard:

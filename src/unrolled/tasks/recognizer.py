@@ -123,7 +123,9 @@ class TrainedRecognizer:
     def transcripts(
         self, sounds: Iterable[Sound], search: Search | None = None, batch_size: int = _TOGETHER
     ) -> Iterator[Transcript | DataError]:
-        """What is said in each recording, with `search.n_best` - 1 others; the error of each that cannot be read."""
+        """What is said in each recording; the error of each that cannot be read. One that is heard in one piece also has
+        `search.n_best` - 1 others: pieces of a long one are joined by their times, of the best of each.
+        """
         waiting, done = list[_Piece](), dict[int, list[tuple[_Piece, Heard]]]()
         for piece in self._pieces(sounds):
             waiting.append(piece)
@@ -144,6 +146,8 @@ class TrainedRecognizer:
 
     def _cut(self, sound: Sound) -> Iterator[tuple[Tensor, float, tuple[float, float], bool]]:
         """Normal frames of each piece of a recording, where it begins, its own part, and whether it is the last."""
+        if not isinstance(sound, np.ndarray):
+            self.front.check_kind(Path(sound))
         if isinstance(sound, (str, Path)) and Path(sound).suffix.lower() in FRAMES:
             frames = self.frames_of(sound)[1]
             yield frames, 0.0, (0.0, len(frames) * self.front.hop_ms / 1000), True
@@ -184,6 +188,8 @@ class TrainedRecognizer:
 
     def frames_of(self, sound: Sound) -> tuple[Tensor, Tensor]:
         """Frames (T, F), and normal frames. DataError if the recording cannot be read."""
+        if not isinstance(sound, np.ndarray):
+            self.front.check_kind(Path(sound))
         if isinstance(sound, np.ndarray):
             frames = self.front.frames([sound])[0]
         elif Path(sound).suffix.lower() in FRAMES:

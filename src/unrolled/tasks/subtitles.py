@@ -67,20 +67,23 @@ def _lines(words: Sequence[str]) -> list[str]:
     return list(min(halves, key=lambda two: max(map(len, two))))
 
 
-def srt(words: Sequence[Word]) -> str:
-    """A SubRip file."""
+def srt(words: Sequence[Word], first: int = 1) -> str:
+    """A SubRip file, or a part of one, whose cues are numbered from `first` on."""
     parts = [
         f"{n}\n{_clock(cue.begin, ',')} --> {_clock(cue.end, ',')}\n" + "\n".join(cue.lines) + "\n"
-        for n, cue in enumerate(cues(words), start=1)
+        for n, cue in enumerate(cues(words), start=first)
     ]
     return "\n".join(parts)
 
 
-def vtt(words: Sequence[Word]) -> str:
-    """A WebVTT file."""
+def vtt(words: Sequence[Word], first: int = 1) -> str:
+    """A WebVTT file, or a part of one, which begins with cue `first`."""
     shown = [(cue, "\n".join(line.replace("&", "&amp;").replace("<", "&lt;") for line in cue.lines)) for cue in cues(words)]
     return "\n".join(
-        ["WEBVTT\n", *(f"{_clock(cue.begin, '.')} --> {_clock(cue.end, '.')}\n{text}\n" for cue, text in shown)]
+        [
+            *(["WEBVTT\n"] if first == 1 else []),
+            *(f"{_clock(cue.begin, '.')} --> {_clock(cue.end, '.')}\n{text}\n" for cue, text in shown),
+        ]
     )
 
 

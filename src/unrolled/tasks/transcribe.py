@@ -123,7 +123,7 @@ class TranscribeTask:
                 "every text has more symbols than its recording has steps: lower --reduction, or use --tokens bpe"
             )
         self.train, self.valid = train.recordings.part(np.flatnonzero(fits)), valid.recordings
-        self._sounds, self._held = Sounds(self.train.files, self.front), Sounds(self.valid.files, self.front)
+        self._sounds, self._held = train.sounds.part(np.flatnonzero(fits).tolist()), valid.sounds
         self.normal = known.normal if known else self._measured()
         begin = self.side.vocabulary.begin
         self.rows = SpokenRows(
@@ -147,7 +147,7 @@ class TranscribeTask:
             reduction=self.reduction,
             missing=sum(len(part.missing) for part in parts),
             unread=len(self.problems),
-            empty=sum(part.empty for part in parts),
+            empty=sum(part.empty for part in parts) + train.empty + valid.empty,
             long=train.long + valid.long,
             impossible=int((~fits).sum()),
         )
@@ -157,10 +157,15 @@ class TranscribeTask:
 
     def _readable(self, recordings: Recordings, longest: float) -> _Readable:
         """Those that can be read and are not too long; what is wrong with others goes to `problems`."""
-        sounds, seconds, kept, long = Sounds(recordings.files, self.front), list[float](), list[int](), 0
+        sounds, seconds, kept, long, empty = Sounds(recordings.files, self.front), list[float](), list[int](), 0, 0
         for i in range(len(recordings)):
+            if not self.spoken(recordings.texts[i]):
+                empty += 1
+                continue
             try:
                 found = sounds.seconds(i)
+                if 0 < found <= longest:
+                    sounds.check(i)
             except DataError as error:
                 self.problems.append(str(error))
                 continue
@@ -171,7 +176,7 @@ class TranscribeTask:
             else:
                 seconds.append(found)
                 kept.append(i)
-        return _Readable(recordings.part(kept), np.array(seconds), long)
+        return _Readable(recordings.part(kept), sounds.part(kept), np.array(seconds), long, empty)
 
     def _measured(self) -> Normal:
         """Mean and deviation of frames, of enough recordings to know them."""
@@ -252,8 +257,10 @@ class TranscribeTask:
 
 class _Readable(NamedTuple):
     recordings: Recordings
+    sounds: Sounds
     seconds: np.ndarray
     long: int
+    empty: int
 
 
 def _front(options: TranscribeOptions, recordings: Recordings) -> FrontEnd:
