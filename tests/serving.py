@@ -17,6 +17,7 @@ import uvicorn
 import unrolled
 from unrolled.options.serve import LimitOptions
 from unrolled.server.app import application
+from unrolled.server.patience import PatientProtocol
 
 JSON = {"Content-Type": "application/json"}
 
@@ -75,7 +76,8 @@ class Client:
 @contextmanager
 def serving(models: Mapping[str, Any], limits: LimitOptions | None = None, **how: Any) -> Iterator[Client]:
     """Serve models, at any port that is free, as long as the block lasts."""
-    config = uvicorn.Config(application(models, limits, **how), port=0, log_level="warning", access_log=False)
+    app = application(models, limits, **how)
+    config = uvicorn.Config(app, port=0, log_level="warning", access_log=False, http=PatientProtocol)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

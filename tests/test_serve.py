@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from typed import run
 from unrolled.errors import DataError, UnrolledError
 from unrolled.options.serve import LimitOptions, ServeOptions
 from unrolled.server import app as server_app
+from unrolled.server import patience
 from unrolled.server.served.base import Asked, Served
 from unrolled.server.start import is_loopback, named
 
@@ -508,6 +510,33 @@ def test_what_cannot_be_served_is_said(run_folder: Path, tmp_path: Path, monkeyp
     assert ServeOptions().server.host == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [[b""], [b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"X: y\r\n"], [b"GET / HTTP/1.1\r\nX: " + b"y" * 200_000]],
+)
+def test_heads_that_do_not_end(head: list[bytes], run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_SECONDS", 0.5)
+    with (
+        serving({"books": unrolled.load(run_folder)}) as client,
+        socket.create_connection(("127.0.0.1", client.port)) as own,
+    ):
+        own.settimeout(20)
+        assert client.get("/health").status == 200  # later requests of others are not held up
+        begun = time.monotonic()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for part in head:
+                own.sendall(part)
+            assert own.recv(1000) == b""
+        assert time.monotonic() - begun < 10
+        kept = http.client.HTTPConnection("127.0.0.1", client.port)
+        for _ in range(3):  # one connection, several requests, each in time
+            kept.request("GET", "/health")
+            assert kept.getresponse().read() == b'{"status":"ok"}'
+            time.sleep(0.4)
+        assert kept.sock is not None
+        kept.close()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_as_it_is_started_and_stopped(run_folder: Path, workers: int) -> None:
     command = [sys.executable, "-m", "unrolled", "serve", f"books={run_folder}", "--port", "0", "--workers", str(workers)]
@@ -522,6 +551,11 @@ def test_a_server_as_it_is_started_and_stopped(run_folder: Path, workers: int) -
         for _ in range(5):
             client.get("/health")
         until(lambda: 'route="/health",status="200"} 5.0' in client.get("/metrics").body.decode())
+        if workers == 2 and sys.platform == "linux":
+            one = int(Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()[-1])
+            os.kill(one, signal.SIGKILL)
+            until(lambda: bool(client.get("/ready").status == 200))
+            assert "unrolled_waiting_inputs" in client.get("/metrics").body.decode()
         started.send_signal(signal.SIGINT)
         assert started.wait(30) in (0, 130, -signal.SIGINT)
     finally:

@@ -5,9 +5,12 @@ of a folder that PROMETHEUS_MULTIPROC_DIR names, which `start` sets.
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 __all__ = ["Counts"]
 
@@ -35,6 +38,21 @@ class Counts:
         """All counters in Prometheus' text format, those of other processes too."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self.registry)
+        _forget_killed()
         every = CollectorRegistry()
         MultiProcessCollector(every)
         return generate_latest(every)
+
+
+def _forget_killed() -> None:
+    """What waited for a process that was killed does not wait any more."""
+    for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_livesum_*.db"):
+        found = re.search(r"_(\d+)\.db$", file.name)
+        if found and os.name == "posix":  # elsewhere nobody can ask whether a process lives
+            try:
+                os.kill(int(found[1]), 0)
+            except ProcessLookupError:
+                with suppress(FileNotFoundError):  # another process was quicker
+                    mark_process_dead(int(found[1]))
+            except PermissionError:
+                continue

@@ -75,6 +75,7 @@ def serve(
         from uvicorn.supervisors import Multiprocess
 
         importlib.import_module("unrolled.server.app")
+        from unrolled.server.patience import PatientProtocol
     except ImportError as error:
         raise MissingExtra(error.name or "fastapi", "serve", "Serving models") from None
     server = options.server
@@ -90,6 +91,7 @@ def serve(
         config = uvicorn.Config(
             target,
             factory=several,
+            http=PatientProtocol,
             workers=server.workers,
             log_level="warning",
             access_log=False,
