@@ -151,6 +151,11 @@ def test_neighbours_analogies_and_the_map(page: Any) -> None:
     page.wait_for_selector("canvas")
     page.fill("input[type=search]", "the")
     assert page.locator(".note[aria-live]").inner_text().startswith("the: ")
+    for key in ("+", "+", "ArrowRight", "ArrowUp", "ArrowRight", "Enter"):
+        page.press("canvas", key)
+    word, _, near = page.locator(".note[aria-live]").inner_text().partition(": ")
+    assert word not in ("", "the")
+    assert near
 
 
 @pytest.mark.parametrize("way", ["chosen", "dropped", "pasted", "camera"])

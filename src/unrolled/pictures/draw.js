@@ -147,10 +147,14 @@ function tokens(block) {
   return element("div", {}, row, detail);
 }
 
+// What keys do on a map: they move it, right and up, and make it larger; Enter takes the word in its middle.
+const KEYS = { ArrowLeft: [-1, 0, 1], ArrowRight: [1, 0, 1], ArrowUp: [0, 1, 1], ArrowDown: [0, -1, 1],
+  "+": [0, 0, 1.2], "=": [0, 0, 1.2], "-": [0, 0, 1 / 1.2], Enter: [0, 0, 1] };
+
 // A map to search, zoom and drag: a word is written where there is room for it, the others are dots.
 function map(block) {
   const width = 960, height = 640, ratio = window.devicePixelRatio || 1;
-  const canvas = element("canvas", { width: width * ratio, height: height * ratio, tabindex: 0, role: "img", "aria-label": block.title,
+  const canvas = element("canvas", { width: width * ratio, height: height * ratio, tabindex: 0, role: "img", "aria-label": `${block.title}; arrows move it, + and - zoom, Enter takes the word in the middle`,
     style: `width:${width}px;height:${height}px` });
   const rows = new Map(block.words.map((word, i) => [word, i]));
   const list = element("datalist", { id: "words" }, ...block.words.map((word) => element("option", { value: word })));
@@ -180,6 +184,11 @@ function map(block) {
       } else pen.fillRect(x - 1, y - 1, 2, 2);
     }
   }
+  const zoomed = (factor) => { view.zoom = Math.min(60, Math.max(0.8, view.zoom * factor)); };
+  const nearest = (x, y, most) => block.words.map((_, i) => {
+    const [own, high] = place(i);
+    return [Math.hypot(own - x, high - 5 - y), i];
+  }).reduce((best, one) => (one[0] < best[0] ? one : best), [most, -1])[1];
   const rank = (i) => (i === chosen ? -2e9 : near.has(i) ? -1e9 : 0) + i;
 
   function choose(i) {
@@ -200,7 +209,7 @@ function map(block) {
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     const bounds = canvas.getBoundingClientRect(), before = view.zoom;
-    view.zoom = Math.min(60, Math.max(0.8, view.zoom * (event.deltaY < 0 ? 1.2 : 1 / 1.2)));
+    zoomed(event.deltaY < 0 ? 1.2 : 1 / 1.2);
     const grow = 1 / before - 1 / view.zoom;
     view.x += (event.clientX - bounds.left - width / 2) / (width * 0.48) * grow;
     view.y -= (event.clientY - bounds.top - height / 2) / (height * 0.48) * grow;
@@ -219,15 +228,21 @@ function map(block) {
   });
   canvas.addEventListener("pointerup", (event) => {
     if (held && !held.moved) {
-      const bounds = canvas.getBoundingClientRect(), at = [event.clientX - bounds.left, event.clientY - bounds.top];
-      let best = -1, least = 400;
-      block.words.forEach((_, i) => {
-        const [x, y] = place(i), distance = (x - at[0]) ** 2 + (y - 5 - at[1]) ** 2;
-        if (distance < least) [best, least] = [i, distance];
-      });
-      choose(best);
+      const bounds = canvas.getBoundingClientRect();
+      choose(nearest(event.clientX - bounds.left, event.clientY - bounds.top, 20));
     }
     held = null;
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const done = KEYS[event.key];
+    if (!done || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const [dx, dy, factor] = done;
+    zoomed(factor);
+    view.x += 0.2 * dx / view.zoom;
+    view.y += 0.2 * dy / view.zoom;
+    if (event.key === "Enter") choose(nearest(width / 2, height / 2, Infinity));
+    else paint();
   });
   paint();
   return element("div", {}, element("p", {}, search, list), detail, element("div", { class: "scroll" }, canvas));
