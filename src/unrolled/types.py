@@ -7,6 +7,7 @@ Letters used in every comment and docstring:
     L  layers times directions    N  time steps of all rows together (padding not counted)
     S  positions of a source      M  size of what is attended to (memory)    A  size of attention's keys
     R  rows of a search, several to a sentence                  K  outputs   C  listed symbols, or classes
+    F  numbers of a frame of sound    T'  steps of a listener   U  symbols of a text    N  of a sound: its samples
 """
 
 from __future__ import annotations

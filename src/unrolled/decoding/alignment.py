@@ -88,7 +88,7 @@ def to_sound(spans: Sequence[tuple[float, float]], loudness: np.ndarray) -> list
             begin -= 1
         while end < min(high, last + _FARTHEST) and loud[end + 1]:
             end += 1
-        found.append((begin + 1.0, end + 2.25))  # the middle of a frame of 25 ms, every 10 ms
+        found.append((begin + 1.0, end + 2.25))  # in frames: from within the first that is loud, to the end of the last
     return found
 
 

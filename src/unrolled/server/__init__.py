@@ -1,4 +1,4 @@
 """Trained models over HTTP: an API for programs, a page for people.
 
-request -> guards -> straight -> routes -> engine (one thread a model, batches) -> served (what a task can be asked) -> answer
+request -> guards -> straight -> routes -> engine (a thread a model, batches) -> served (what a task can be asked) -> answer
 """

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream"]
 
-#: Seconds without a symbol that end an utterance; and after which one ends in any case, at the next word.
+#: Seconds without a symbol that end an utterance; and after which one ends in any case, at the last step without a symbol.
 _PAUSE, _LONGEST = 0.8, 30.0
 
 
