@@ -10,7 +10,7 @@ where symbols stand  softmax(W relu(convolution of the reduction's steps)), lear
 
 The recurrent layers may say a symbol long before or after it is heard, as all alignments are worth the same to CTC and they
 see everything. The last output knows only the sound around a step (a quarter of a second, with four frames a step), so it
-can say a symbol nowhere else: it is asked when the words of a text were spoken. Its loss is a penalty, a tenth of the other.
+can say a symbol nowhere else: it is asked when the words of a text were spoken. Its loss is a penalty, a tenth of theirs.
 
 The blank has the number of a text's end: no text contains it, and all three have the same V symbols.
 """
