@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from unrolled.decoding.sampling import SamplingOptions
-from unrolled.errors import ConfigError, UnrolledError
+from unrolled.errors import UnrolledError
 from unrolled.server.served.base import Asked, Served, told
 from unrolled.tasks.explain_language_model import explain_text
 from unrolled.tasks.writing import watched
@@ -19,7 +20,7 @@ __all__ = ["ServedLanguageModel", "WriteRequest"]
 class WriteRequest(Asked):
     """Options of a request to write: those of `unrolled sample`."""
 
-    length: int = Field(200, ge=0, le=1_000_000, description="Tokens to write.")
+    length: int = Field(200, ge=0, description="Tokens to write.")
     temperature: float = Field(
         1.0, ge=0, le=100, description="0 takes the likeliest token, 1 the model's own distribution."
     )
@@ -35,7 +36,13 @@ class ServedLanguageModel(Served):
     """Texts -> what they cost; prompts -> texts."""
 
     task = "language-model"
-    Generate = WriteRequest
+
+    @cached_property
+    def Generate(self) -> Any:  # type: ignore[override]
+        """Options of a text that is written, as long as the server lets it be."""
+        most = self.limits.length
+        length = Field(min(200, most), ge=0, le=most, description="Tokens to write.")
+        return create_model("WriteRequest", __base__=WriteRequest, length=(int, length))
 
     def facts(self) -> dict[str, Any]:
         """What a token is, and how many there are."""
@@ -51,8 +58,6 @@ class ServedLanguageModel(Served):
 
     def generate(self, prompt: str, options: WriteRequest) -> Iterator[dict[str, Any]]:
         """The tokens as they are drawn: text, probability, and the likeliest others."""
-        if options.length > self.limits.length:
-            raise ConfigError(f"length: at most {self.limits.length:,} tokens are written here, got {options.length:,}")
         kinds = options.model_dump(exclude={"length", "alternatives"})
         drawn = watched(self.trained, prompt, options.length, SamplingOptions(**kinds), options.alternatives)
         return (piece.to_json() for piece in drawn)
