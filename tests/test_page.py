@@ -177,7 +177,7 @@ def test_an_image_is_described(page: Any, folders: dict[str, Path], way: str) ->
             list(photo.read_bytes()),
         )
     page.wait_for_selector("main h2:text-is('Caption')")
-    assert page.locator(".preview").first.is_visible()
+    assert page.locator("img.preview").is_visible()
     assert "The best that were found" in titles(page)
 
 

@@ -538,6 +538,24 @@ def test_heads_that_do_not_end(head: list[bytes], run_folder: Path, monkeypatch:
         kept.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="children are looked up in /proc")
+def test_processes_end_with_their_parent(run_folder: Path) -> None:
+    command = [sys.executable, "-m", "unrolled", "serve", f"books={run_folder}", "--port", "0", "--workers", "2"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert started.stderr is not None
+    port = int(re.findall(r":(\d+)/", next(line for line in started.stderr if "serving" in line))[0])
+    until(lambda: bool(Client(port).get("/ready").status == 200))
+    started.kill()
+    started.wait()
+    started.stderr.close()
+
+    def refused() -> bool:
+        with socket.socket() as asking:
+            return asking.connect_ex(("127.0.0.1", port)) != 0
+
+    until(refused)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_server_as_it_is_started_and_stopped(run_folder: Path, workers: int) -> None:
     command = [sys.executable, "-m", "unrolled", "serve", f"books={run_folder}", "--port", "0", "--workers", str(workers)]

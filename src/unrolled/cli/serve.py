@@ -30,7 +30,7 @@ def serve(
     ] = None,
     without_token: Annotated[
         bool,
-        typer.Option("--without-token", help="Answer everyone, at any address; pages of other sites too."),
+        typer.Option("--without-token", help="Answer everyone, at any address."),
     ] = False,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     config: ConfigFile = None,

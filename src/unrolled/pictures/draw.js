@@ -107,7 +107,7 @@ function heat(block) {
       const value = block.values[r][c];
       const box = shape("rect", { x: left + cell * c, y: top + cell * r, width: cell - 1, height: cell - 1,
         fill: colour(value, block.range), stroke: "var(--line)", "stroke-width": 0.5 });
-      box.append(shape("title", {}, `${name} at “${visible(token)}”: ${value}`));
+      box.append(shape("title", {}, `${name} at “${visible(token)}”: ${Number(value.toPrecision(4))}`));
       svg.append(box);
     });
   });

@@ -260,9 +260,8 @@ async def _read(engine: Engine, file: UploadFile) -> Any:
 def _renamed(found: Any, name: str | None) -> Any:
     """An answer that names the file as it was sent."""
     if isinstance(found, dict):
-        for key in ("file", "image"):
-            if key in found:
-                found[key] = name or "file"
+        for one in (found, *found.get("others", ())):
+            one |= {key: name or "file" for key in ("file", "image") if key in one}
     return found
 
 

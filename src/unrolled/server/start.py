@@ -6,10 +6,13 @@ import importlib
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -124,12 +127,24 @@ def from_environment() -> Any:
     """The application of one of several processes, as its parent said in the environment."""
     from uvicorn.config import STARTUP_FAILURE
 
+    _end_with(os.getppid())
     told = json.loads(os.environ[_ENVIRONMENT])
     try:
         return _application(told["models"], ServeOptions(**told["options"]), told["token"])
     except UnrolledError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(STARTUP_FAILURE)  # its parent does not try again
+
+
+def _end_with(parent: int) -> None:
+    """Stop this process when its parent is no more: killed, it cannot tell its children to."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def _application(models: dict[str, str], options: ServeOptions, token: str | None) -> Any:

@@ -57,7 +57,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
     confident = [[word.text, f"{word.begin:.2f} to {word.end:.2f} s, {word.confidence:.3f}"] for word in found.words]
     blocks.append({"kind": "texts", "title": "Each word, when it is heard, and how sure the model is", "rows": confident})
     listed = [[f"{p:.4f}", text] for text, p in ((found.text, found.log_probability), *found.others)]
-    blocks.append({"kind": "texts", "title": "The best that were found, with log P", "rows": listed})
+    blocks.append({"kind": "texts", "title": "The best by the search, with log P", "rows": listed})
     result = found.to_json() | {"tokens": trained.side.vocabulary.decode(heard.symbols), "blocks": blocks}
     return result | ({"cut": True, "shown": f"{most:g} seconds"} if len(whole) > len(frames) else {})
 

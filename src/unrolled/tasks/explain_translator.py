@@ -158,8 +158,8 @@ def _looks(title: str, trained: TrainedTranslator, of: Translation) -> list[dict
     """The attention of a translation as a block, where there is any."""
     if of.attention is None:
         return []
-    values = np.round(of.attention, 4).tolist()
+    values, most = np.round(of.attention.astype(np.float64), 4).tolist(), round(float(of.attention.max()), 4)
     codec = trained.codec
     columns = [codec.source.tokenizer.shown(symbol) for symbol in of.read]
     rows = [codec.target.tokenizer.shown(symbol).strip() for symbol in of.symbols]
-    return [{"kind": "heat", "title": title, "columns": columns, "rows": rows, "values": values, "range": [-1.0, 1.0]}]
+    return [{"kind": "heat", "title": title, "columns": columns, "rows": rows, "values": values, "range": [-most, most]}]

@@ -3,6 +3,8 @@ import { t } from "./words.js";
 
 let token = sessionStorage.getItem("token") ?? "";
 
+export const hasToken = () => token !== "";
+
 export function setToken(given) {
   token = given;
   sessionStorage.setItem("token", given);

@@ -1,5 +1,5 @@
 // The page: which model is shown stands behind the # of the address, with what is asked of it; each task has its module.
-import { json, setToken } from "./api.js";
+import { hasToken, json, setToken } from "./api.js";
 import { field, form } from "./form.js";
 import { choose, language, t } from "./words.js";
 
@@ -63,13 +63,14 @@ function link() {
   return element("p", {}, made);
 }
 
-function ask_token() {
+function ask_token(wrong) {
   const input = element("input", { type: "password", autocomplete: "off", name: "token" });
   const go_on = () => {
     setToken(input.value);
     begin();
   };
-  main.replaceChildren(form(go_on, field("token", input), element("div", { class: "row" }, element("button", { class: "first" }, t("enter")))));
+  const why = element("p", { class: "problem", role: "alert" }, wrong ? t("wrong") : "");
+  main.replaceChildren(form(go_on, field("token", input), why, element("div", { class: "row" }, element("button", { class: "first" }, t("enter")))));
   input.focus();
 }
 
@@ -86,7 +87,7 @@ async function begin() {
   try {
     ({ models } = await json("/v1/models"));
   } catch (error) {
-    if (error.status === 401) ask_token();
+    if (error.status === 401) ask_token(hasToken());
     else main.replaceChildren(element("p", { class: "problem", role: "alert" }, error.message));
     return;
   }

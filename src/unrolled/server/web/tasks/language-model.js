@@ -33,17 +33,19 @@ export default function (model, box, state) {
     const asked = { prompt: input.value.trim() ? input.value : "", options: own.values() };
     for await (const [name, data] of events(route(model, "generate"), asked, signal)) {
       if (name === "error") throw new Error(data.detail);
-      if (name === "token") written.append(token(data));
+      if (name === "token") written.append(...token(data));
       else if (data.text) written.append(data.text);
     }
   }
 
+  // A token as a button, and the ends of lines behind it: within a button they would not break the line.
   function token(data) {
-    const made = element("button", { type: "button", tabindex: written.querySelector("button") ? -1 : 0, style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, data.text);
+    const text = data.text.replace(/\n+$/, "");
+    const made = element("button", { type: "button", tabindex: written.querySelector("button") ? -1 : 0, style: `background:rgba(var(--warm), ${(0.45 * (1 - data.probability)).toFixed(3)})` }, text);
     const show = () => detail.replaceChildren(element("p", { class: "note" }, t("instead")), ...data.others.map(([name, p]) => chance(name, p)));
     made.addEventListener("focus", show);
     made.addEventListener("mouseenter", show);
-    return made;
+    return [made, data.text.slice(text.length)];
   }
 
   // One stop of the Tab key; arrows go from token to token.

@@ -21,10 +21,17 @@ export default function (model, box, state) {
   });
   const neighbors = () => {
     state.set("word", word.value.trim());
+    three.forEach((input) => state.set(input.name, ""));
     asked(word.value.trim(), (found) => found.neighbors);
   };
   const analogy = () => {
     const [a, b, c] = three.map((input) => input.value.trim());
+    const missing = three.find((input) => !input.value.trim());
+    if (missing) {
+      missing.focus();
+      return;
+    }
+    state.set("word", "");
     three.forEach((input) => state.set(input.name, input.value.trim()));
     asked({ a, b, c }, (found) => found.answers);
   };
