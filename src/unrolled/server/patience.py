@@ -17,7 +17,9 @@ _SECONDS, _BYTES = 30.0, 65_536
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol; closes connections whose head takes too long or is too large."""
+    """uvicorn's protocol; closes connections whose head takes too long or is too large, and those whose body has not come when
+    the server is stopped.
+    """
 
     _late: asyncio.TimerHandle | None = None
     _room = _BYTES
@@ -44,6 +46,11 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete:
+            self.transport.close()  # who is still asking is not waited for
 
     def _begin(self) -> None:
         self._end()
