@@ -17,8 +17,8 @@ _SECONDS, _BYTES = 30.0, 65_536
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol; closes connections whose head takes too long or is too large, and those whose body has not come when
-    the server is stopped.
+    """uvicorn's protocol. It closes connections whose head takes too long or is too large, and when the server stops those
+    whose body is not there.
     """
 
     _late: asyncio.TimerHandle | None = None
