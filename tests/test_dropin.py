@@ -18,6 +18,7 @@ from unrolled import layers
 from unrolled.cells import CELLS
 from unrolled.errors import ShapeError
 from unrolled.layers import Dropout, Padded, Recurrent
+from unrolled.types import state_tensors
 
 NAMES = ("RNN", "GRU", "LSTM")
 OPTIONS = [
@@ -275,3 +276,17 @@ def test_padded_rows_and_mask() -> None:
     assert all(torch.equal(a, b) for a, b in zip(padded.rows(), rows, strict=True))
     assert padded.mask().sum(1).tolist() == [3, 1, 4]
     assert (padded.values[~padded.mask()] == 9).all()
+
+
+@pytest.mark.parametrize("name", list(CELLS))
+@pytest.mark.parametrize("lengths", [[7, 2, 0], [7, 7, 7]])
+def test_without_a_gradient_directions_write_beside_each_other_and_say_the_same(name: str, lengths: list[int]) -> None:
+    layer = Recurrent(CELLS[name](16), 5, n_layers=2, bidirectional=True).eval()
+    given = Padded(torch.randn(3, 7, 5), torch.tensor(lengths))
+    expected, last = layer(given)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            found, after = layer(given)
+        torch.testing.assert_close(found.values, expected.values.detach())
+        for one, other in zip(state_tensors(after), state_tensors(last), strict=True):
+            torch.testing.assert_close(one, other.detach())
