@@ -267,7 +267,7 @@ def explain(
     speaker.check("explain", given)
     title, found = speaker.explain(trained, Path(model).name, text, given)
     if found.get("cut"):
-        shown = found["shown"] if "shown" in found else f"{len(found['tokens'])} tokens"
+        shown = found.get("shown") or f"{len(found['tokens'])} tokens"
         say(f"only the first {shown} are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -25,19 +26,16 @@ def raw_pieces(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
     `rate_hz`. DataError for other kinds; a stream that stops in the middle of a sample just ends.
     """
     head = stream.read(12)
-    rate, channels, left, room = rate_hz, 1, head, _ENDLESS
+    rate, channels, left, room = rate_hz, 1, head, math.inf
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         (rate, channels, room), left = _wav_header(stream), b""
     elif head[:4] in (b"fLaC", b"OggS", b"ID3\x03", b"ID3\x04") or head[:2] in (b"\xff\xfb", b"\xff\xf3"):
         raise DataError(f"{_NAME}: is a compressed file. Name it instead, or send 16-bit samples or WAV.")
     size, resampler = 2 * channels, Resampler(rate, rate_hz)
     block = max(1, int(_SECONDS * rate)) * size
-    while True:
-        read = stream.read1 if hasattr(stream, "read1") else stream.read
-        new = read(block if room >= _ENDLESS else min(block, room))
-        if not new:
-            break
-        room -= len(new) if room < _ENDLESS else 0
+    read = stream.read1 if hasattr(stream, "read1") else stream.read
+    while new := read(int(min(block, room))):
+        room -= len(new)
         data = left + new
         whole = len(data) // size * size
         left = data[whole:]
@@ -46,7 +44,7 @@ def raw_pieces(stream: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
     yield resampler.feed(np.zeros(0, np.float32), last=True)
 
 
-def _wav_header(stream: BinaryIO) -> tuple[int, int, int]:
+def _wav_header(stream: BinaryIO) -> tuple[int, int, float]:
     """Rate, channels and bytes of samples; the stream then stands at the samples. Who does not know how long it will be
     says 0, or about as much as can be said.
     """
@@ -65,4 +63,4 @@ def _wav_header(stream: BinaryIO) -> tuple[int, int, int]:
                 raise DataError(f"{_NAME}: is WAV of {bits} bits, kind {kind}; 16-bit samples are read: arecord -f S16_LE")
     if not rate:
         raise DataError(f"{_NAME}: is a WAV file that does not say its rate.")
-    return rate, channels, size or _ENDLESS
+    return rate, channels, size if 0 < size < _ENDLESS else math.inf

@@ -179,12 +179,11 @@ def _forbid(
         logits[:, symbol] = -np.inf
     if end is not None and t < options.min_length:
         logits[:, end] = -np.inf
-    if end is not None:
-        for row in [row for row, i in enumerate(beam.sentence.tolist()) if t == sentences[i].limit]:
-            _force(logits[row], end)
-    special = options.no_repeat or any(t < len(sentence.prefix) or sentence.required for sentence in sentences)
+    special = options.no_repeat or any(t < len(s.prefix) or s.required or t == s.limit for s in sentences)
     for row, i in enumerate(beam.sentence.tolist() if special else ()):
         prefix, required = sentences[i].prefix, sentences[i].required
+        if end is not None and t == sentences[i].limit:
+            _force(logits[row], end)
         if required and end is not None and required.missing(beam.symbols[row]):
             logits[row, end] = -np.inf
         if t < len(prefix):

@@ -97,9 +97,8 @@ class Sounds:
         return found
 
     def check(self, i: int) -> None:
-        """DataError if recording i cannot be read to its end. It is kept; where there is no room, only headers are read."""
-        file = self.files[i]
-        if self._room > 0 and isinstance(file, Path) and file.suffix.lower() not in FRAMES:
+        """DataError if recording i, of the right kind, cannot be read to its end. It is kept; without room, not read."""
+        if self._room > 0 and self.front.kind != "given":
             self.samples(i)
 
     def seconds(self, i: int) -> float:

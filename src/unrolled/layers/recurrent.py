@@ -116,9 +116,12 @@ class Stack(nn.Module, ABC):
                 start = map_state(lambda s, k=k: s[:, k], state)
                 w = self.weights(k)
                 output, final = unroll(self.cell, x, start, w, layout=layout, reverse=direction == 1, into=room)
-                outputs.append(output if room is None or output is room else room.copy_(output))
+                outputs.append(output)
                 finals.append(final)
-            x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2) if whole is None else whole
+            if whole is not None and output is room:
+                x = whole
+            else:
+                x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=2)
         return x, map_state(lambda *layers: torch.stack(layers, dim=1), *finals)
 
     def _room(self, x: Any, layout: Layout) -> Tensor | None:

@@ -128,19 +128,20 @@ class Classifier(nn.Module):
 
     def _pooled(self, a: Tensor, lengths: Tensor) -> Tensor:
         """Activations (T, B, H), zero behind a row's end and not needed any more -> (B, H), or (B, 3 H)."""
-        pooling, found = self.config.pooling, list[Tensor]()
-        behind = torch.arange(len(a), device=a.device).unsqueeze(1) >= lengths  # (T, B)
+        pooling, found = self.config.pooling, dict[str, Tensor]()
         if pooling == "attention":
             assert self.attention is not None
-            return (self.attention(a).masked_fill(behind.unsqueeze(2), -torch.inf).softmax(0) * a).sum(0)
-        if pooling in ("last", "concat"):
-            found.append(last_states(a, lengths, bidirectional=self.config.bidirectional))
-        mean = a.sum(0) / lengths.unsqueeze(1) if pooling in ("mean", "concat") else None
-        if pooling in ("max", "concat"):
+            return (self.attention(a).masked_fill(_behind(a, lengths).unsqueeze(2), -torch.inf).softmax(0) * a).sum(0)
+        wanted = ("last", "max", "mean") if pooling == "concat" else (pooling,)
+        if "last" in wanted:
+            found["last"] = last_states(a, lengths, bidirectional=self.config.bidirectional)
+        if "mean" in wanted:
+            found["mean"] = a.sum(0) / lengths.unsqueeze(1)
+        if "max" in wanted:  # the last, as it may change a
             a = a.clone() if torch.is_grad_enabled() else a
-            a.view(-1, a.shape[2]).index_fill_(0, behind.flatten().nonzero().squeeze(1), -torch.inf)
-            found.append(a.amax(0))
-        return torch.cat(found if mean is None else [*found, mean], 1)
+            a.view(-1, a.shape[2]).index_fill_(0, _behind(a, lengths).flatten().nonzero().squeeze(1), -torch.inf)
+            found["max"] = a.amax(0)
+        return torch.cat([found[name] for name in wanted], 1)
 
     def loss(self, batch: _Batch, state: State | None = None) -> LossSum:
         """Cross-entropy summed over the texts, each times its weight; there is no state to carry."""
@@ -164,3 +165,8 @@ class Classifier(nn.Module):
         (g,) = torch.autograd.grad(self._loss(given, batch), given)
         length, steepness = given.detach().norm(dim=(0, 2), keepdim=True), g.norm(dim=(0, 2), keepdim=True)
         return x + self.config.adversarial * length / steepness.clamp(min=torch.finfo(g.dtype).tiny) * g
+
+
+def _behind(a: Tensor, lengths: Tensor) -> Tensor:
+    """(T, B): whether a step of activations a (T, B, H) stands behind the end of its row."""
+    return torch.arange(len(a), device=a.device).unsqueeze(1) >= lengths

@@ -112,14 +112,18 @@ def _readers(options: RecordingOptions) -> tuple[Callable[..., Recordings], Call
 
 def _anchored(options: TranscribeOptions, sources: Sources, valid: Sources | None) -> TranscribeOptions:
     """The options with a folder that means the same from everywhere, and the splits that the tables have."""
-    data, own = options.data, set() if isinstance(sources, Recordings) else splits_of(sources, options.data.encoding)
+    data = options.data
     changed: dict[str, Any] = {} if data.audio is None else {"audio": str(Path(data.audio).absolute())}
+
+    def splits(some: Sources) -> set[str]:
+        return set() if isinstance(some, Recordings) else splits_of(some, data.encoding)
+
+    own = splits(sources) if data.train_split is None or (data.valid_split is None and valid is None) else set()
     if data.train_split is None and "train" in own:
         changed["train_split"] = "train"
-    if valid is not None:
-        there = set() if isinstance(valid, Recordings) else splits_of(valid, data.encoding)
-    else:  # nothing is held out of what is learned from as a whole
-        there = own if changed.get("train_split", data.train_split) else set()
     if data.valid_split is None:
+        # of tables that are learned from as a whole no part is held out
+        whole = changed.get("train_split", data.train_split) is None
+        there = splits(valid) if valid is not None else set() if whole else own
         changed["valid_split"] = next((name for name in ("valid", "validation", "dev", "val") if name in there), None)
     return options.model_copy(update={"data": data.model_copy(update=changed)})

@@ -93,13 +93,10 @@ def _handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     @app.exception_handler(UnrolledError)
     @app.exception_handler(RequestValidationError)
+    @app.exception_handler(HTTPException)
     @app.exception_handler(Exception)
     async def problem(_: Request, error: Exception) -> Response:
         return problem_response(problem_of(error))
-
-    @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
-        return problem_response(Problem(error.status_code, str(error.detail), headers=error.headers))
 
 
 def _watched(app: FastAPI, counts: Counts) -> None:

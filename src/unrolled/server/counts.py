@@ -5,7 +5,6 @@ of a folder that PROMETHEUS_MULTIPROC_DIR names, which `start` sets.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,13 +45,12 @@ class Counts:
 
 def _forget_killed() -> None:
     """What waited for a process that was killed does not wait any more."""
+    if os.name != "posix":  # nobody can ask whether a process lives
+        return
     for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("gauge_livesum_*.db"):
-        found = re.search(r"_(\d+)\.db$", file.name)
-        if found and os.name == "posix":  # elsewhere nobody can ask whether a process lives
+        process = int(file.stem.rpartition("_")[2])
+        with suppress(PermissionError, FileNotFoundError):  # it lives; another process was quicker
             try:
-                os.kill(int(found[1]), 0)
+                os.kill(process, 0)
             except ProcessLookupError:
-                with suppress(FileNotFoundError):  # another process was quicker
-                    mark_process_dead(int(found[1]))
-            except PermissionError:
-                continue
+                mark_process_dead(process)

@@ -15,7 +15,7 @@ from unrolled.server.counts import Counts
 from unrolled.server.problems import Problem, problem_response
 from unrolled.server.start import is_loopback
 
-__all__ = ["Guards"]
+__all__ = ["Guards", "path_of"]
 
 Scope, Message = MutableMapping[str, Any], MutableMapping[str, Any]
 Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
@@ -39,6 +39,11 @@ _HEADERS = [(name.encode(), value.encode()) for name, value in _TOLD.items()]
 #: The pages themselves, which ask for the token and to which other sites may lead, and what else is told to everyone.
 _PAGES = ("/", "/docs")
 _OPEN = ("/health", "/ready", "/static/")
+
+
+def path_of(scope: Scope) -> str:
+    """What a request asks for, below where the application is mounted."""
+    return scope["path"].removeprefix(scope.get("root_path", ""))
 
 
 class Guards(NamedTuple):
@@ -89,7 +94,7 @@ class Guards(NamedTuple):
     def _check(self, scope: Scope) -> None:
         """Problem for a request that may not be answered."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        path, host = scope["path"].removeprefix(scope.get("root_path", "")), headers.get("host", "")
+        path, host = path_of(scope), headers.get("host", "")
         if self.loopback and not is_loopback(host):
             raise Problem(421, "this server answers to the names of its own machine only: localhost, 127.0.0.1")
         elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site") and path not in _PAGES

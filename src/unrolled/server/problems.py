@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -70,6 +71,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, str(error), [("body", str(error))])
     if isinstance(error, ClientDisconnect):
         return gone()
+    if isinstance(error, HTTPException):
+        return Problem(error.status_code, str(error.detail), headers=error.headers)
     return invalid(error) if isinstance(error, (ValidationError, RequestValidationError)) else Problem(500, FAULT)
 
 
@@ -77,8 +80,9 @@ def invalid(error: ValidationError | RequestValidationError, within: str = "") -
     """What pydantic found wrong: 400 where it is no JSON, else 422. within: the field that was read."""
     found, broken = dict[tuple[str, str], None](), False
     for one in error.errors():
-        broken = broken or one["type"] == "json_invalid"
-        names = [] if one["type"] == "json_invalid" else [str(name) for name in one["loc"] if _is_field(name)]
+        no_json = one["type"] == "json_invalid"
+        broken = broken or no_json
+        names = [] if no_json else [str(name) for name in one["loc"] if _is_field(name)]
         found[".".join([*([within] if within else []), *names]) or "body", str(one["msg"])] = None
     told = "; ".join(f"{field}: {message}" for field, message in list(found)[:_TOLD])
     return Problem(400 if broken and not within else 422, told, tuple(found))

@@ -3,8 +3,8 @@
     guards -> straight -> endpoint          POST of such a route
                        -> FastAPI           everything else
 
-FastAPI describes these routes (OpenAPI). To be asked through its layers costs a request as much of the processor as a model
-that reads a batch takes for a text: `benchmarks/serve.py classify`.
+FastAPI describes these routes (OpenAPI). Asked through its layers, a request costs more than twice as much beside the
+model: `benchmarks/serve.py classify`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from unrolled.server.guards import path_of
 from unrolled.server.problems import Problem, problem_of, problem_response
 
 __all__ = ["StraightRoute", "check_type", "straight"]
@@ -48,9 +49,7 @@ def straight(app: Any, routes: Iterable[StraightRoute]) -> Any:
     known = {route.path: route for route in routes}
 
     async def answered(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST":
-            return await app(scope, receive, send)
-        route = known.get(scope["path"].removeprefix(scope.get("root_path", "")))
+        route = known.get(path_of(scope)) if scope["type"] == "http" and scope["method"] == "POST" else None
         if route is None:
             return await app(scope, receive, send)
         scope["route"] = route

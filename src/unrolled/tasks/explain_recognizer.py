@@ -30,7 +30,7 @@ _SEEN = 0.02
 def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the transcript itself. DataError for what is no recording."""
     raw, whole = trained.frames_of(sound)
-    most = _SECONDS if trained.model.config.head == "ctc" else min(_SECONDS, trained.longest)  # as `predict` cuts
+    most = min(_SECONDS, trained.piece_seconds)
     frames = whole[: max(1, int(most * 1000 / trained.front.hop_ms))]
     (heard,) = trained.ear.heard([frames], replace(search, n_best=min(_OTHERS, search.width or trained.ear.width)))
     name = "samples" if isinstance(sound, np.ndarray) else str(sound)

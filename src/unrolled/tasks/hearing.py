@@ -130,8 +130,9 @@ class Ear:
             else:
                 found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
             (symbols, log_probability, _), *rest = found or [Spelled([], 0.0, 0.0)]
-            texts = [np.array(one.symbols, np.int64) for one in rest]
-            others = list(zip([one.symbols for one in rest], closed(logs, texts, BLANK).tolist(), strict=True))
+            texts = [one.symbols for one in rest]
+            scores = closed(logs, [np.array(text, np.int64) for text in texts], BLANK).tolist() if texts else []
+            others = list(zip(texts, scores, strict=True))
         sure = np.zeros(len(symbols))
         with contextlib.suppress(DataError):  # a given phrase may be too unlikely to say where
             aligned = align(logs, np.array(symbols, np.int64), BLANK)

@@ -113,6 +113,11 @@ class TrainedRecognizer:
         """From one step of what is heard to the next."""
         return self.front.hop_ms / 1000 * self.model.config.reduction
 
+    @property
+    def piece_seconds(self) -> float:
+        """Of sound that is heard at once: CTC reads on and on, a decoder with attention knows what it has learned from."""
+        return max(_LONGEST, self.longest) if self.model.config.head == "ctc" else self.longest
+
     def transcribe(self, sound: Sound, search: Search | None = None) -> Transcript:
         """What is said in a recording, a file or samples (N,). DataError if it cannot be read."""
         (found,) = self.transcripts([sound], search)
@@ -146,17 +151,18 @@ class TrainedRecognizer:
 
     def _cut(self, sound: Sound) -> Iterator[tuple[Tensor, float, tuple[float, float], bool]]:
         """Normal frames of each piece of a recording, where it begins, its own part, and whether it is the last."""
-        if not isinstance(sound, np.ndarray):
-            self.front.check_kind(Path(sound))
         if isinstance(sound, (str, Path)) and Path(sound).suffix.lower() in FRAMES:
             frames = self.frames_of(sound)[1]
             yield frames, 0.0, (0.0, len(frames) * self.front.hop_ms / 1000), True
             return
-        if isinstance(sound, np.ndarray) and not len(sound):
-            raise DataError("samples: there are none")
-        pieces = iter([sound]) if isinstance(sound, np.ndarray) else audio_pieces(sound, self.front.rate_hz)
-        # CTC reads on and on, a decoder with attention knows what it has learned from
-        longest = max(_LONGEST, self.longest) if self.model.config.head == "ctc" else self.longest
+        if isinstance(sound, np.ndarray):
+            if not len(sound):
+                raise DataError("samples: there are none")
+            pieces = iter([sound])
+        else:
+            self.front.check_kind(Path(sound))
+            pieces = audio_pieces(sound, self.front.rate_hz)
+        longest = self.piece_seconds
         for found in segments(pieces, self.front.rate_hz, longest, min(_AROUND, longest / 4)):
             yield self.normal(self.front.frames([found.samples])[0]), found.begin, found.own, found.last
 
@@ -188,13 +194,12 @@ class TrainedRecognizer:
 
     def frames_of(self, sound: Sound) -> tuple[Tensor, Tensor]:
         """Frames (T, F), and normal frames. DataError if the recording cannot be read."""
-        if not isinstance(sound, np.ndarray):
-            self.front.check_kind(Path(sound))
         if isinstance(sound, np.ndarray):
             frames = self.front.frames([sound])[0]
         elif Path(sound).suffix.lower() in FRAMES:
             frames = read_frames(Path(sound), self.front.n_features)
         else:
+            self.front.check_kind(Path(sound))
             frames = self.front.frames([read_audio(sound, self.front.rate_hz)])[0]
         return frames, self.normal(frames)
 

@@ -122,8 +122,9 @@ class TranscribeTask:
             raise DataError(
                 "every text has more symbols than its recording has steps: lower --reduction, or use --tokens bpe"
             )
-        self.train, self.valid = train.recordings.part(np.flatnonzero(fits)), valid.recordings
-        self._sounds, self._held = train.sounds.part(np.flatnonzero(fits).tolist()), valid.sounds
+        fitting = np.flatnonzero(fits).tolist()
+        self.train, self.valid = train.recordings.part(fitting), valid.recordings
+        self._sounds, self._held = train.sounds.part(fitting), valid.sounds
         self.normal = known.normal if known else self._measured()
         begin = self.side.vocabulary.begin
         self.rows = SpokenRows(
@@ -164,18 +165,17 @@ class TranscribeTask:
                 continue
             try:
                 found = sounds.seconds(i)
-                if 0 < found <= longest:
-                    sounds.check(i)
+                if found > longest:
+                    long += 1
+                    continue
+                if found <= 0:
+                    raise DataError(f"{recordings.files[i]}: holds no sound: 0 samples.")
+                sounds.check(i)
             except DataError as error:
                 self.problems.append(str(error))
                 continue
-            if found > longest:
-                long += 1
-            elif found <= 0:
-                self.problems.append(f"{recordings.files[i]}: holds no sound: 0 samples.")
-            else:
-                seconds.append(found)
-                kept.append(i)
+            seconds.append(found)
+            kept.append(i)
         return _Readable(recordings.part(kept), sounds.part(kept), np.array(seconds), long, empty)
 
     def _measured(self) -> Normal:

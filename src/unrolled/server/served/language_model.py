@@ -20,7 +20,7 @@ __all__ = ["ServedLanguageModel", "WriteRequest"]
 class WriteRequest(Asked):
     """Options of a request to write: those of `unrolled sample`."""
 
-    length: int = Field(200, ge=0, description="Tokens to write.")
+    length: int  # at most what the server allows: `ServedLanguageModel.Generate`
     temperature: float = Field(
         1.0, ge=0, le=100, description="0 takes the likeliest token, 1 the model's own distribution."
     )

@@ -25,14 +25,11 @@ export default function (model, box, state) {
     asked(word.value.trim(), (found) => found.neighbors);
   };
   const analogy = () => {
-    const [a, b, c] = three.map((input) => input.value.trim());
-    const missing = three.find((input) => !input.value.trim());
-    if (missing) {
-      missing.focus();
-      return;
-    }
+    const words = three.map((input) => input.value.trim()), missing = three[words.indexOf("")];
+    if (missing) return missing.focus();
     state.set("word", "");
-    three.forEach((input) => state.set(input.name, input.value.trim()));
+    three.forEach((input, i) => state.set(input.name, words[i]));
+    const [a, b, c] = words;
     asked({ a, b, c }, (found) => found.answers);
   };
   const first = form(neighbors, element("div", { class: "row" }, field("word", word), element("button", { class: "first" }, t("neighbors"))));
