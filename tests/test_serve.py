@@ -299,7 +299,10 @@ class Slow(Served):
 
     def __init__(self, limits: LimitOptions, go: threading.Event | None = None) -> None:
         super().__init__("slow", None, limits)
-        self.go, self.read, self.written = go or threading.Event(), list[list[str]](), 0
+        self.go, self.read, self.written, self.warm = go or threading.Event(), list[list[str]](), 0, False
+
+    def warm_up(self) -> None:
+        self.warm = True
 
     def predict(self, inputs: Sequence[str], options: Any) -> list[dict[str, Any] | UnrolledError]:
         self.read.append(list(inputs))
@@ -466,6 +469,7 @@ def test_an_application_without_a_beginning_and_with_a_broken_model(tmp_path: Pa
     one, _ = slow()
     one.go.set()
     config = uvicorn.Config(server_app.application({"slow": None}), port=0, lifespan="off", log_level="warning")
+    assert one.warm
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

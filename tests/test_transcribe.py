@@ -282,6 +282,12 @@ def test_the_other_heads_learn_too(head: str, tmp_path: Path) -> None:
         pass
     trained = unrolled.load(tmp_path / "run")
     assert isinstance(trained.model, AttentionRecognizer)
+    steps, symbols = (
+        sum(len(x) / RATE_HZ / 0.04 for x in made.files[:130]),
+        sum(len(t.split()) + 1 for t in made.texts[:130]),
+    )
+    assert (trained.model.bridge is None) == (head == "attention")
+    assert trained.model.config.pace == (0 if head == "hybrid" else pytest.approx(2 / 3 * steps / symbols, rel=0.01))
     found, _ = trained.evaluate(made.part(range(130, 160)))
     assert found["wer"] < 0.1
     told = trained.transcribe(made.files[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,16 @@ from unrolled.errors import ConfigError
 from unrolled.layers.attention import ATTENTIONS, Attention
 from unrolled.layers.choice import only
 from unrolled.layers.output import cross_entropy
-from unrolled.models.decoder import BRIDGES, LOOKS
+from unrolled.models.decoder import BRIDGES, LOOKS, Writing
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.types import map_state, state_tensors
 
 CONFIG = TranslatorConfig(n_source=11, n_target=9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
+
+
+#: Each kind of attention, and two of those that can move ahead.
+LOOKING = [*((kind, 0.0) for kind in ATTENTIONS), ("additive", 1.5), ("dot", 1.5)]
 
 
 @pytest.mark.parametrize("kind", ATTENTIONS)
@@ -53,6 +58,24 @@ def test_attention_is_what_the_equations_say(kind: str) -> None:
         np.testing.assert_allclose(context[i].detach().numpy(), expected @ values[i, :length].numpy(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_attention_that_moves_on(kind: str) -> None:
+    """Where it may have come to multiplies what it would look at, of which the gradient knows nothing."""
+    layer, free = (Attention(kind, 6, 6, 4, pace=pace).double() for pace in (1.5, 0.0))
+    free.load_state_dict(layer.state_dict())
+    memory = layer.remember(torch.randn(3, 5, 6).double(), torch.tensor([5, 1, 3]))
+    query, before = torch.randn(3, 6).double().requires_grad_(), torch.rand(3, 5).double().requires_grad_()
+    near = torch.zeros(3, 6).double()
+    for s in range(5):
+        near[:, s] = 0.6 * near[:, s - 1] + 0.4 * before[:, s]
+    expected = free(query, memory)[1] * (near[:, :5] + 1e-6)
+    context, weights = layer(query, memory, before)
+    torch.testing.assert_close(weights, expected / expected.sum(1, keepdim=True))
+    torch.testing.assert_close(context, torch.einsum("bs,bsm->bm", weights, memory.values))
+    assert torch.autograd.grad(context.sum(), before, allow_unused=True) == (None,)
+    assert memory.beginning(2).tolist() == [[1, 0, 0, 0, 0]] * 2
+
+
 def test_sizes_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="unknown attention 'dots'"):
         Attention("dots", 2, 2, 2)
@@ -62,6 +85,10 @@ def test_sizes_that_do_not_fit() -> None:
         replace(CONFIG, shared=True)
     with pytest.raises(ConfigError, match="unknown attention"):
         replace(CONFIG, attention="dots")
+    with pytest.raises(ConfigError, match="0 or more positions"):
+        Attention("dot", 2, 2, 2, pace=-1.0)
+    with pytest.raises(ConfigError, match="moves on looks before the step"):
+        replace(CONFIG, pace=1.5, looks="after")
 
 
 def test_smoothed_targets_as_torch_has_them() -> None:
@@ -76,13 +103,13 @@ def test_smoothed_targets_as_torch_has_them() -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ATTENTIONS)
+@pytest.mark.parametrize(("kind", "pace"), LOOKING)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_compiled_loop_is_the_readable_one(cell: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_loop_is_the_readable_one(cell: str, kind: str, pace: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outputs, weights, last state and all gradients, in double precision, rows shared out among threads."""
     monkeypatch.setattr("unrolled.layers.compiled_attending._WORTH_THREADS", 0)
     torch.manual_seed(1)
-    model = Translator(replace(CONFIG, cell=cell, attention=kind, dropout_input=0.3)).double().train()
+    model = Translator(replace(CONFIG, cell=cell, attention=kind, pace=pace, dropout_input=0.3)).double().train()
     (source, lengths), inputs = sentences(), torch.randint(9, (3, 5))
     found = []
     for way in ("compiled", "loop"):
@@ -102,13 +129,13 @@ def test_the_compiled_loop_is_the_readable_one(cell: str, kind: str, monkeypatch
         torch.testing.assert_close(gradient, theirs.get(name, torch.zeros_like(gradient)), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ATTENTIONS)
+@pytest.mark.parametrize(("kind", "pace"), LOOKING)
 @pytest.mark.parametrize("cell", CELLS)
-def test_rows_that_end_early_and_share_memories(cell: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_end_early_and_share_memories(cell: str, kind: str, pace: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The compiled loop computes nothing behind a row's end; loss and gradients are those of the readable loop."""
     monkeypatch.setattr("unrolled.layers.compiled_attending._WORTH_THREADS", 0)
     torch.manual_seed(1)
-    model = Translator(replace(CONFIG, cell=cell, attention=kind)).double().train()
+    model = Translator(replace(CONFIG, cell=cell, attention=kind, pace=pace)).double().train()
     inputs, of = torch.randint(9, (6, 5)), torch.tensor([2, 0, 2, 1, 0, 0])
     targets = torch.randint(9, (6, 5)).masked_fill(torch.arange(5) >= torch.tensor([[2], [4], [1], [4], [3], [0]]), -1)
     found = []
@@ -174,6 +201,14 @@ def test_looking_after_the_step_too(cell: str, attention: str) -> None:
     torch.testing.assert_close(looked[-1], model.attention(top, memory)[1])
 
 
+@pytest.mark.parametrize("more", [{}, {"decoder_layers": 2, "input_feeding": True}])
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_moving_on_too(attention: str, more: dict[str, Any]) -> None:
+    config = replace(CONFIG, attention=attention, pace=1.5, **more)
+    steps_agree(config)
+    engines_agree(Translator(config).eval())
+
+
 @pytest.mark.parametrize("looks", LOOKS)
 @pytest.mark.parametrize("bridge", BRIDGES)
 @pytest.mark.parametrize("attention", ["additive", "scaled-dot"])
@@ -189,8 +224,8 @@ def test_with_input_feeding_and_any_bridge_too(attention: str, bridge: str, look
     zero = all(not s.any() for s in state_tensors(first))
     assert zero is (bridge == "zero")
     inputs = torch.tensor([[9, 1], [9, 4], [9, 8]])
-    o, state, _ = model.decode(inputs[:, :1], memory, first)
-    fed, _, _ = model.decode(inputs[:, 1:], memory, state, o[0])
+    o, state, looked = model.decode(inputs[:, :1], memory, first)
+    fed, _, _ = model.decode(inputs[:, 1:], memory, Writing(state, looked[0], o[0]))
     unfed, _, _ = model.decode(inputs[:, 1:], memory, state)
     assert not torch.allclose(fed, unfed)
     for wrong, what in (

@@ -11,10 +11,12 @@ from unrolled.kernels._jit import kernel
 from unrolled.kernels.elman import tanh
 from unrolled.kernels.product import UNIT, ZERO, multiply, new_tile
 
-__all__ = ["LOOKED", "add_product", "add_product_tanh", "look", "look_back"]
+__all__ = ["ANYWHERE", "LOOKED", "add_product", "add_product_tanh", "approach", "look", "look_back"]
 
 #: The kinds of attention that `look` computes.
 LOOKED = frozenset({"additive", "dot", "general", "scaled-dot"})
+#: How near everything is to a look that moves on.
+ANYWHERE = 1e-6
 
 
 @kernel
@@ -33,8 +35,21 @@ def add_product_tanh(x, packed, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def approach(before, pace, weights):  # type: ignore[no-untyped-def]
+    """What a look that moves on adds to its scores, weights (R, S), when it was at `before` (R, S) the step before."""
+    kind = before.dtype.type
+    stay = kind(1 / (1 + pace))
+    for r in range(before.shape[0]):
+        near = kind(0)
+        for p in range(before.shape[1]):
+            near = (kind(1) - stay) * near + stay * before[r, p]
+            weights[r, p] = np.log(near + kind(ANYWHERE))
+
+
+@kernel
 def look(keys, values, lengths, sentence, asked, v, scale, context, weights):  # type: ignore[no-untyped-def]
-    """Queries asked (R, A) of sentences (R,) over keys (B, S, A), values (B, S, M) -> context (R, M), weights (R, S).
+    """Queries asked (R, A) of sentences (R,) over keys (B, S, A), values (B, S, M) -> context (R, M), weights (R, S),
+    which hold what is added to the scores: zero, or what `approach` leaves.
 
     v (A,): the small network's output weights of additive attention; empty for the others, whose products are multiplied
     with `scale`.
@@ -59,7 +74,7 @@ def look(keys, values, lengths, sentence, asked, v, scale, context, weights):  #
             else:
                 for k in range(size):
                     total += keys[s, p, k] * asked[r, k]
-            weights[r, p] = total * scale
+            weights[r, p] += total * scale
             largest = max(largest, weights[r, p])
         norm = keys.dtype.type(0)
         for p in range(n):

@@ -9,6 +9,14 @@
     general      q . W a
     scaled-dot   (W q) . (U a) / sqrt(A)  (Vaswani et al. 2017, arXiv:1706.03762)
 
+Moving on, as one who listens (after Zhang et al. 2018, arXiv:1807.06736, and Battenberg et al. 2020, arXiv:1910.10288):
+
+    near(t, s)  = p / (1 + p) near(t, s - 1) + 1 / (1 + p) alpha(t - 1, s)      where it may have come to
+    e(t, s)    += log(near(t, s) + 10^-6)
+
+By itself it goes p positions a step; what it sees pulls it. Before the first step it is at the first s. No gradient flows
+to alpha(t - 1, s).
+
 What of the score depends on the memory alone, the keys, is computed once for all queries.
 """
 
@@ -21,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ConfigError, unknown_name
+from unrolled.kernels.attend import ANYWHERE
 from unrolled.layers.compiled_attending import Asking
 
 __all__ = ["ATTENTIONS", "Attention", "Memory"]
@@ -35,6 +44,11 @@ class Memory(NamedTuple):
     keys: Tensor
     inside: Tensor
 
+    def beginning(self, rows: int) -> Tensor:
+        """Where so many rows look before the first step (R, S): at the first position."""
+        at = torch.arange(self.values.shape[1], device=self.values.device)
+        return (at == 0).to(self.values.dtype).expand(rows, -1)
+
     def of(self, rows: Tensor | None) -> Memory:
         """The memories of the sentences `rows` (R,); this one itself if they are just its own, in order, or None."""
         if rows is None:
@@ -45,15 +59,19 @@ class Memory(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Attention of queries of `query_size` over memories of `memory_size`; `size` is A, where the kind has a choice."""
+    """Attention of queries of `query_size` over memories of `memory_size`; `size` is A, where the kind has a choice. pace:
+    p, of attention that moves on; 0: it looks anywhere.
+    """
 
-    def __init__(self, kind: str, query_size: int, memory_size: int, size: int) -> None:
+    def __init__(self, kind: str, query_size: int, memory_size: int, size: int, *, pace: float = 0.0) -> None:
         super().__init__()
         if kind not in ATTENTIONS:
             raise unknown_name("attention", kind, ATTENTIONS)
         if kind == "dot" and query_size != memory_size:
             raise ConfigError(f"dot attention needs one size, got a query of {query_size} and a memory of {memory_size}")
-        self.kind = kind
+        if pace < 0:
+            raise ConfigError(f"the pace of attention that moves on is 0 or more positions a step, got {pace:g}")
+        self.kind, self.pace = kind, pace
         keyed = size if kind in ("additive", "scaled-dot") else query_size
         self.key = nn.Identity() if kind == "dot" else nn.Linear(memory_size, keyed, bias=kind == "additive")
         self.query = nn.Linear(query_size, size, bias=False) if kind in ("additive", "scaled-dot") else nn.Identity()
@@ -69,19 +87,26 @@ class Attention(nn.Module):
         """How the compiled kernels look at a memory."""
         query = self.query.weight if isinstance(self.query, nn.Linear) else None
         score = None if self.score is None else self.score.weight[0]
-        return Asking(memory.keys, memory.values, memory.inside.sum(1), query, score, self.scale)
+        return Asking(memory.keys, memory.values, memory.inside.sum(1), query, score, self.scale, self.pace)
 
-    def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1."""
-        context, weights = self.every(query.unsqueeze(0), memory)
+    def forward(self, query: Tensor, memory: Memory, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """query (B, Q) -> context (B, M) and weights (B, S), which are zero outside and sum to 1. before (B, S): where the
+        step before looked, which counts for one that moves on.
+        """
+        context, weights = self.every(query.unsqueeze(0), memory, before if self.pace else None)
         return context[0], weights[0]
 
-    def every(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """queries (T, B, Q) -> contexts (T, B, M) and weights (T, B, S)."""
+    def every(self, queries: Tensor, memory: Memory, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """queries (T, B, Q) -> contexts (T, B, M) and weights (T, B, S); before (B, S): of the only step, moving on."""
         asked = self.query(queries).transpose(0, 1)  # (B, T, A)
         if self.score is not None:
             scores = self.score(torch.tanh(memory.keys.unsqueeze(1) + asked.unsqueeze(2))).squeeze(3)
         else:
             scores = torch.bmm(asked, memory.keys.transpose(1, 2)) * self.scale
+        if before is not None:
+            at = torch.arange(before.shape[1], device=before.device)
+            further = (at - at.unsqueeze(1)).to(before.dtype)  # from each position to each
+            reach = (self.pace / (1 + self.pace)) ** further.clamp_min(0) / (1 + self.pace) * (further >= 0)
+            scores = scores + torch.log(before.detach() @ reach + ANYWHERE).unsqueeze(1)
         weights = scores.masked_fill(~memory.inside.unsqueeze(1), -torch.inf).softmax(2)
         return torch.bmm(weights, memory.values).transpose(0, 1), weights.transpose(0, 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from unrolled.cells import Cell, Weights
-from unrolled.kernels.attend import add_product, look, look_back
+from unrolled.kernels.attend import add_product, approach, look, look_back
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Sink, Source
 from unrolled.kernels.workspace import Workspace
 from unrolled.layers.compiled import as_array, as_arrays, bias_of, scan_for
@@ -34,7 +34,8 @@ _WORTH_THREADS = 30_000
 
 class Asking(NamedTuple):
     """How a layer looks at I memories: keys (I, S, A), values (I, S, M), lengths (I,). query (A, H), or None where its
-    output asks as it is; score (A,) of additive attention, or None; scale: what scores are multiplied with.
+    output asks as it is; score (A,) of additive attention, or None; scale: what scores are multiplied with; pace: of
+    attention that moves on, else 0.
     """
 
     keys: Tensor
@@ -43,21 +44,31 @@ class Asking(NamedTuple):
     query: Tensor | None
     score: Tensor | None
     scale: float
+    pace: float
 
 
 def attending_layer(
-    cell: Cell, x: Tensor, state: State, w: Weights, asking: Asking, of: Tensor, layout: Layout
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    w: Weights,
+    asking: Asking,
+    of: Tensor,
+    layout: Layout,
+    before: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, State]:
-    """x (T, B, D), state (B, H), of (B,): the memory that each row looks at -> outputs (T, B, H), contexts (T, B, M),
-    weights (T, B, S), through which no gradient flows, all zero behind a row's end, and the state there. All of one kind of
-    number, on the CPU.
+    """x (T, B, D), state (B, H), of (B,): the memory that each row looks at, before (B, S): where it looked last -> outputs
+    (T, B, H), contexts (T, B, M), weights (T, B, S), through which no gradient flows, all zero behind a row's end, and the
+    state there. All of one kind of number, on the CPU.
     """
     if layout.order is not None:
         x, of = x.index_select(1, layout.order), of[layout.order]
+        before = before[layout.order]
     tensors = (x, asking.keys, asking.values, asking.query, asking.score, *w[:4], *state_tensors(layout.sort(state)))
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     sizes = np.array(layout.batch_sizes, np.int64)
-    operation = _Operation(cell, asking.scale, asking.lengths.numpy(), of.numpy(), sizes, keep)
+    begun = before.detach().contiguous().numpy()
+    operation = _Operation(cell, asking.scale, asking.pace, asking.lengths.numpy(), of.numpy(), sizes, begun, keep)
     made = list(_Attending.apply(operation, *tensors))
     if layout.inverse is not None:
         made[:3] = [part.index_select(1, layout.inverse) for part in made[:3]]
@@ -65,13 +76,17 @@ def attending_layer(
 
 
 class _Operation(NamedTuple):
-    """What a call is besides its tensors. of (B,): the memory of each row; sizes: how many rows run at each step."""
+    """What a call is besides its tensors. of (B,): the memory of each row; sizes: how many rows run at each step; before
+    (B, S): where each row begins to look.
+    """
 
     cell: Cell
     scale: float
+    pace: float
     lengths: np.ndarray
     of: np.ndarray
     sizes: np.ndarray
+    before: np.ndarray
     keep: bool
 
 
@@ -165,6 +180,9 @@ class _Loop:
                 asked[:] = 0
                 add_product(before[0], self.work.packed_transposed(self.query), asked)
             context, weights = np.empty((n, self.values.shape[2]), asked.dtype), self.looked[t, rows]
+            weights[:] = 0
+            if self.op.pace:
+                approach(self.looked[t - 1, rows] if t else self.op.before[rows], self.op.pace, weights)
             look(self.keys, self.values, self.op.lengths, self.op.of[rows], asked, self.v, self.scale, context, weights)
             self.x[t, rows, self.wide :] = context
             call = Call(Order(np.zeros(1, np.int64), np.array([n])), before, self.recurrent, self.work, self.op.keep)

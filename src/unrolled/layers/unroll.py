@@ -99,19 +99,21 @@ def unroll_attending(
     projected: Tensor,
     layers: Sequence[State],
     weights: Sequence[Weights],
-    look: Callable[[Tensor], tuple[Tensor, Tensor]],
+    look: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    alpha: Tensor,
     context_weight: Tensor,
     between: Sequence[Tensor],
 ) -> Attended:
     """Run layers of `cell` side by side, where each step first looks somewhere: `look` takes the top layer's last output
-    (B, H) and gives the context (B, M), which enters the lowest layer by `context_weight`, and the weights (B, S).
+    (B, H) and where it looked before (B, S), first `alpha`, and gives the context (B, M), which enters the lowest layer by
+    `context_weight`, and the weights (B, S).
 
     projected (T, B, G*H): the rest of the lowest layer's input; between: a mask (B, H) below each higher layer.
     """
     after, outputs, contexts, looked = list(layers), list[Tensor](), list[Tensor](), list[Tensor]()
     top = state_tensors(after[-1])[0]
     for z in projected:
-        context, alpha = look(top)
+        context, alpha = look(top, alpha)
         top, after[0] = cell.step(z + functional.linear(context, context_weight), after[0], weights[0])
         for k, mask in enumerate(between, start=1):
             top, after[k] = cell.step(cell.project(top * mask, weights[k]), after[k], weights[k])

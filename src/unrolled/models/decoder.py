@@ -13,6 +13,8 @@ with attention (the notes' model; Bahdanau et al. 2015, arXiv:1409.0473):
 looking after the step (Luong et al. 2015, arXiv:1508.04025): c<t> = attention of s<t>, and it enters o<t> alone. Then all
 steps look at once, and the recurrent layers need not wait for it.
 
+moving on (`pace`), c<t> depends on where the step before looked, too: see `layers/attention.py`.
+
 with input feeding (Luong et al. 2015, arXiv:1508.04025, section 3.3) o<t-1> enters the recurrent layers too: what was
 decided is known when looking again.
 
@@ -48,13 +50,13 @@ __all__ = ["BRIDGES", "LOOKS", "Decoder", "DecoderConfig", "Writing"]
 
 BRIDGES = ("tanh", "linear", "zero")
 LOOKS = ("before", "after")
-#: A query (B, H) -> what it saw (B, M), and where (B, S).
-Look = Callable[[Tensor], tuple[Tensor, Tensor]]
+#: A query (B, H), and where the one before looked (B, S) -> what it saw (B, M), and where.
+Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """Sizes and dropout probabilities. attention: a kind, or none."""
+    """Sizes and dropout probabilities. attention: a kind, or none; pace: above 0 it moves on."""
 
     n_target: int
     cell: str = "gru"
@@ -64,6 +66,7 @@ class DecoderConfig:
     attention: str = "additive"
     attention_size: int = 256
     looks: str = "before"
+    pace: float = 0.0
     input_feeding: bool = False
     bridge: str = "tanh"
     dropout_input: float = 0.0
@@ -81,6 +84,8 @@ class DecoderConfig:
             raise unknown_name("bridge", self.bridge, BRIDGES)
         if self.looks not in LOOKS:
             raise unknown_name("looks", self.looks, LOOKS)
+        if self.pace and self.looks == "after":
+            raise ConfigError("attention that moves on looks before the step: where it looks depends on where it looked")
         if self.input_feeding and self.attention == "none":
             raise ConfigError("input feeding goes with attention: without it the decoder feeds on its own output anyway")
 
@@ -103,14 +108,18 @@ class _Feeding:
         self.look, self.read_out, self.e, self.fed, self.after, self.t = look, read_out, e, fed, after, 0
         self.context = fed
 
-    def __call__(self, top: Tensor) -> tuple[Tensor, Tensor]:
-        looked = self.look(top)
+    def __call__(self, top: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        looked = self.look(top, before)
         if self.t:
             context = looked[0] if self.after else self.context
             self.fed = self.read_out(torch.cat((top, context, self.e[self.t - 1]), 1))
         self.t += 1
         self.context, weights = looked
         return self.fed if self.after else torch.cat((self.context, self.fed), 1), weights
+
+
+def _looking(attention: Attention, memory: Memory, top: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    return attention(top, memory, before)
 
 
 C = TypeVar("C", bound=DecoderConfig)
@@ -133,7 +142,8 @@ class Decoder(nn.Module, ABC, Generic[C]):
         cell = CELLS[config.cell](config.decoder_size)
         self.decoder = Recurrent(cell, entering, n_layers=config.decoder_layers, dropout=dropout)
         width = self.decoder.output_size
-        self.attention = Attention(config.attention, width, memory_size, config.attention_size) if attends else None
+        asks, pace = config.attention_size, config.pace
+        self.attention = Attention(config.attention, width, memory_size, asks, pace=pace) if attends else None
         parts = len(state_tensors(self.decoder.initial_state(1)))
         started = 0 if config.bridge == "zero" else parts * config.decoder_layers * width
         self.bridge = nn.Linear(memory_size, started) if started else None
@@ -165,17 +175,17 @@ class Decoder(nn.Module, ABC, Generic[C]):
         """What has been read, and the state before the first step."""
         if memory is None:
             return None, hidden
-        inside = memory.inside.to(memory.values.dtype)
-        return memory, Writing(hidden, inside, inside.new_zeros(len(inside), self.config.embedding_size))
+        return memory, self._first(memory, hidden, len(memory.values))
 
-    def decode(
-        self, inputs: Tensor, memory: Memory | None, state: State, fed: Tensor | None = None
-    ) -> tuple[Tensor, State, list[Tensor]]:
-        """What comes before each symbol, ids (B, T), and the state -> o (T, B, D), next state, attention of each step.
+    def _first(self, memory: Memory, hidden: State, rows: int) -> Writing:
+        at = memory.beginning(rows)
+        return Writing(hidden, at, at.new_zeros(rows, self.config.embedding_size))
 
-        fed: o (B, D) of the step before, for input feeding; unset: zero.
+    def decode(self, inputs: Tensor, memory: Memory | None, state: State) -> tuple[Tensor, State, list[Tensor]]:
+        """What comes before each symbol, ids (B, T), and the state, hidden or a `Writing` -> o (T, B, D), the next hidden
+        state, attention of each step.
         """
-        parts, state, looked = self._run(inputs, memory, state, fed=fed)
+        parts, state, looked = self._run(inputs, memory, state)
         return self._read_out(parts), state, looked
 
     def _run(
@@ -184,7 +194,6 @@ class Decoder(nn.Module, ABC, Generic[C]):
         memory: Memory | None,
         state: State,
         *,
-        fed: Tensor | None = None,
         lengths: Tensor | None = None,
         of: Tensor | None = None,
     ) -> tuple[Tensor, State, list[Tensor]]:
@@ -197,21 +206,23 @@ class Decoder(nn.Module, ABC, Generic[C]):
             s, state = self.decoder.run(e, state, layout)
             return torch.cat((s, e), 2), state, []
         if self.config.looks == "before":
-            s, contexts, looked, state = self._unrolled(e, memory, state, layout, fed=fed, of=of)
+            s, contexts, looked, state = self._unrolled(e, memory, state, layout, of=of)
             return torch.cat((s, contexts, e), 2), state, looked
         memory = memory.of(of)
         if self.config.input_feeding:
-            s, _, _, state = self._unrolled(e, memory, state, layout, fed=fed)
+            s, _, _, state = self._unrolled(e, memory, state, layout)
         else:
+            state = state.hidden if isinstance(state, Writing) else state
             s, state = self.decoder.run(e, state, layout)
         contexts, every = self.attention.every(s, memory)
         return torch.cat((s, contexts, e), 2), state, list(every)
 
     def _unrolled(
-        self, e: Tensor, memory: Memory, state: State, layout: Layout, *, fed: Tensor | None, of: Tensor | None = None
+        self, e: Tensor, memory: Memory, state: State, layout: Layout, *, of: Tensor | None = None
     ) -> tuple[Tensor, Tensor, list[Tensor], State]:
         """Step by step over embedded symbols e (T, B, D): outputs, contexts, where each step looked, the last state."""
         assert self.attention is not None
+        state, before, fed = state if isinstance(state, Writing) else self._first(memory, state, e.shape[1])
         weights = [self.decoder.weights(k) for k in range(self.config.decoder_layers)]
         split, cell = e.shape[2], self.decoder.cell
         if len(weights) == 1 and not self.config.input_feeding and attends_compiled(cell, e):
@@ -220,18 +231,19 @@ class Decoder(nn.Module, ABC, Generic[C]):
                 layer = map_state(lambda s: s[:, 0].to(e), state)
                 asking = self.attention.asking(Memory(values, keys, memory.inside))
                 of = torch.arange(e.shape[1]) if of is None else of
-                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], asking, of, layout)
+                s, contexts, looked, layer = attending_layer(cell, e, layer, weights[0], asking, of, layout, before.to(e))
             return s, contexts, list(looked), map_state(lambda s: s.unsqueeze(1), layer)
         memory = memory.of(of)
         projected = functional.linear(e, weights[0].weight_ih[:, :split], cell.projection_bias(weights[0]))  # (T, B, G*H)
         layers = [map_state(lambda s, k=k: s[:, k], state) for k in range(len(weights))]
         masks = (torch.ones_like(state_tensors(layer)[0]) for layer in layers[1:])  # locked: the same at all steps
         between = [functional.dropout(mask, self.config.dropout_between, self.training) for mask in masks]
-        look: Look = partial(self.attention, memory=memory)
+        look: Look = partial(_looking, self.attention, memory)
         if self.config.input_feeding:
-            before, after = e.new_zeros(e.shape[1:]) if fed is None else fed, self.config.looks == "after"
-            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, before, after=after)
-        found = unroll_attending(cell, projected, layers, weights, look, weights[0].weight_ih[:, split:], between)
+            after = self.config.looks == "after"
+            look = _Feeding(look, lambda parts: torch.tanh(self.readout(parts)), e, fed, after=after)
+        weight = weights[0].weight_ih[:, split:]
+        found = unroll_attending(cell, projected, layers, weights, look, before, weight, between)
         state = map_state(lambda *parts: torch.stack(parts, 1), *found.layers)
         return found.outputs, found.contexts[..., : memory.values.shape[2]], found.looked, state
 
@@ -257,6 +269,5 @@ class Decoder(nn.Module, ABC, Generic[C]):
         if memory is None:
             o, hidden, _ = self.decode(ids, None, state)
             return self.output(o[0]), hidden
-        assert isinstance(state, Writing)
-        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state.hidden, state.fed)
+        o, hidden, looked = self.decode(ids, memory.of(sentence_of_row), state)
         return self.output(o[0]), Writing(hidden, looked[0], o[0])

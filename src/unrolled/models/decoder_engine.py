@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, look
+from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, approach, look
 from unrolled.kernels.step import Output, run_layers, score
 from unrolled.kernels.workspace import over_rows
 from unrolled.layers.attention import Memory
@@ -59,12 +59,15 @@ class Sources(NamedTuple):
 
 
 class _Given(NamedTuple):
-    """What a step begins with: symbols (R,), the sentence of each (R,), hidden states (R, L, H), o of the step before."""
+    """What a step begins with: symbols (R,), the sentence of each (R,), hidden states (R, L, H); of the step before o, and
+    where it looked (R, S).
+    """
 
     ids: np.ndarray
     sentence: np.ndarray
     hidden: list[np.ndarray]
     fed: np.ndarray | None
+    looked: np.ndarray | None
     memory: Read | None
     listed: Listed | None
 
@@ -120,9 +123,11 @@ class DecoderEngine(Engine[D], Generic[D]):
         if listed is not None:
             ids, size = listed.symbols[of, ids], listed.symbols.shape[1]
         ids = np.minimum(ids, self.model.config.n_target)
-        hidden, fed = (state.hidden, state.fed.numpy()) if isinstance(state, Writing) else (state, None)
-        given = _Given(ids, of, [s.contiguous().numpy() for s in state_tensors(hidden)], fed, read, listed)
-        weights = np.empty((n, 0 if read is None else read.values.shape[1]), np.float32)
+        hidden, fed, looked = state, None, None
+        if isinstance(state, Writing):
+            hidden, fed, looked = state.hidden, state.fed.numpy(), state.attention.contiguous().numpy()
+        given = _Given(ids, of, [s.contiguous().numpy() for s in state_tensors(hidden)], fed, looked, read, listed)
+        weights = np.zeros((n, 0 if read is None else read.values.shape[1]), np.float32)
         o, logits = self._read_symbols[ids], np.empty((n, size), np.float32)
         made = _Made([np.empty_like(s) for s in given.hidden], weights, o, logits)
         over_rows(n, partial(self._rows, given, made), torch.get_num_threads())
@@ -159,6 +164,9 @@ class DecoderEngine(Engine[D], Generic[D]):
         memory, top = given.memory, np.ascontiguousarray(top)
         assert memory is not None
         asked = top
+        if self.model.config.pace:
+            assert given.looked is not None
+            approach(given.looked[rows], self.model.config.pace, weights)
         if self._query is not None:
             asked = np.zeros((len(top), memory.keys.shape[2]), np.float32)
             add_product(top, self._query, asked)

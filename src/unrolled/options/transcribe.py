@@ -92,6 +92,12 @@ class RecognizerOptions(Section):
     attention: Literal["additive", "dot", "general", "scaled-dot"] = Field(
         "additive", description="How the decoder compares itself with what is heard."
     )
+    pace: float | None = Field(
+        None,
+        ge=0,
+        description="Steps that the decoder moves on by itself at each symbol; 0: it looks anywhere; unset: nearly as many "
+        "as a symbol is spoken in, and 0 beside CTC.",
+    )
     attention_size: int = Field(128, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
     dropout_between: float = Field(0.2, ge=0, lt=1, description="Locked dropout between layers.")
     dropout_heard: float = Field(0.2, ge=0, lt=1, description="Locked dropout on what is heard.")

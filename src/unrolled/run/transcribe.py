@@ -84,7 +84,8 @@ def resume_recognizer(out: str | Path, *, allow_changes: bool = False) -> Iterat
         known = None
         if begun:
             last = TrainedRecognizer.load(latest(folder / "last"))
-            known = Known(last.side, last.front, last.normal, last.model.config.reduction)
+            config = last.model.config
+            known = Known(last.side, last.front, last.normal, config.reduction, config.pace)
         task = _prepared(options, train, held, known)
         task.sources = record["examples"]["train"]
         if not begun:

@@ -47,6 +47,8 @@ def application(
     limits = limits or LimitOptions()
     counts = Counts()
     engines = {name: Engine(served(name, trained, limits), counts) for name, trained in models.items()}
+    for engine in engines.values():
+        engine.served.warm_up()
 
     @asynccontextmanager
     async def living(_: FastAPI) -> AsyncIterator[None]:

@@ -37,6 +37,8 @@ _TOKENIZERS = {"word": "whitespace"}
 _MEASURED, _TOGETHER = 200_000, 8000
 #: Part of the texts that may be too long for the steps of the sound before a smaller reduction is taken.
 _TOO_FAST = 0.005
+#: Of the way from one symbol to the next, how far a decoder goes by itself.
+_LAGS = 2 / 3
 #: Recordings whose headers say at what rate to listen.
 _LOOKED_AT = 200
 _HIGHEST_HZ = 16_000
@@ -70,6 +72,7 @@ class Known:
     front: FrontEnd
     normal: Normal
     reduction: int
+    pace: float
 
 
 def parted(
@@ -123,6 +126,8 @@ class TranscribeTask:
                 "every text has more symbols than its recording has steps: lower --reduction, or use --tokens bpe"
             )
         fitting = np.flatnonzero(fits).tolist()
+        symbols = sum(len(encoded[i]) for i in fitting)
+        self.pace = known.pace if known else _pace(options, float(frames[fits].sum()) / self.reduction / symbols)
         self.train, self.valid = train.recordings.part(fitting), valid.recordings
         self._sounds, self._held = train.sounds.part(fitting), valid.sounds
         self.normal = known.normal if known else self._measured()
@@ -191,11 +196,12 @@ class TranscribeTask:
         return Normal.of(frames, own_mean=own_mean)
 
     def build(self) -> Recognizer:
-        """A fresh model of the configured size."""
-        sizes = self.options.model.model_dump(exclude={"streaming", "reduction"})
+        """A fresh model of the configured size. A decoder alone starts from nothing, so that it has to look."""
+        sizes = self.options.model.model_dump(exclude={"streaming", "reduction", "pace"})
+        sizes["bridge"] = "zero" if self.options.model.head == "attention" else "tanh"
         given = {"n_target": len(self.side.vocabulary), "n_features": self.front.n_features}
         both = not self.options.model.streaming
-        return built(RecognizerConfig(**sizes, **given, reduction=self.reduction, bidirectional=both))
+        return built(RecognizerConfig(**sizes, **given, reduction=self.reduction, pace=self.pace, bidirectional=both))
 
     def stages(self, model: nn.Module) -> list[Stage]:
         """All parameters learn alike."""
@@ -284,6 +290,15 @@ def _usual_rate(recordings: Recordings) -> int:
             except DataError:
                 continue
     return min(_HIGHEST_HZ, rates.most_common(1)[0][0]) if rates else _HIGHEST_HZ
+
+
+def _pace(options: TranscribeOptions, spoken: float) -> float:
+    """As the options say, or so that a decoder moves on a little slower than is spoken, in steps a symbol. Beside CTC it
+    looks anywhere: it finds its way, and made to move on it learns to jump to the end, where all is summed up.
+    """
+    if options.model.pace is None:
+        return 0.0 if options.model.head == "hybrid" else _LAGS * spoken
+    return options.model.pace
 
 
 def _reduction(options: TranscribeOptions, frames: np.ndarray, needed: np.ndarray) -> int:

@@ -75,6 +75,16 @@ class Served:
         """The content of a file as an input. DataError if it cannot be read or is too large."""
         raise NotImplementedError
 
+    def easy(self) -> Any:
+        """An input that any model of the task has an answer to."""
+        return "a"
+
+    def warm_up(self) -> None:
+        """Answer an easy question, so that nobody who asks waits for what is done once: kernels that are compiled."""
+        self.predict([self.easy()], self.Predict())
+        if self.Generate is not None:
+            list(self.generate("", self.Generate.model_validate({"length": 1})))
+
     def predict(self, inputs: Sequence[Any], options: Any) -> list[dict[str, Any] | UnrolledError]:
         """What `unrolled predict --json` says of each input, or the error of those that cannot be read."""
         raise NotImplementedError

@@ -55,6 +55,10 @@ class ServedVectors(Served):
         """Nothing: the map is of all."""
         return None
 
+    def easy(self) -> str:
+        """The most frequent word."""
+        return str(self.trained.words[0])
+
     def facts(self) -> dict[str, Any]:
         """How many words, how many numbers each."""
         return {"words": len(self.trained), "size": self.trained.size}

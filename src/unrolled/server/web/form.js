@@ -78,7 +78,7 @@ export class Answers {
     this.asked?.abort();
     const own = (this.asked = new AbortController());
     this.problem.textContent = "";
-    this.said.classList.add("busy");
+    this.busy(true);
     try {
       const show = await work(own.signal);
       if (own === this.asked) show();
@@ -88,14 +88,19 @@ export class Answers {
       this.more.replaceChildren();
       this.problem.textContent = error.message;
     } finally {
-      if (own === this.asked) this.said.classList.remove("busy");
+      if (own === this.asked) this.busy(false);
     }
+  }
+
+  busy(is) {
+    this.box.classList.toggle("busy", is);
+    this.box.setAttribute("aria-busy", is);
   }
 
   clear() {
     this.asked?.abort();
     this.asked = null;
-    this.said.classList.remove("busy");
+    this.busy(false);
     for (const part of [this.said, this.problem, this.more]) part.replaceChildren();
   }
 
