@@ -3,8 +3,8 @@
     h<1> ... h<T>  = recurrent layers(reduction(frames))           deep, and read from both ends unless it is for streaming
 
 CTC                  p<t> = softmax(W h<t> + b)                    a symbol or a blank at each step; Graves et al. 2006
-attention            the decoder of `models/decoder.py` looks at all h<t>; Chan et al. 2016, arXiv:1508.01211. Alone it starts
-                     from nothing and moves on at a pace, or it would learn to write without listening
+attention            the decoder of `models/decoder.py` looks at all h<t>; Chan et al. 2016, arXiv:1508.01211. Alone it
+                     starts from nothing and moves on at a pace, or it would learn to write without listening
 hybrid               both on one listener: loss = w CTC + (1 - w) attention; Watanabe et al. 2017
 
 where symbols stand  softmax(W relu(convolution of the reduction's steps)), learned by CTC too
