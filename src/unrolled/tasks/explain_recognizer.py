@@ -51,7 +51,7 @@ def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> d
     )
     blocks += _spelled(trained, frames, heard.symbols)
     if heard.attention is not None:
-        symbols = [*trained.side.vocabulary.decode(heard.symbols), "(end)"][: len(heard.attention)]
+        symbols = [*map(_visible, trained.side.vocabulary.decode(heard.symbols)), "(end)"][: len(heard.attention)]
         title = "Where the decoder looked at each symbol"
         blocks.append(_raster(title, heard.attention, symbols, trained.step_seconds, [], (0.0, 1.0)))
     confident = [[word.text, f"{word.begin:.2f} to {word.end:.2f} s, {word.confidence:.3f}"] for word in found.words]
