@@ -43,7 +43,7 @@ MUTANTS = [
     ("kernels/gru.py", "dn * r, g * z", "dn, g * z", KERNELS),
     ("kernels/gru.py", "return r, r * old", "return r, old", KERNELS),
     ("kernels/attend.py", "dv[k] += de[p] * u", "dv[k] += de[p]", "tests/test_translator.py"),
-    ("kernels/attend.py", "near = (kind(1) - stay) * near + ", "near = ", "tests/test_translator.py"),
+    ("kernels/attend.py", "near += (before[r, p] - near) / ", "near += before[r, p] / ", "tests/test_translator.py"),
     ("layers/compiled_attending.py", "state[0][:] += dasked", "pass", "tests/test_translator.py"),
     ("layers/compiled_attending.py", "self.op.of[rows], asked", "np.arange(first, first + n), asked", "tests/test_translator.py"),
     ("kernels/ctc.py", "1 if u and not twice else 0", "1 if u else 0", "tests/test_ctc.py"),

@@ -61,14 +61,18 @@ def test_attention_is_what_the_equations_say(kind: str) -> None:
 @pytest.mark.parametrize("kind", ATTENTIONS)
 def test_attention_that_moves_on(kind: str) -> None:
     """Where it may have come to multiplies what it would look at, of which the gradient knows nothing."""
-    layer, free = (Attention(kind, 6, 6, 4, pace=pace).double() for pace in (1.5, 0.0))
+    layer, free = (Attention(kind, 6, 6, 4, pace=pace).double() for pace in (2.5, 0.0))
     free.load_state_dict(layer.state_dict())
     memory = layer.remember(torch.randn(3, 5, 6).double(), torch.tensor([5, 1, 3]))
     query, before = torch.randn(3, 6).double().requires_grad_(), torch.rand(3, 5).double().requires_grad_()
-    near = torch.zeros(3, 6).double()
-    for s in range(5):
-        near[:, s] = 0.6 * near[:, s - 1] + 0.4 * before[:, s]
-    expected = free(query, memory)[1] * (near[:, :5] + 1e-6)
+    near = torch.zeros(3, 5).double()
+    before = before * memory.inside
+    before = before / before.sum(1, keepdim=True)
+    for s in range(1, 5):
+        near[:, s] = 0.6 * near[:, s - 1] + 0.4 * before[:, s - 1]
+    for i, last in enumerate((4, 0, 2)):
+        near[i, last] = 1 - near[i, :last].sum()
+    expected = free(query, memory)[1] * (near + 1e-30)
     context, weights = layer(query, memory, before)
     torch.testing.assert_close(weights, expected / expected.sum(1, keepdim=True))
     torch.testing.assert_close(context, torch.einsum("bs,bsm->bm", weights, memory.values))
@@ -85,8 +89,8 @@ def test_sizes_that_do_not_fit() -> None:
         replace(CONFIG, shared=True)
     with pytest.raises(ConfigError, match="unknown attention"):
         replace(CONFIG, attention="dots")
-    with pytest.raises(ConfigError, match="0 or more positions"):
-        Attention("dot", 2, 2, 2, pace=-1.0)
+    with pytest.raises(ConfigError, match="at least 1 position"):
+        Attention("dot", 2, 2, 2, pace=0.5)
     with pytest.raises(ConfigError, match="moves on looks before the step"):
         replace(CONFIG, pace=1.5, looks="after")
 

@@ -15,8 +15,8 @@ __all__ = ["ANYWHERE", "LOOKED", "add_product", "add_product_tanh", "approach", 
 
 #: The kinds of attention that `look` computes.
 LOOKED = frozenset({"additive", "dot", "general", "scaled-dot"})
-#: How near everything is to a look that moves on.
-ANYWHERE = 1e-6
+#: How near everything is at least to a look that moves on: so little that it cannot jump to an end and stay there.
+ANYWHERE = 1e-30
 
 
 @kernel
@@ -35,15 +35,15 @@ def add_product_tanh(x, packed, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def approach(before, pace, weights):  # type: ignore[no-untyped-def]
+def approach(before, pace, lengths, sentence, weights):  # type: ignore[no-untyped-def]
     """What a look that moves on adds to its scores, weights (R, S), when it was at `before` (R, S) the step before."""
     kind = before.dtype.type
-    stay = kind(1 / (1 + pace))
     for r in range(before.shape[0]):
-        near = kind(0)
-        for p in range(before.shape[1]):
-            near = (kind(1) - stay) * near + stay * before[r, p]
+        near, last = kind(0), lengths[sentence[r]] - 1
+        for p in range(last):
             weights[r, p] = np.log(near + kind(ANYWHERE))
+            near += (before[r, p] - near) / kind(pace)
+        weights[r, last] = np.log(kind(pace) * near + before[r, last] + kind(ANYWHERE))
 
 
 @kernel

@@ -11,11 +11,11 @@
 
 Moving on, as one who listens (after Zhang et al. 2018, arXiv:1807.06736, and Battenberg et al. 2020, arXiv:1910.10288):
 
-    near(t, s)  = p / (1 + p) near(t, s - 1) + 1 / (1 + p) alpha(t - 1, s)      where it may have come to
-    e(t, s)    += log(near(t, s) + 10^-6)
+    near(t, s)  = (1 - 1/p) near(t, s - 1) + 1/p alpha(t - 1, s - 1)      where it may have come to; what would go further
+    e(t, s)    += log(near(t, s) + 10^-30)                                than the last s stays there
 
-By itself it goes p positions a step; what it sees pulls it. Before the first step it is at the first s. No gradient flows
-to alpha(t - 1, s).
+By itself it goes p positions a step, and at least one; what it sees pulls it. Before the first step it is at the first s.
+No gradient flows to alpha(t - 1, s).
 
 What of the score depends on the memory alone, the keys, is computed once for all queries.
 """
@@ -69,8 +69,8 @@ class Attention(nn.Module):
             raise unknown_name("attention", kind, ATTENTIONS)
         if kind == "dot" and query_size != memory_size:
             raise ConfigError(f"dot attention needs one size, got a query of {query_size} and a memory of {memory_size}")
-        if pace < 0:
-            raise ConfigError(f"the pace of attention that moves on is 0 or more positions a step, got {pace:g}")
+        if pace and not pace >= 1:
+            raise ConfigError(f"the pace of attention that moves on is at least 1 position a step, or 0; got {pace:g}")
         self.kind, self.pace = kind, pace
         keyed = size if kind in ("additive", "scaled-dot") else query_size
         self.key = nn.Identity() if kind == "dot" else nn.Linear(memory_size, keyed, bias=kind == "additive")
@@ -105,8 +105,11 @@ class Attention(nn.Module):
             scores = torch.bmm(asked, memory.keys.transpose(1, 2)) * self.scale
         if before is not None:
             at = torch.arange(before.shape[1], device=before.device)
-            further = (at - at.unsqueeze(1)).to(before.dtype)  # from each position to each
-            reach = (self.pace / (1 + self.pace)) ** further.clamp_min(0) / (1 + self.pace) * (further >= 0)
-            scores = scores + torch.log(before.detach() @ reach + ANYWHERE).unsqueeze(1)
+            further = (at - at.unsqueeze(1) - 1).to(before.dtype)  # than the next position, from each to each
+            reach = (1 - 1 / self.pace) ** further.clamp_min(0) / self.pace * (further >= 0)
+            near = before.detach() @ reach
+            last = at == memory.inside.sum(1, keepdim=True) - 1
+            near = torch.where(last, self.pace * near + before.detach(), near)  # and all that would go further
+            scores = scores + torch.log(near + ANYWHERE).unsqueeze(1)
         weights = scores.masked_fill(~memory.inside.unsqueeze(1), -torch.inf).softmax(2)
         return torch.bmm(weights, memory.values).transpose(0, 1), weights.transpose(0, 1)

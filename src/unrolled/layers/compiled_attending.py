@@ -182,7 +182,8 @@ class _Loop:
             context, weights = np.empty((n, self.values.shape[2]), asked.dtype), self.looked[t, rows]
             weights[:] = 0
             if self.op.pace:
-                approach(self.looked[t - 1, rows] if t else self.op.before[rows], self.op.pace, weights)
+                before_it = self.looked[t - 1, rows] if t else self.op.before[rows]
+                approach(before_it, self.op.pace, self.op.lengths, self.op.of[rows], weights)
             look(self.keys, self.values, self.op.lengths, self.op.of[rows], asked, self.v, self.scale, context, weights)
             self.x[t, rows, self.wide :] = context
             call = Call(Order(np.zeros(1, np.int64), np.array([n])), before, self.recurrent, self.work, self.op.keep)

@@ -164,14 +164,14 @@ class DecoderEngine(Engine[D], Generic[D]):
         memory, top = given.memory, np.ascontiguousarray(top)
         assert memory is not None
         asked = top
-        if self.model.config.pace:
-            assert given.looked is not None
-            approach(given.looked[rows], self.model.config.pace, weights)
         if self._query is not None:
             asked = np.zeros((len(top), memory.keys.shape[2]), np.float32)
             add_product(top, self._query, asked)
         context = np.empty((len(top), memory.values.shape[2]), np.float32)
         of = given.sentence[rows]
+        if self.model.config.pace:
+            assert given.looked is not None
+            approach(given.looked[rows], self.model.config.pace, memory.lengths, of, weights)
         look(memory.keys, memory.values, memory.lengths, of, asked, self._score, self._scale, context, weights)
         return context
 

@@ -95,8 +95,8 @@ class RecognizerOptions(Section):
     pace: float | None = Field(
         None,
         ge=0,
-        description="Steps that the decoder moves on by itself at each symbol; 0: it looks anywhere; unset: nearly as many "
-        "as a symbol is spoken in, and 0 beside CTC.",
+        description="Steps that the decoder moves on by itself at each symbol, at least 1; 0: it looks anywhere; unset: "
+        "nearly as many as a symbol is spoken in, and 0 beside CTC.",
     )
     attention_size: int = Field(128, ge=1, le=65_536, description="Size of the small network of additive and scaled-dot.")
     dropout_between: float = Field(0.2, ge=0, lt=1, description="Locked dropout between layers.")
@@ -146,6 +146,6 @@ _COMMON: dict[str, Any] = {
 #: Flat settings by name.
 PRESETS: dict[str, dict[str, Any]] = {
     "ctc": _COMMON,
-    "attention": _COMMON | {"head": "attention"},
+    "attention": _COMMON | {"head": "attention", "patience": 20},  # until it knows where to look it only gets worse
     "hybrid": _COMMON | {"head": "hybrid"},
 }

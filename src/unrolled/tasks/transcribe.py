@@ -297,7 +297,7 @@ def _pace(options: TranscribeOptions, spoken: float) -> float:
     looks anywhere: it finds its way, and made to move on it learns to jump to the end, where all is summed up.
     """
     if options.model.pace is None:
-        return 0.0 if options.model.head == "hybrid" else _LAGS * spoken
+        return 0.0 if options.model.head == "hybrid" else max(1.0, _LAGS * spoken)
     return options.model.pace
 
 
