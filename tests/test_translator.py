@@ -26,7 +26,7 @@ from unrolled.types import map_state, state_tensors
 CONFIG = TranslatorConfig(n_source=11, n_target=9, embedding_size=6, encoder_size=5, decoder_size=10, attention_size=7)
 
 
-#: Each kind of attention, and two of those that can move ahead.
+#: Each kind of attention, and two of those moving on.
 LOOKING = [*((kind, 0.0) for kind in ATTENTIONS), ("additive", 1.5), ("dot", 1.5)]
 
 

@@ -67,8 +67,8 @@ def attending_layer(
     tensors = (x, asking.keys, asking.values, asking.query, asking.score, *w[:4], *state_tensors(layout.sort(state)))
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     sizes = np.array(layout.batch_sizes, np.int64)
-    begun = before.detach().contiguous().numpy()
-    operation = _Operation(cell, asking.scale, asking.pace, asking.lengths.numpy(), of.numpy(), sizes, begun, keep)
+    lengths, last = asking.lengths.numpy(), before.detach().contiguous().numpy()
+    operation = _Operation(cell, asking.scale, asking.pace, lengths, of.numpy(), sizes, last, keep)
     made = list(_Attending.apply(operation, *tensors))
     if layout.inverse is not None:
         made[:3] = [part.index_select(1, layout.inverse) for part in made[:3]]
@@ -180,10 +180,11 @@ class _Loop:
                 asked[:] = 0
                 add_product(before[0], self.work.packed_transposed(self.query), asked)
             context, weights = np.empty((n, self.values.shape[2]), asked.dtype), self.looked[t, rows]
-            weights[:] = 0
             if self.op.pace:
-                before_it = self.looked[t - 1, rows] if t else self.op.before[rows]
-                approach(before_it, self.op.pace, self.op.lengths, self.op.of[rows], weights)
+                looked_last = self.looked[t - 1, rows] if t else self.op.before[rows]
+                approach(looked_last, self.op.pace, self.op.lengths, self.op.of[rows], weights)
+            else:
+                weights[:] = 0
             look(self.keys, self.values, self.op.lengths, self.op.of[rows], asked, self.v, self.scale, context, weights)
             self.x[t, rows, self.wide :] = context
             call = Call(Order(np.zeros(1, np.int64), np.array([n])), before, self.recurrent, self.work, self.op.keep)
