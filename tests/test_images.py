@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -93,6 +94,68 @@ def test_huge_images_are_refused_before_they_are_decoded(tmp_path: Path, monkeyp
     saved(tmp_path / "larger.jpg", "RGB", RED, (8000, 6000))
     with pytest.raises(DataError, match="has 1,000 x 750 pixels"):
         read_image(tmp_path / "larger.jpg")
+
+
+_TURNED = {1: "RGBY", 2: "GRYB", 3: "YBGR", 4: "BYRG", 5: "RBGY", 6: "BRYG", 7: "YGBR", 8: "GYRB"}
+
+
+@pytest.mark.parametrize("kind", ["tif", "jpg", "png", "webp", "mpo"])
+@pytest.mark.parametrize("orientation", [*_TURNED, 9])
+def test_an_image_is_turned_once_whatever_its_format(tmp_path: Path, kind: str, orientation: int) -> None:
+    pixels, colors = (
+        np.zeros((40, 60, 3), np.uint8),
+        {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "Y": (255, 255, 0)},
+    )
+    corners = [np.s_[:20, :30], np.s_[:20, 30:], np.s_[20:, :30], np.s_[20:, 30:]]
+    for corner, color in zip(corners, colors.values(), strict=True):
+        pixels[corner] = color
+    exif, image = Image.Exif(), Image.fromarray(pixels)
+    exif[0x0112] = orientation
+    options = {"save_all": True, "append_images": [Image.new("RGB", (60, 40))]} if kind == "mpo" else {}
+    image.save(tmp_path / f"a.{kind}", exif=exif, **options)
+    found = read_image(tmp_path / f"a.{kind}")
+    seen = [found[y, x] > 127 for y in (3, -4) for x in (3, -4)]
+    names = {tuple(value > 127 for value in color): name for name, color in colors.items()}
+    assert "".join(names[tuple(map(bool, color))] for color in seen) == _TURNED.get(orientation, "RGBY")
+    assert found.shape == ((60, 40, 3) if 5 <= orientation <= 8 else (40, 60, 3))
+    with Image.open(tmp_path / f"a.{kind}") as opened:
+        np.testing.assert_array_equal(read_image(opened), found)
+
+
+def test_images_come_as_files_bytes_file_objects_and_pillow_images(tmp_path: Path) -> None:
+    latin = str(tmp_path / os.fsdecode(b"\xe9.png"))
+    pixels = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(latin)
+    data = Path(latin).read_bytes()
+    with Path(latin).open("rb") as file, Image.open(io.BytesIO(data)) as opened:
+        for source in (latin, Path(latin), data, bytearray(data), io.BytesIO(data), file, opened, Image.fromarray(pixels)):
+            np.testing.assert_array_equal(read_image(source), pixels)
+    with pytest.raises(DataError, match=r"<bytes>: is damaged or cut off"):
+        read_image(data[:60])
+    with pytest.raises(DataError, match=r"\\xe9\.jpg: is no image"):
+        read_image(b"text", name=r"\xe9.jpg")
+    with pytest.raises(TypeError, match="expected a file's name, bytes or a file object"):
+        read_image(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="mode 'rb'"):
+        read_image(io.StringIO("text"))
+
+
+def test_grey_of_sixteen_bits_layers_and_frames(tmp_path: Path) -> None:
+    grey = np.array([[0, 256 * 100], [65535, 7]], np.uint16)
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(grey).save(tmp_path / name)
+        np.testing.assert_array_equal(read_image(tmp_path / name)[..., 1], [[0, 99], [255, 0]])
+    Image.fromarray(grey).save(tmp_path / "clear.png", transparency=7)
+    assert read_image(tmp_path / "clear.png")[1, 1].tolist() == [255, 255, 255]
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "ink.tif")
+    assert read_image(tmp_path / "ink.tif")[0, 0].tolist() == [255, 0, 0]
+    Image.new("LA", (4, 4), (10, 0)).save(tmp_path / "clear_grey.png")
+    assert read_image(tmp_path / "clear_grey.png")[0, 0].tolist() == [255, 255, 255]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    for kind in ("gif", "webp", "png", "tif"):
+        options = {"lossless": True} if kind == "webp" else {}
+        frames[0].save(tmp_path / f"many.{kind}", save_all=True, append_images=frames[1:], **options)
+        assert read_image(tmp_path / f"many.{kind}")[0, 0].tolist() == [255, 0, 0], kind
 
 
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -124,6 +126,30 @@ def test_a_file_in_pieces_is_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
     with pytest.raises(DataError, match=r"a\.wav: has 4\.5 s; at most 2 s"):
         read_audio(tmp_path / "a.wav", 8000, longest=2)
+
+
+def test_recordings_come_as_files_bytes_and_file_objects(tmp_path: Path) -> None:
+    latin = str(tmp_path / os.fsdecode(b"\xe9.wav"))
+    write_wav(Path(latin), hiss(5000), 8000)
+    data = Path(latin).read_bytes()
+    whole = read_audio(Path(latin), 8000)
+    assert len(whole) == 5000
+    with Path(latin).open("rb") as file:
+        for source in (latin, data, bytearray(data), memoryview(data), io.BytesIO(data), file):
+            np.testing.assert_array_equal(read_audio(source, 8000), whole)
+    assert audio_facts(io.BytesIO(data)).frames == 5000
+    np.testing.assert_array_equal(np.concatenate(list(audio_pieces(data, 8000, seconds=0.1))), whole)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+    writer.start()
+    np.testing.assert_array_equal(read_audio(tmp_path / "pipe", 8000), whole)
+    writer.join()
+    with pytest.raises(DataError, match="<bytes>: is empty"):
+        read_audio(b"", 8000)
+    with pytest.raises(DataError, match="upload: is no recording"):
+        read_audio(b"text" * 99, 8000, name="upload")
+    with pytest.raises(TypeError, match="mode 'rb'"):
+        read_audio(io.StringIO("text"), 8000)  # type: ignore[arg-type]
 
 
 def test_what_is_no_recording_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ Files are read by libsndfile (WAV, FLAC, Ogg, Opus, MP3, AIFF and more); rates a
 from __future__ import annotations
 
 import io
+import math
+import os
+import stat
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +20,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.data.sources import ByteSource, read_bytes, source_name
 from unrolled.errors import DataError, MissingExtra
 from unrolled.folders import write_bytes
 
 __all__ = [
     "ENDINGS",
     "AudioFacts",
+    "AudioSource",
     "Resampler",
     "audio_facts",
     "audio_pieces",
-    "decode_audio",
     "read_audio",
     "resampled",
     "write_wav",
@@ -43,6 +47,10 @@ _EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "W64", "RF64")
 _EXPECTED = "Expected: WAV, FLAC, Ogg, Opus, MP3 or AIFF; others, such as m4a, have to be converted first."
 
 
+#: A file's name, the bytes of a file, or a file object that is open for reading bytes.
+AudioSource = ByteSource
+
+
 class AudioFacts(NamedTuple):
     """What the header of a file says. frames: samples of each channel."""
 
@@ -57,45 +65,44 @@ class AudioFacts(NamedTuple):
         return self.frames / self.rate_hz
 
 
-def audio_facts(path: str | Path) -> AudioFacts:
-    """What the header of a file says. DataError for what is no recording."""
-    with _opened(Path(path)) as file:
+def audio_facts(source: AudioSource) -> AudioFacts:
+    """Return what the header of a recording says. Raises DataError for what is no recording."""
+    with _opened(source, source_name(source)) as file:
         return AudioFacts(file.samplerate, file.channels, file.frames, file.format)
 
 
-def read_audio(path: str | Path, rate_hz: int, longest: float | None = None) -> np.ndarray:
-    """The samples of a file, float32 (N,). DataError for what is no recording, is empty, damaged or cut off, or has more
-    than `longest` seconds.
+def read_audio(source: AudioSource, rate_hz: int, longest: float | None = None, name: str | None = None) -> np.ndarray:
+    """Read a recording as one channel, float32 (N,) from -1 to 1, at a sampling rate.
+
+    Args:
+        source: a file's name, the bytes of a file, or a file object that is open for reading bytes (read to its end).
+        rate_hz: samples per second of the result, whatever the file has.
+        longest: seconds that are read at most.
+        name: what errors call the recording; the file's name by default.
+
+    Raises:
+        DataError: for what is no recording, is empty, damaged, cut off, or longer than `longest`.
     """
-    if longest is not None and (facts := audio_facts(path)).seconds > longest:
-        raise DataError(f"{path}: has {facts.seconds:,.1f} s; at most {longest:g} s are read here.")
-    return _whole(list(audio_pieces(path, rate_hz)), str(path))
-
-
-def audio_pieces(path: str | Path, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
-    """`read_audio` in pieces of about so many seconds, so that of a long file only one lies in memory."""
-    with _opened(Path(path)) as file:
-        yield from _pieces(file, str(path), rate_hz, seconds)
-
-
-def decode_audio(data: bytes, name: str, rate_hz: int, longest: float) -> np.ndarray:
-    """`read_audio` of the bytes of a file; `name` is for errors. longest: seconds that are decoded at most, whatever the
-    header says.
-    """
-    found, most = list[np.ndarray](), int(longest * rate_hz) + 1
-    with _decoded(io.BytesIO(data), name, len(data)) as file:
-        for piece in _pieces(file, name, rate_hz, min(_PIECE, longest)):
-            found.append(piece)
-            most -= len(piece)
-            if most < 0:
-                raise DataError(f"{name}: is longer than the {longest:g} s that are read here.")
-    return _whole(found, name)
-
-
-def _whole(pieces: list[np.ndarray], name: str) -> np.ndarray:
+    name = source_name(source) if name is None else name
+    pieces = list[np.ndarray]()
+    with _opened(source, name) as file:
+        left = math.inf if longest is None else int(longest * rate_hz) + 1
+        for piece in _pieces(file, name, rate_hz, _PIECE if longest is None else min(_PIECE, longest)):
+            pieces.append(piece)
+            left -= len(piece)
+            if left < 0:  # the header of a file may say anything
+                seconds = file.frames / file.samplerate
+                raise DataError(f"{name}: has {seconds:,.1f} s; at most {longest:g} s are read here.")
     if not pieces:
         raise DataError(f"{name}: holds no sound: less than one sample at the rate that is read.")
     return np.concatenate(pieces)
+
+
+def audio_pieces(source: AudioSource, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
+    """`read_audio` in pieces of about so many seconds, so that of a long file only one is in memory."""
+    name = source_name(source)
+    with _opened(source, name) as file:
+        yield from _pieces(file, name, rate_hz, seconds)
 
 
 def _pieces(file: Any, name: str, rate_hz: int, seconds: float) -> Iterator[np.ndarray]:
@@ -158,13 +165,20 @@ def _soxr() -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The file, open."""
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    with _decoded(path, str(path), size) as file:
+def _opened(source: AudioSource, name: str) -> Iterator[Any]:
+    """The recording, open."""
+    if isinstance(source, str | Path):
+        try:
+            facts = Path(source).stat()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+        if stat.S_ISREG(facts.st_mode):  # not a pipe, which cannot be read from its start again
+            path = os.fsencode(source) if os.name == "posix" else str(source)
+            with _decoded(path, name, facts.st_size) as file:
+                yield file
+            return
+    data = read_bytes(source, name)
+    with _decoded(io.BytesIO(data), name, len(data)) as file:
         yield file
 
 

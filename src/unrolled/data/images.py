@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from unrolled.data.sources import ByteSource, read_bytes, source_name
 from unrolled.errors import DataError, MissingExtra
 
-__all__ = ["decode_image", "image_bytes", "read_image"]
+__all__ = ["ImageSource", "decode_image", "image_bytes", "read_image"]
+
+#: A file's name, the bytes of a file, a file object that is open for reading bytes, or a `PIL.Image.Image`.
+ImageSource = Any
 
 #: What is read. Others, such as EPS, would start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -29,22 +33,39 @@ _ORIENTATION = 0x0112
 _LARGEST = 500_000_000
 
 
-def read_image(path: str | Path, side: int | None = None) -> np.ndarray:
-    """The pixels of a file, uint8 (height, width, 3); DataError for what is no image, cut off or too large.
+def read_image(
+    source: ImageSource, side: int | None = None, most: int | None = None, name: str | None = None
+) -> np.ndarray:
+    """Read an image as pixels, uint8 (height, width, 3), upright, in red, green and blue.
 
-    side: pixels that are wanted of the shorter side; a JPEG file may be decoded at a smaller size that has at least those.
+    Args:
+        source: a file's name, the bytes of a file, a file object that is open for reading bytes (read to its end), or an
+            image that Pillow has opened.
+        side: pixels that are wanted of the shorter side; a JPEG file may be decoded smaller, to at least those.
+        most: pixels that are decoded at most.
+        name: what errors call the image; the file's name by default.
+
+    Raises:
+        DataError: for what is no image, is damaged, cut off or too large.
     """
-    return decode_image(image_bytes(Path(path)), str(path), side)
+    if hasattr(source, "getexif"):  # a a PIL.Image.Image, without an import of Pillow
+        with _telling(name or "<image>"):
+            return _colours(_upright(source))
+    name = source_name(source) if name is None else name
+    return decode_image(image_bytes(source, name), name, side, most)
 
 
-def image_bytes(path: Path) -> bytes:
-    """The content of an image file. DataError where it cannot be read, or is larger than any image."""
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: has {path.stat().st_size / 1e6:,.0f} MB: too large for an image.")
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+def image_bytes(source: ByteSource, name: str | None = None) -> bytes:
+    """Return the bytes of an image file. Raises DataError where it cannot be read, or is larger than any image."""
+    name = source_name(source) if name is None else name
+    if isinstance(source, str | Path):
+        try:
+            size = Path(source).stat().st_size
+        except (OSError, ValueError) as error:
+            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+        if size > _LARGEST:
+            raise DataError(f"{name}: has {size / 1e6:,.0f} MB: too large for an image.")
+    return read_bytes(source, name)
 
 
 def decode_image(data: bytes, name: str, side: int | None = None, most: int | None = None) -> np.ndarray:
@@ -93,18 +114,22 @@ def _telling(name: str) -> Iterator[None]:
         most = f"{_MOST / 1e6:.0f} million"
         raise DataError(f"{name}: has too many pixels; at most {most} are read. Make it smaller.") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: is no image that can be read. Expected: JPEG, PNG, WebP, GIF, BMP or TIFF.") from error
+        raise DataError(
+            f"{name}: is no image that can be read. Expected: JPEG, PNG, WebP, GIF, BMP or TIFF; "
+            "others, such as HEIC and AVIF, have to be converted first."
+        ) from error
     except Exception as error:  # decoders of damaged files raise anything
         raise DataError(f"{name}: is damaged or cut off ({error or type(error).__name__}).") from error
 
 
 def _upright(image: Any) -> Any:
-    """As the camera was held."""
+    """Turn an image as the camera was held."""
     from PIL import Image
 
+    image.load()  # Pillow turns TIFF files by itself while it decodes them, and then drops the orientation
     try:
         orientation = image.getexif().get(_ORIENTATION)
-    except Exception:  # what stands there may be anything: the pixels are sound all the same
+    except Exception:  # the tags may hold anything: the pixels are sound all the same
         return image
     turn = Image.Transpose
     turns = {2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE}
@@ -113,14 +138,17 @@ def _upright(image: Any) -> Any:
 
 
 def _colours(image: Any) -> np.ndarray:
-    """Red, green and blue from 0 to 255; what is transparent is white."""
+    """Red, green and blue from 0 to 255; transparent pixels are white."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits of grey, which `convert` would cut off
         grey = np.asarray(image, np.float32)
         highest = float(grey.max(initial=0))
         largest = 65535 if image.mode.startswith("I;16") or highest > 255 else 1 if highest <= 1 else 255
-        return np.repeat(np.clip(grey * np.float32(255 / largest), 0, 255).astype(np.uint8)[..., None], 3, 2)
+        scaled = np.clip(grey * np.float32(255 / largest), 0, 255).astype(np.uint8)
+        if isinstance(image.info.get("transparency"), int):
+            scaled[grey == image.info["transparency"]] = 255
+        return np.repeat(scaled[..., None], 3, 2)
     if "A" in image.mode or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), with_alpha)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from unrolled.data.audio import decode_audio
+from unrolled.data.audio import read_audio
 from unrolled.errors import DataError, UnrolledError
 from unrolled.server.served.base import ExplainSearch, Phrase, SearchOptions, Served, told
 from unrolled.tasks.fusion import Fusion
@@ -45,7 +45,7 @@ class ServedRecognizer(Served):
 
     def decode(self, data: bytes, name: str) -> np.ndarray:
         """The samples of a recording. DataError if it is none, or too long."""
-        return decode_audio(data, name, self.trained.front.rate_hz, self.limits.seconds)
+        return read_audio(data, self.trained.front.rate_hz, self.limits.seconds, name)
 
     def easy(self) -> np.ndarray:
         """Silence."""
