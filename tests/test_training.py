@@ -24,7 +24,7 @@ from unrolled.options.training import TrainingOptions
 from unrolled.training.loop import Evaluated, Finished, Step, fit
 from unrolled.training.optimisation import clip_and_scale, no_longer_improves, schedule
 from unrolled.training.weights import load_weights, save_weights
-from unrolled.types import LossSum, Stage, State
+from unrolled.types import Criterion, LossSum, Stage, State
 
 
 class Line(nn.Module):
@@ -44,6 +44,7 @@ class LineTask:
     """Implements `types.Task`; `valid` scripts the validation losses."""
 
     batches_per_epoch = 7
+    criteria: tuple[Criterion, ...] = (Criterion("valid_loss"),)
 
     def __init__(self, valid: list[float] | None = None, *, broken_at: int | None = None) -> None:
         self.valid, self.broken_at = valid, broken_at
@@ -129,6 +130,44 @@ def test_with_nothing_held_out_the_last_model_is_the_best(tmp_path: Path) -> Non
     assert all(e.best for e in seen if isinstance(e, Evaluated))
     assert seen[-1] == Finished("budget", seen[-2].row)  # type: ignore[union-attr]
     assert float((tmp_path / "r" / "best" / "w").read_text()) == task.model.w.item()
+
+
+class ScoredTask(LineTask):
+    """Validations score F1, which is to be high; `scripted`: (F1, loss) of each."""
+
+    criteria = (Criterion("valid_f1", maximize=True), Criterion("valid_loss"))
+
+    def __init__(self, *scripted: tuple[float | None, float]) -> None:
+        super().__init__()
+        self.scripted = list(scripted)
+
+    def evaluate(self, model: nn.Module) -> dict[str, Any]:
+        f1, loss = self.scripted.pop(0)
+        return {"valid_loss": loss, "valid_f1": f1}
+
+
+@pytest.mark.parametrize(
+    ("scripted", "best"),
+    [
+        ([(0.1, 1.0), (0.3, 2.0), (0.2, 0.5), (0.3, 3.0), (0.1, 0.1), (0.3, 2.0)], 1),  # F1 first, though losses rise
+        ([(0.0, 3.0), (0.0, 2.0), (0.0, 1.0), (0.0, 1.5), (0.0, 1.0), (0.0, 9.0)], 2),  # equal F1: least loss
+        ([(None, 1.0), (0.1, 9.0), (None, 0.5), (float("nan"), 0.1), (0.1, 8.0), (0.0, 0.0)], 4),  # a missing F1 is worst
+        ([(None, 3.0), (None, 1.0), (None, 2.0), (None, 1.0), (None, 1.5), (None, 4.0)], 1),
+    ],
+)
+def test_the_best_is_selected_by_the_criteria_of_the_task(
+    tmp_path: Path, scripted: list[tuple[float | None, float]], best: int
+) -> None:
+    seen = list(events(ScoredTask(*scripted), tmp_path / "r", patience=9))
+    rows = [event.row for event in seen if isinstance(event, Evaluated)]
+    assert len(rows) == len(scripted)
+    assert isinstance(seen[-1], Finished)
+    assert seen[-1].best == rows[best]
+
+
+def test_patience_counts_validations_that_are_not_better_by_the_criteria(tmp_path: Path) -> None:
+    seen = list(events(ScoredTask((0.1, 1.0), (0.3, 2.0), (0.3, 3.0), (0.2, 0.1), (0.9, 0.1)), tmp_path / "r", patience=2))
+    assert seen[-1] == Finished("patience", [event.row for event in seen if isinstance(event, Evaluated)][1])
 
 
 def test_state_is_carried_without_its_gradient(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ A default exists once, in the model's field. Leaf names are unique across sectio
 key of `-s`, an environment variable UNROLLED_HIDDEN_SIZE and an entry under [model] in TOML.
 
 Precedence: flag, environment, file, preset, default. Unknown keys are errors that name the nearest.
+
+An option may be "auto": its value is derived from the data by `take_auto`. config.toml keeps "auto"; run.json and the
+model's config.json keep the value that was taken, and resuming and loading use that.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +24,8 @@ from pydantic.fields import FieldInfo
 from unrolled.errors import ConfigError, nearest, unknown_name
 
 __all__ = [
+    "AUTO",
+    "Auto",
     "Leaf",
     "Options",
     "Section",
@@ -31,9 +36,15 @@ __all__ = [
     "preset_named",
     "read_toml",
     "resolve",
+    "take_auto",
     "to_toml",
     "typed_settings",
 ]
+
+
+#: The value of an option that is derived from the data, and its type: `batch_size: Annotated[int, Field(ge=1)] | Auto`.
+AUTO: Literal["auto"] = "auto"
+Auto = Literal["auto"]
 
 
 class Section(BaseModel):
@@ -96,6 +107,17 @@ def resolve(
         raise ConfigError(explain(error)) from None
 
 
+def take_auto(options: Options, taken: Mapping[str, Any]) -> Options:
+    """Return the options with the values of `taken`, by name, where they are "auto"; other options stay as they are."""
+    changed: dict[str, Section] = {}
+    for section in options.__class__.model_fields:
+        values = getattr(options, section)
+        own = {name: taken[name] for name in type(values).model_fields if getattr(values, name) == AUTO and name in taken}
+        if own:
+            changed[section] = type(values).model_validate(values.model_dump() | own)
+    return options.model_copy(update=changed) if changed else options
+
+
 def preset_named(name: str | None, presets: Mapping[str, Mapping[str, Any]], otherwise: str) -> Mapping[str, Any]:
     """The settings of a preset, of `otherwise` where none is named. ConfigError for a name that is not known."""
     if name is not None and name not in presets:
@@ -126,11 +148,12 @@ def flat(tree: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def explain(error: ValidationError) -> str:
     """One line for each option that pydantic refused."""
-    lines = []
+    lines: dict[str, str] = {}
     for problem in error.errors():
-        name = str(problem["loc"][-1]) if problem["loc"] else "options"
-        lines.append(f"{name.replace('_', '-')}: {problem['msg']}, got {problem['input']!r}")
-    return "\n".join(lines)
+        at = problem["loc"]  # section, option, and for a union which of its types was tried
+        name = str(at[min(1, len(at) - 1)]).replace("_", "-") if at else "options"
+        lines.setdefault(name, f"{name}: {problem['msg']}, got {problem['input']!r}")
+    return "\n".join(lines.values())
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

@@ -14,12 +14,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from unrolled import __version__
-from unrolled.config import Options, Section, explain, flat, read_toml
+from unrolled.config import Options, Section, explain, flat, leaves, read_toml, take_auto
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import read_json, write_json, write_text
 
-__all__ = ["accept_changes", "read_record", "recorded_documents", "recorded_options", "replanned", "write_record"]
+__all__ = [
+    "accept_changes",
+    "read_record",
+    "record_options",
+    "recorded_documents",
+    "recorded_options",
+    "replanned",
+    "write_record",
+]
 
 _FORMAT, _FORMAT_VERSION = "unrolled-run", 1
 _ANYWAY = "or add --allow-changes to go on with the difference."
@@ -76,7 +84,8 @@ def recorded_options(
 ) -> Options:
     """The options in config.toml; FolderError or ConfigError if versions or options are not those of the beginning.
 
-    `fixed` options cannot be changed at all.
+    `fixed` options cannot be changed at all. An option that is "auto" has the value taken at the beginning. One that did
+    not exist when the run began has the field's `unrecorded` value (`json_schema_extra`), else its default.
     """
     now = _versions()
     changed = [
@@ -88,11 +97,19 @@ def recorded_options(
             f"Install those, {_ANYWAY}"
         )
     path = folder / "config.toml"
+    then, tree = flat(record["options"]), read_toml(path)
+    for section, name, field in leaves(kind):
+        extra = field.json_schema_extra
+        if name not in then and isinstance(extra, dict) and "unrecorded" in extra:
+            then[name] = extra["unrecorded"]
+            tree.setdefault(section, {}).setdefault(name, then[name])
+        elif name not in then and field.default is not None:
+            then[name] = field.default
     try:
-        options = kind.model_validate(read_toml(path))
+        options = take_auto(kind.model_validate(tree), then)
     except ValidationError as error:
         raise ConfigError(f"{path}: {explain(error)}") from None
-    then, found = flat(record["options"]), flat(options.model_dump(exclude_none=True))
+    found = flat(options.model_dump(exclude_none=True))
     different = [key for key in then | found if then.get(key) != found.get(key)]
     changed = [
         f"{key} was {then.get(key)}, is {found.get(key)}" for key in sorted(different, key=lambda key: key not in fixed)
@@ -119,6 +136,11 @@ def accept_changes(
     }
     changed = {"options": options.model_dump(exclude_none=True), "texts": noted}
     write_json(folder / "run.json", record | _versions() | changed)
+
+
+def record_options(folder: Path, options: Section) -> None:
+    """Write the options to run.json once those that were "auto" are derived."""
+    write_json(folder / "run.json", read_record(folder) | {"options": options.model_dump(exclude_none=True)})
 
 
 def recorded_documents(

@@ -12,7 +12,8 @@ Letters used in every comment and docstring:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from unrolled.errors import ShapeError
 
 __all__ = [
+    "Criterion",
     "LSTMState",
     "LossSum",
     "Padded",
@@ -169,8 +171,27 @@ class Stage(NamedTuple):
     begins: float = 0.0
 
 
+class Criterion(NamedTuple):
+    """A metric of `Task.evaluate` by which models are compared; maximize: whether higher is better."""
+
+    metric: str
+    maximize: bool = False
+
+    def cost(self, metrics: Mapping[str, Any]) -> float:
+        """Return the metric as a number to minimize; infinity where it is missing or no number."""
+        value = metrics.get(self.metric)
+        if value is None or math.isnan(value):
+            return math.inf
+        return -value if self.maximize else value
+
+
 class Task(Protocol):
     """All that the training loop may know of a task."""
+
+    @property
+    def criteria(self) -> Sequence[Criterion]:
+        """What the best model is selected by; a later criterion decides between models that are equal by the earlier."""
+        ...
 
     def build(self) -> nn.Module:
         """A fresh model of the configured size. It has a method `loss(batch, state) -> LossSum`."""

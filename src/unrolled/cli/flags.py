@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic_core import PydanticUndefined
 
-from unrolled.config import Leaf, Section, leaves
+from unrolled.config import Auto, Leaf, Section, leaves
 
 __all__ = [
     "AsJson",
@@ -70,7 +70,8 @@ def _parameter(leaf: Leaf, presets: Mapping[str, Mapping[str, Any]]) -> inspect.
         rich_help_panel=f"Options: {leaf.section}",
         show_default=False,
     )
-    annotation = Annotated[leaf.field.annotation | None, option]  # type: ignore[operator]
+    kind = str if Auto in get_args(leaf.field.annotation) else leaf.field.annotation  # typer knows no unions
+    annotation = Annotated[kind | None, option]  # type: ignore[operator]
     return inspect.Parameter(leaf.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -10,7 +10,15 @@ from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
-__all__ = ["FIXED", "PRESETS", "CaptionDataOptions", "CaptionOptions", "CaptionSearchOptions", "CaptionerOptions"]
+__all__ = [
+    "FIXED",
+    "LARGEST",
+    "PRESETS",
+    "CaptionDataOptions",
+    "CaptionOptions",
+    "CaptionSearchOptions",
+    "CaptionerOptions",
+]
 
 
 class CaptionDataOptions(Section):
@@ -106,10 +114,13 @@ FIXED = (
     | {"batch_size", "accumulate", "optimiser"}
 )
 
+#: Images of the largest derived batch; the window has no effect here.
+LARGEST = (32, 1)
+
 #: Flat settings by name.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "batch_size": 32,
+        "batch_size": "auto",
         "epochs": 10,
         "minutes": 30,
         "learning_rate": 1e-3,

@@ -12,6 +12,7 @@ from unrolled.options.transfer import WordVectorOptions
 
 __all__ = [
     "FIXED",
+    "LARGEST",
     "PRESETS",
     "AverageOptions",
     "ClassifyOptions",
@@ -170,13 +171,16 @@ FIXED = (
     | {"network", "batch_size", "window", "accumulate", "optimiser"}
 )
 
+#: Batch size and window of the largest derived batch: 8,192 words.
+LARGEST = (32, 256)
+
 #: Flat settings by name; chosen on validation data, see docs/results.md.
 PRESETS: dict[str, dict[str, Any]] = {
     "average": {"network": "average"},
     "rnn": {
         "network": "rnn",
-        "batch_size": 32,
-        "window": 256,
+        "batch_size": "auto",
+        "window": "auto",
         "adversarial": 0.004,
         "average_decay": 0.998,
         "epochs": 30,
@@ -196,8 +200,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "dropout_output": 0.4,
         "adversarial": 0.004,
         "average_decay": 0.998,
-        "batch_size": 32,
-        "window": 256,
+        "batch_size": "auto",
+        "window": "auto",
         "epochs": 6,
         "minutes": 42,
         "learning_rate": 2e-3,

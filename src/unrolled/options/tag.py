@@ -10,7 +10,7 @@ from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
-__all__ = ["FIXED", "PRESETS", "TagOptions", "TaggedDataOptions", "TaggerOptions"]
+__all__ = ["FIXED", "LARGEST", "PRESETS", "TagOptions", "TagSelectionOptions", "TaggedDataOptions", "TaggerOptions"]
 
 
 class TaggedDataOptions(Section):
@@ -53,12 +53,23 @@ class TaggerOptions(Section):
     dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
 
 
+class TagSelectionOptions(Section):
+    """How the best model is selected."""
+
+    select: Literal["auto", "entity-f1", "accuracy", "loss"] = Field(
+        "auto",
+        description="What the best model is selected by; auto: F1 of entities if the labels mark entities, else accuracy.",
+        json_schema_extra={"unrecorded": "loss"},
+    )
+
+
 class TagOptions(Section):
     """All options of the task, by section."""
 
     data: TaggedDataOptions = TaggedDataOptions()
     model: TaggerOptions = TaggerOptions()
     transfer: WordVectorOptions = WordVectorOptions()
+    selection: TagSelectionOptions = TagSelectionOptions()
     training: TrainingOptions = TrainingOptions()
 
 
@@ -70,11 +81,14 @@ FIXED = (
     | {"batch_size", "window", "accumulate", "optimiser"}
 )
 
+#: Batch size and window of the largest derived batch: 1,024 words.
+LARGEST = (16, 64)
+
 #: Flat settings by name; chosen on validation data, see docs/results.md.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "batch_size": 16,
-        "window": 64,
+        "batch_size": "auto",
+        "window": "auto",
         "epochs": 30,
         "minutes": 10,
         "learning_rate": 4e-3,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from unrolled.config import Section
+from unrolled.config import AUTO, Auto, Section
 
 __all__ = ["TrainingOptions"]
 
@@ -18,13 +18,13 @@ class TrainingOptions(Section):
         20, gt=0, le=1e6, description="Time to train for; becomes a number of steps once the speed is known."
     )
     epochs: float = Field(60, gt=0, le=1e9, description="Stop after this many passes over the data, if time is left.")
-    batch_size: int = Field(
-        32, ge=1, le=100_000, description="Columns (or sentences of one window each) trained side by side."
+    batch_size: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
+        32,
+        description="Columns (or sentences of one window each) trained side by side; auto: small enough for 50 updates per "
+        "epoch.",
     )
-    window: int = Field(
+    window: Annotated[int, Field(ge=1, le=1_000_000)] | Auto = Field(
         128,
-        ge=1,
-        le=1_000_000,
         description="Time steps through which gradients flow back. Texts and sentences are read whole: there a batch has "
         "batch size times window tokens.",
     )
@@ -64,3 +64,15 @@ class TrainingOptions(Section):
     threads: int = Field(
         0, ge=0, le=256, description="Threads for arithmetic; 0 takes what torch takes: all cores, or OMP_NUM_THREADS."
     )
+
+    def batch_shape(self) -> tuple[int, int]:
+        """Return batch size and window, whose product is the tokens per batch. ValueError while one of them is "auto"."""
+        if self.batch_size == AUTO or self.window == AUTO:
+            raise ValueError("batch size and window are not derived yet: call take_batch")
+        return self.batch_size, self.window
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per batch of whole texts or sentences."""
+        batch_size, window = self.batch_shape()
+        return batch_size * window

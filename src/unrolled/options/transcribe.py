@@ -11,6 +11,7 @@ from unrolled.options.training import TrainingOptions
 
 __all__ = [
     "FIXED",
+    "LARGEST",
     "PRESETS",
     "AugmentOptions",
     "RecognizerOptions",
@@ -133,9 +134,12 @@ FIXED = (
     | {"batch_size", "window", "accumulate", "optimiser"}
 )
 
+#: Batch size and window of the largest derived batch: 1,600 frames.
+LARGEST = (16, 100)
+
 _COMMON: dict[str, Any] = {
-    "batch_size": 16,
-    "window": 100,
+    "batch_size": "auto",
+    "window": "auto",
     "epochs": 60,
     "minutes": 20,
     "learning_rate": 4e-3,

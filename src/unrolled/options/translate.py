@@ -9,7 +9,7 @@ from pydantic import Field
 from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 
-__all__ = ["FIXED", "PRESETS", "PairOptions", "SearchOptions", "TranslateOptions", "TranslatorOptions"]
+__all__ = ["FIXED", "LARGEST", "PRESETS", "PairOptions", "SearchOptions", "TranslateOptions", "TranslatorOptions"]
 
 
 class PairOptions(Section):
@@ -85,11 +85,14 @@ FIXED = (
     | {"batch_size", "window", "accumulate", "optimiser"}
 )
 
+#: Batch size and window of the largest derived batch: 1,280 symbols on the longer side.
+LARGEST = (64, 20)
+
 #: Flat settings by name.
 PRESETS: dict[str, dict[str, Any]] = {
     "default": {
-        "batch_size": 64,
-        "window": 20,
+        "batch_size": "auto",
+        "window": "auto",
         "epochs": 40,
         "minutes": 45,
         "learning_rate": 2e-3,

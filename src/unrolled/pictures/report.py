@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unrolled.pictures.page import page
+from unrolled.types import Criterion
 
 __all__ = ["classifier_page", "judged", "report_page", "tagger_page", "translated", "vectors_page"]
 
@@ -30,8 +31,8 @@ _FIGURES = (
 def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
     """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
     validated = "valid_loss" in rows[-1]
-    watched = "valid_missing_bleu" if "valid_bleu" in rows[-1] else "valid_loss"
-    best = min(rows, key=lambda row: row[watched]) if validated else rows[-1]
+    watched = Criterion("valid_bleu", maximize=True) if "valid_bleu" in rows[-1] else Criterion("valid_loss")
+    best = min(rows, key=watched.cost) if validated else rows[-1]
     blocks = [
         {
             "kind": "facts",

@@ -88,7 +88,7 @@ def train_captioner(
         task.sources = [str(source) for source in sources]
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train caption --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {}, where)
+        write_record(folder, NAME, task.options, {}, where)
         yield from reported(task, folder, resume=False)
 
 

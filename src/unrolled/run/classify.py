@@ -16,7 +16,7 @@ from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
 from unrolled.pictures.report import classifier_page
-from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
+from unrolled.record import accept_changes, read_record, record_options, recorded_options, replanned, write_record
 from unrolled.run.cores import cores
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
@@ -160,6 +160,7 @@ def _train_recurrent(
     """Train the recurrent network, and compare it with the average on the same validation texts."""
     options, known = split.options, TrainedClassifier.load(latest(folder / "last")) if resume else None
     task = RecurrentTask(options, split, known)
+    record_options(folder, task.options)
     yield task
     reason, began = "budget", time.perf_counter()
     for event in fit(task, options.training, folder, resume=resume, replan=replan):
@@ -178,7 +179,7 @@ def _train_recurrent(
         assert isinstance(trained.network, BlendedNetwork)
         z = trained.network.mixed(z, other)
         with new_folder(folder / "best") as temporary:
-            trained.save(temporary, split.described())
+            trained.save(temporary, task.described())
     p = trained.calibrated(z)
     held = trained.evaluate(split.valid, p=p)
     beside = compared(average.trained().calibrated(other), p, split) | alone

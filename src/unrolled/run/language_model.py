@@ -99,7 +99,7 @@ def train_language_model(
                 write_text(
                     folder / "config.toml", f"# unrolled train language-model --config this-file\n{to_toml(options)}"
                 )
-                write_record(folder, NAME, options, {"train": documents, "valid": valid})
+                write_record(folder, NAME, task.options, {"train": documents, "valid": valid})
             yield task
             yield from _follow(task, options, folder, ranks, resume=False)
 

@@ -79,7 +79,7 @@ def train_tagger(
     where = noted(sources, valid, examples, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train tag --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {}, where)
+        write_record(folder, NAME, task.options, {}, where)
         yield from _train(task, folder, resume=False)
 
 

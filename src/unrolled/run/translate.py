@@ -61,7 +61,7 @@ def train_translator(
     where = noted(sources, valid, pairs, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train translate --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {}, where)
+        write_record(folder, NAME, task.options, {}, where)
         yield task
         yield from reported(task, folder, resume=False)
 

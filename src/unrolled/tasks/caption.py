@@ -20,17 +20,20 @@ from unrolled.features.pair_codec import Side
 from unrolled.features.pixels import shifted
 from unrolled.metrics.captions import caption_scores, plain
 from unrolled.models.captioner import Captioner, CaptionerConfig
-from unrolled.options.caption import CaptionOptions
+from unrolled.options.batches import take_batch
+from unrolled.options.caption import LARGEST, CaptionOptions
 from unrolled.tasks.captioner import TrainedCaptioner
 from unrolled.tasks.image_encoders import Eye, Looked
 from unrolled.tasks.transfer import fill_rows, given_vectors
 from unrolled.tasks.vectors import Vectors
-from unrolled.types import Stage
+from unrolled.types import Criterion, Stage
 
 __all__ = ["CaptionFacts", "CaptionTask", "check", "parted"]
 
 #: Of the learning rate, what an encoder gets that has weights to begin from.
 _SHARE = 0.1
+#: The metric that models are selected by, for each value of `select`.
+_METRICS = {"bleu": "valid_bleu_4", "cider": "valid_cider_d"}
 #: Images whose captions are validated together.
 _TOGETHER = 64
 
@@ -102,8 +105,10 @@ class CaptionTask:
         side: Side | None = None,
         vectors: Vectors | None = None,
     ) -> None:
-        data, training = options.data, options.training
+        data = options.data
         self.options, self.eye, self.vectors, self._records = options, eye, vectors, seen.records
+        by_loss, select = Criterion("valid_loss"), options.search.select
+        self.criteria = (by_loss,) if select == "loss" else (Criterion(_METRICS[select], maximize=True), by_loss)
         train, valid = parts
         self.preparation = eye.preparation(data.fit)
         rows_of = seen.rows[: len(train)], seen.rows[len(train) :]
@@ -123,7 +128,9 @@ class CaptionTask:
         rows = [kept[i] for i in learned]
         self.longest = max(len(row) for some in rows for row in some) - 1
         begin = self.side.vocabulary.begin
-        self.rows = CaptionRows(rows, self._see, images=training.batch_size, begin=begin, seed=training.seed)
+        self.options = take_batch(options, examples=len(rows), tokens=len(rows), largest=LARGEST)
+        images, seed = self.options.training.batch_shape()[0], self.options.training.seed
+        self.rows = CaptionRows(rows, self._see, images=images, begin=begin, seed=seed)
         held = [[self.side.encode(self._plain(text)) for text in some] for some in self.references]
         self._held = CaptionRows(
             [[row[: data.longest + 1] for row in some] for some in held],
@@ -214,8 +221,8 @@ class CaptionTask:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
-        """Loss in nats a symbol, without smoothing, on the validation images; with `select` BLEU-4 or CIDEr-D of greedy
-        captions, and in front how much is missing from 100 or 10.
+        """Return loss in nats per symbol, without smoothing, on the validation images, and BLEU-4 and CIDEr-D of greedy
+        captions unless `select` is the loss.
         """
         assert isinstance(model, Captioner)
         model.eval()
@@ -234,10 +241,7 @@ class CaptionTask:
         if select == "loss":
             return scores
         counted = caption_scores(made, references)
-        scores = {"valid_bleu_4": counted["bleu_4"], "valid_cider_d": counted["cider_d"]} | scores
-        missing = 100 - counted["bleu_4"] if select == "bleu" else 10 - counted["cider_d"]
-        equal = 1e-6 * min(total / n, 700)  # of models that are as good, as where nothing is counted yet, the likelier one
-        return {f"valid_missing_{select}": missing + equal} | scores
+        return {"valid_bleu_4": counted["bleu_4"], "valid_cider_d": counted["cider_d"]} | scores
 
     def preview(self, model: nn.Module) -> str:
         """A caption of the first validation image, found greedily."""

@@ -25,6 +25,7 @@ from unrolled.folders import header, open_model, prepare_model, write_json, writ
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
 from unrolled.models.language_model_engine import StepEngine
+from unrolled.options.batches import take_batch
 from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
@@ -33,13 +34,15 @@ from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import Transferred, begin_with_vectors
 from unrolled.tasks.writing import Likeliest, drawn, likeliest
 from unrolled.training.weights import load_weights, save_weights
-from unrolled.types import Stage, State, Stepper, map_state
+from unrolled.types import Criterion, Stage, State, Stepper, map_state
 
 __all__ = ["LanguageModelTask", "Score", "TrainedLanguageModel", "hold_out"]
 
 NAME = "language-model"
 #: Texts read side by side, and steps read at once, at evaluation. Neither changes a result.
 _TEXTS, _WINDOW = 16, 256
+#: Batch size and window of the largest batch that is derived.
+_LARGEST = (32, 128)
 #: Validation during training reads at most this many tokens, in this many columns: approximate, and fast.
 _VALID_TOKENS, _VALID_COLUMNS = 150_000, 16
 
@@ -242,6 +245,8 @@ class _Split:
 class LanguageModelTask:
     """Implements `types.Task` for language models."""
 
+    criteria = (Criterion("valid_loss"),)
+
     def __init__(
         self,
         options: LanguageModelOptions,
@@ -250,7 +255,6 @@ class LanguageModelTask:
         *,
         codec: TextCodec | None = None,
     ) -> None:
-        self.options = options
         if valid is None and options.data.valid_fraction:
             train, valid = hold_out(train, options.data.valid_fraction, by_line=options.data.sentences)
         training = options.training
@@ -260,6 +264,8 @@ class LanguageModelTask:
             )
         self.codec, ids = read_corpus(train, options.data, codec)
         held = read_corpus(valid or (), options.data, self.codec).ids
+        windows = len(ids) // _WINDOW
+        self.options = take_batch(options, examples=windows, tokens=len(ids), largest=_LARGEST)
         self.data = _Split(self._batches(ids), self._validation(held))
         self.train_tokens, self.valid_tokens = len(ids), len(held)
         ends = (ids[: 1 << 20], ids[-(1 << 20) :], held)
@@ -271,12 +277,13 @@ class LanguageModelTask:
     def _batches(self, ids: np.ndarray) -> Columns | Sentences:
         vocabulary, training = self.codec.vocabulary, self.options.training
         if self.codec.sentences:
-            tokens = training.batch_size * training.window
+            tokens = training.batch_tokens
             return Sentences(ids, tokens=tokens, begin=vocabulary.begin, end=vocabulary.end, seed=training.seed)
+        batch_size, window = training.batch_shape()
         return Columns(
             ids,
-            batch_size=training.batch_size,
-            window=training.window,
+            batch_size=batch_size,
+            window=window,
             begin=vocabulary.begin,
             seed=training.seed,
         )

@@ -11,13 +11,14 @@ from torch import nn
 from unrolled.errors import DataError
 from unrolled.features.texts import TextRows, TextsBatch
 from unrolled.models.classifier import Classifier, ClassifierConfig
-from unrolled.options.classify import ClassifyOptions
+from unrolled.options.batches import take_batch
+from unrolled.options.classify import LARGEST, ClassifyOptions
 from unrolled.tasks.classifier import TrainedClassifier
 from unrolled.tasks.classify import Split, calibrated, validated
 from unrolled.tasks.reading import EncoderReading, Reading
 from unrolled.tasks.recurrent_network import RecurrentNetwork
 from unrolled.tasks.transfer import Transferred, encoder_at, encoder_sizes, fill_rows, given_vectors
-from unrolled.types import Stage
+from unrolled.types import Criterion, Stage
 
 __all__ = ["RecurrentTask"]
 
@@ -25,8 +26,10 @@ __all__ = ["RecurrentTask"]
 class RecurrentTask:
     """Implements `types.Task` for recurrent classifiers. known: one whose training goes on; the network has its words."""
 
+    criteria = (Criterion("valid_loss"),)
+
     def __init__(self, options: ClassifyOptions, split: Split, known: TrainedClassifier | None = None) -> None:
-        self.options, self.split = options, split
+        self.split = split
         self.encoder = encoder_at(options.transfer.encoder) if options.transfer.encoder else None
         self.reading: Reading | EncoderReading
         if known is not None and known.labels != split.labels:
@@ -43,13 +46,14 @@ class RecurrentTask:
         flat, starts = split.labels.targets(split.train.labels)
         targets = np.zeros((len(split.train), split.labels.n_outputs), np.float32)
         targets[np.repeat(np.arange(len(targets)), np.diff(starts)), flat] = 1
-        training = options.training
+        self.options = take_batch(options, examples=len(split.train), tokens=len(bags.features), largest=LARGEST)
+        training = self.options.training
         self.rows = TextRows(
             bags.features,
             bags.starts,
             targets,
             split.weights,
-            tokens=training.batch_size * training.window,
+            tokens=training.batch_tokens,
             unknown=self.reading.n_symbols,
             seed=training.seed,
         )
@@ -115,4 +119,8 @@ class RecurrentTask:
         """Write the model folder; calibrated on the validation texts as they were read last."""
         found = calibrated(self._network(model), self.split, self.options, self._held)
         found.metrics |= {key: value for key, value in metrics.items() if value is not None}
-        found.save(folder, self.split.described())
+        found.save(folder, self.described())
+
+    def described(self) -> dict[str, Any]:
+        """Data and options for config.json."""
+        return self.split.described() | {"options": self.options.model_dump(exclude_none=True)}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import nn
 
+from unrolled.config import take_auto
 from unrolled.data.tagged import Tagged, TaggedColumns
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import contradictory, fingerprints, held_out
@@ -16,11 +17,13 @@ from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
 from unrolled.metrics.classification import log_loss, temperature_for
+from unrolled.metrics.tagging import entities, marks_entities
 from unrolled.models.tagger import Tagger, TaggerConfig
-from unrolled.options.tag import TagOptions
+from unrolled.options.batches import take_batch
+from unrolled.options.tag import LARGEST, TagOptions
 from unrolled.tasks.tagger import TaggerReading, TrainedTagger
 from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
-from unrolled.types import Stage
+from unrolled.types import Criterion, Stage
 
 __all__ = ["TagFacts", "TagTask"]
 
@@ -51,22 +54,27 @@ class TagTask:
     def __init__(
         self, options: TagOptions, examples: Tagged, valid: Tagged | None = None, known: TrainedTagger | None = None
     ) -> None:
-        data, training = options.data, options.training
-        self.options = options
+        data = options.data
         keys = _keys(examples)
         counts = Counter(label for labels in examples.labels for label in labels)
         self.labels = known.labels if known else LabelSet(_labels(counts), "one")
-        parts = _split(examples, keys, valid, data.valid_fraction, training.seed)
+        parts = _split(examples, keys, valid, data.valid_fraction, options.training.seed)
         (self.train, train_keys), (self.valid, valid_keys) = parts
         self.seen = np.concatenate([train_keys, valid_keys])
         forms = known.reading.forms if known else WordForms.learned(self.train.words, data.min_count, data.vocabulary_size)
         self.reading = TaggerReading(forms, data.restore, data.split)
+        words = sum(map(len, self.train.words))
+        options = take_batch(options, examples=len(self.train), tokens=words, largest=LARGEST)
         self.rows = TaggedRows(
             self.reading.forms.encode(self.train.words),
             self._places(self.train),
-            tokens=training.batch_size * training.window,
-            seed=training.seed,
+            tokens=options.training.batch_tokens,
+            seed=options.training.seed,
         )
+        self.options = take_auto(options, {"select": "entity-f1" if _has_entities(self.valid, self.labels) else "accuracy"})
+        loss = Criterion("valid_loss")
+        chosen = {"entity-f1": "valid_entity_f1", "accuracy": "valid_accuracy"}.get(self.options.selection.select)
+        self.criteria = (Criterion(chosen, maximize=True), loss) if chosen else (loss,)
         self.given = self._places(self.valid)
         self.facts = TagFacts(
             len(self.train),
@@ -149,6 +157,11 @@ class TagTask:
         found.metrics |= {key: value for key, value in metrics.items() if value is not None}
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
+
+
+def _has_entities(examples: Tagged, labels: LabelSet) -> bool:
+    """Whether the labels mark entities, and the sentences have some."""
+    return marks_entities(labels.names) and any(map(entities, examples.labels))
 
 
 def _labels(counts: Counter[str]) -> tuple[str, ...]:

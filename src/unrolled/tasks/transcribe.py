@@ -24,10 +24,11 @@ from unrolled.features.transcripts import Spoken
 from unrolled.layers.ctc import frames_needed
 from unrolled.metrics.speech import character_errors, word_errors
 from unrolled.models.recognizer import Recognizer, RecognizerConfig, built
-from unrolled.options.transcribe import RecordingOptions, TranscribeOptions
+from unrolled.options.batches import take_batch
+from unrolled.options.transcribe import LARGEST, RecordingOptions, TranscribeOptions
 from unrolled.tasks.hearing import Search
 from unrolled.tasks.recognizer import TrainedRecognizer
-from unrolled.types import Stage
+from unrolled.types import Criterion, Stage
 
 __all__ = ["Known", "TranscribeFacts", "TranscribeTask", "parted"]
 
@@ -107,8 +108,10 @@ class TranscribeTask:
     def __init__(
         self, options: TranscribeOptions, parts: tuple[Recordings, Recordings], known: Known | None = None
     ) -> None:
-        data, training = options.data, options.training
+        data = options.data
         self.options, self.spoken, self.problems = options, Spoken(data.lower, data.marks), list[str]()
+        by_loss, select = Criterion("valid_loss"), options.search.select
+        self.criteria = (by_loss,) if select == "loss" else (Criterion(f"valid_{select}"), by_loss)
         self.front = known.front if known else _front(options, parts[0])
         train, valid = (self._readable(part, data.longest) for part in parts)
         if not len(train.recordings) or not len(valid.recordings):
@@ -131,11 +134,13 @@ class TranscribeTask:
         self.train, self.valid = train.recordings.part(fitting), valid.recordings
         self._sounds, self._held = train.sounds.part(fitting), valid.sounds
         self.normal = known.normal if known else self._measured()
-        begin = self.side.vocabulary.begin
+        begin, heard = self.side.vocabulary.begin, frames[fits].clip(1)
+        self.options = take_batch(options, examples=len(heard), tokens=int(heard.sum()), largest=LARGEST)
+        training = self.options.training
         self.rows = SpokenRows(
             self._sounds,
             [row for row, fit in zip(encoded, fits, strict=True) if fit],
-            Grouping(frames[fits].clip(1), training.batch_size * training.window, training.seed),
+            Grouping(heard, training.batch_tokens, training.seed),
             normal=self.normal,
             augment=Augment(**options.augment.model_dump()),
             begin=begin,
@@ -241,12 +246,7 @@ class TranscribeTask:
             said += texts
             heard += [self.side.decode(one.symbols) for one in trained.ear.heard(frames, Search(1))]
         loss, words, characters = total / n, word_errors(said, heard).value, character_errors(said, heard).value
-        scores = {"valid_loss": loss, "valid_wer": words, "valid_cer": characters}
-        select = self.options.search.select
-        if select == "loss":
-            return scores
-        equal = 1e-6 * min(loss, 700)  # of models that are as good the likelier one
-        return {f"valid_{select}_and_loss": scores[f"valid_{select}"] + equal} | scores
+        return {"valid_loss": loss, "valid_wer": words, "valid_cer": characters}
 
     def preview(self, model: nn.Module) -> str:
         """What is heard in the first validation recording."""

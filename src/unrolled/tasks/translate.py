@@ -19,9 +19,10 @@ from unrolled.features.pair_rows import PairBatch, PairRows
 from unrolled.features.shortlist import Shortlist
 from unrolled.metrics.translation import corpus_scores
 from unrolled.models.translator import Translator, TranslatorConfig
-from unrolled.options.translate import TranslateOptions
+from unrolled.options.batches import take_batch
+from unrolled.options.translate import LARGEST, TranslateOptions
 from unrolled.tasks.translator import TrainedTranslator
-from unrolled.types import Stage
+from unrolled.types import Criterion, Stage
 
 __all__ = ["PairFacts", "TranslateTask"]
 
@@ -47,19 +48,23 @@ class TranslateTask:
     def __init__(
         self, options: TranslateOptions, pairs: Pairs, valid: Pairs | None = None, codec: PairCodec | None = None
     ) -> None:
-        data, training = options.data, options.training
-        self.options = options
-        train, self.valid = _split(pairs, valid, data.valid_fraction, training.seed)
+        data = options.data
+        by_loss, by_bleu = Criterion("valid_loss"), Criterion("valid_bleu", maximize=True)
+        self.criteria = (by_loss,) if options.search.select == "loss" else (by_bleu, by_loss)
+        train, self.valid = _split(pairs, valid, data.valid_fraction, options.training.seed)
         self.codec = codec or PairCodec.fit(train.sources, train.targets, data)
         sources = [self.codec.source.encode(text) for text in train.sources]
         targets = [self.codec.target.encode(text) for text in train.targets]
         kept = [i for i, rows in enumerate(zip(sources, targets, strict=True)) if max(map(len, rows)) <= data.longest + 1]
         if not kept:
             raise DataError(f"all pairs have more than {data.longest} symbols on a side: raise --longest, or split them.")
+        symbols = sum(max(len(sources[i]), len(targets[i])) for i in kept)
+        self.options = take_batch(options, examples=len(kept), tokens=symbols, largest=LARGEST)
+        training = self.options.training
         self.rows = PairRows(
             [sources[i] for i in kept],
             [targets[i] for i in kept],
-            tokens=training.batch_size * training.window,
+            tokens=training.batch_tokens,
             padding=self.codec.source.vocabulary.padding,
             begin=self.codec.target.vocabulary.begin,
             seed=training.seed,
@@ -107,8 +112,8 @@ class TranslateTask:
         return TrainedTranslator(model, self.codec, BeamOptions(**chosen), longest=self.options.data.longest)
 
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
-        """Loss in nats a symbol, without smoothing, and perplexity, on the validation pairs; with `select` BLEU in front of
-        them how much is missing from a BLEU of 100.
+        """Return loss in nats per symbol, without smoothing, and perplexity on the validation pairs; with `select` BLEU
+        also BLEU.
         """
         trained = self.trained(model)
         total, n = trained.losses(self.valid)
@@ -117,7 +122,7 @@ class TranslateTask:
             return found
         made = [one.text for one in trained.translate(self.valid.sources, BeamOptions(1))]
         bleu = corpus_scores(made, self.valid.targets)["bleu"]
-        return {"valid_missing_bleu": 100 - bleu, "valid_bleu": bleu} | found
+        return {"valid_bleu": bleu} | found
 
     def preview(self, model: nn.Module) -> str:
         """The first validation sentence, translated greedily."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from unrolled.clock import now
 from unrolled.errors import ConfigError, UnrolledError
-from unrolled.folders import latest, new_folder
+from unrolled.folders import latest, new_folder, read_rows
 from unrolled.options.training import TrainingOptions
 from unrolled.training.checkpoint import read_checkpoint, write_checkpoint
 from unrolled.training.device import device_of
@@ -247,6 +247,8 @@ def _restore(run: _Run) -> None:
     if run.ranks.first:
         with (run.folder / "metrics.jsonl").open("r+b") as file:
             file.truncate(run.metrics_bytes)
+        costs = (run.task.criteria[0].cost(row) for row in read_rows(run.folder))
+        run.history = [cost for cost in costs if cost < math.inf]
     run.clock, run.saved = now(), run.seconds
 
 
@@ -343,13 +345,14 @@ def _evaluate(run: _Run) -> Evaluated:
     """Validate on rank 0, save best/ if it is the best so far, append a line to metrics.jsonl; react to the result."""
     random = torch.get_rng_state()
     run.model.eval()
-    found, watched = run.ranks.share(lambda: _validated(run))
+    found = run.ranks.share(lambda: _validated(run))
     run.row, run.window_loss, run.window_tokens = found.row, 0.0, 0
     run.since_best = 0 if found.best else run.since_best + 1
     if found.best:
         run.best = found.row
-    if watched is not None:
-        run.history.append(watched)
+    cost = run.task.criteria[0].cost(found.row)
+    if cost < math.inf:
+        run.history.append(cost)
     options = run.options
     if options.schedule == "plateau" and run.since_best and run.since_best % options.plateau_patience == 0:
         run.rate_factor *= options.plateau_factor
@@ -362,12 +365,11 @@ def _evaluate(run: _Run) -> Evaluated:
 
 
 @torch.no_grad()
-def _validated(run: _Run) -> tuple[Evaluated, float | None]:
-    """What rank 0 does of a validation: everything that is computed or written. Also the figure to minimise, if any."""
+def _validated(run: _Run) -> Evaluated:
+    """What rank 0 does of a validation: everything that is computed or written."""
     with run.mean_weights():
         metrics = run.task.evaluate(run.model)
-        watched = next(iter(metrics), None)  # nothing was held out: the latest is the best
-        best = watched is None or not run.best or metrics[watched] < run.best[watched]
+        best = not metrics or not run.best or _costs(run.task, metrics) < _costs(run.task, run.best)
         run.tick()
         row: dict[str, Any] = {
             "step": run.step,
@@ -385,4 +387,9 @@ def _validated(run: _Run) -> tuple[Evaluated, float | None]:
     with (run.folder / "metrics.jsonl").open("ab") as file:
         file.write((json.dumps(row | {"preview": preview}) + "\n").encode())
         run.metrics_bytes = file.tell()
-    return Evaluated(row, best, preview), None if watched is None else metrics[watched]
+    return Evaluated(row, best, preview)
+
+
+def _costs(task: Task, metrics: dict[str, Any]) -> tuple[float, ...]:
+    """Return the metrics that models are selected by, each as a number to minimize, the most important first."""
+    return tuple(criterion.cost(metrics) for criterion in task.criteria)
