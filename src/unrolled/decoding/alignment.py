@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unrolled.errors import DataError, ShapeError
+from unrolled.decoding.frames import check_frames, check_symbols, log_occupancy
+from unrolled.errors import DataError
 from unrolled.kernels.ctc import occupancy
 
 __all__ = ["Aligned", "align", "to_sound"]
@@ -38,22 +39,26 @@ class Aligned(NamedTuple):
 
 
 def align(log_probabilities: np.ndarray, symbols: np.ndarray, blank: int = 0) -> Aligned:
-    """Align a text, ids (U,), with log-probabilities (T, K). DataError where it does not fit into the frames."""
-    if log_probabilities.ndim != 2 or (
-        len(symbols) and not 0 <= symbols.min() <= symbols.max() < log_probabilities.shape[1]
-    ):
-        raise ShapeError(f"a text of ids below K is aligned with log-probabilities (T, K), got {log_probabilities.shape}")
-    symbols = np.ascontiguousarray(symbols, np.int64)
-    gamma, loss = occupancy(np.exp(np.asarray(log_probabilities, np.float64)), symbols, blank)
+    """Align a text, ids (U,), with log-probabilities (T, K).
+
+    DataError where it does not fit into the frames, or has probability 0; ShapeError for the blank or an id that is no
+    symbol in the text; both as `check_frames` says.
+    """
+    logs = check_frames(log_probabilities, blank)
+    symbols, _ = check_symbols([symbols], logs.shape[1], blank)
+    gamma, loss = occupancy(np.exp(logs.astype(np.float64)), symbols, blank)
+    if np.isnan(loss):
+        gamma, log_p = log_occupancy(logs, symbols, blank)
+        loss = -log_p
     if not np.isfinite(loss):
         raise DataError(
-            f"a text of {len(symbols)} symbols cannot be aligned with {len(log_probabilities)} steps of sound: it does not "
+            f"a text of {len(symbols)} symbols cannot be aligned with {len(logs)} steps of sound: it does not "
             "fit, or is not what is said."
         )
     total = np.maximum(gamma.sum(0), _LEAST)
     before = np.concatenate([np.zeros((1, gamma.shape[1])), np.cumsum(gamma, 0)]) / total
     begins, ends = (np.array([_crossing(column, part) for column in before.T]) for part in (_OUTSIDE, 1 - _OUTSIDE))
-    logs = np.log(np.maximum(np.exp(log_probabilities[:, symbols]), _LEAST))
+    logs = np.log(np.maximum(np.exp(logs[:, symbols]), _LEAST))
     confidences = np.exp((gamma * logs).sum(0) / total)
     return Aligned(begins, ends, confidences, gamma, -float(loss))
 

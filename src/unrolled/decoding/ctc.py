@@ -10,17 +10,22 @@ Graves et al. 2006; Graves and Jaitly 2014; Hannun et al. 2014, arXiv:1408.2873.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from unrolled.errors import ConfigError, ShapeError
+from unrolled.decoding.frames import check_frames, check_symbols, log_occupancy, probabilities
+from unrolled.errors import ConfigError
 from unrolled.kernels.ctc import log_likelihoods
 from unrolled.kernels.ctc_search import extend, grown, likely, rest, search, stay
 
 __all__ = ["Scorer", "Spelled", "closed", "collapse", "greedy", "prefix_search"]
+
+#: Prefixes of a search: more of them would be counted in numbers that overflow.
+_MOST_WIDTH = 2**20
 
 
 class Spelled(NamedTuple):
@@ -53,8 +58,11 @@ def collapse(alignment: Sequence[int], blank: int = 0) -> list[int]:
 
 
 def greedy(log_probabilities: np.ndarray, blank: int = 0) -> Spelled:
-    """The likeliest alignment of log-probabilities (T, K), collapsed; its own log-probability."""
-    logs = _frames(log_probabilities, blank)
+    """The likeliest alignment of log-probabilities (T, K), collapsed; its own log-probability.
+
+    ShapeError and DataError as `check_frames` says.
+    """
+    logs = check_frames(log_probabilities, blank)
     log_probability = float(logs.max(1).sum())
     return Spelled(collapse(logs.argmax(1).tolist(), blank), log_probability, log_probability)
 
@@ -72,14 +80,21 @@ def prefix_search(
 
     width: prefixes that live side by side; least: a symbol that is less likely in a frame is not considered there.
     What the beam prunes is missing from the probabilities: they are lower bounds, exact where nothing was pruned.
+    ConfigError for options out of range, ShapeError and DataError as `check_frames` says.
     """
-    if not (1 <= n_best <= width and 0 <= least < 1):
-        raise ConfigError(f"prefix search needs 1 <= n_best <= width and 0 <= least < 1, got {n_best}, {width}, {least}")
-    p = np.exp(_frames(log_probabilities, blank))
+    n_best, width = operator.index(n_best), operator.index(width)
+    if not (1 <= n_best <= width <= _MOST_WIDTH and 0 <= least < 1):
+        raise ConfigError(
+            f"prefix search needs 1 <= n_best <= width <= {_MOST_WIDTH:,} and 0 <= least < 1, "
+            f"got {n_best}, {width}, {least}"
+        )
+    p = probabilities(check_frames(log_probabilities, blank))
     if scorers:
         nodes, logs, scores, (parent, symbol) = _scored(p.astype(np.float64), blank, width, least, scorers)
     else:
         nodes, logs, (parent, symbol) = search(p, blank, width, least)
+        possible = np.isfinite(logs)
+        nodes, logs = nodes[possible], logs[possible]
         scores = logs
     found = []
     for node, log_probability, score in zip(nodes[:n_best].tolist(), logs.tolist(), scores.tolist(), strict=False):
@@ -112,7 +127,8 @@ def _scored(
             added = np.concatenate((added, np.zeros(tree.shape[1] - len(added))))
             if n_nodes > before:
                 parents, new = tree[0, before:n_nodes], tree[1, before:n_nodes]
-                added[before:n_nodes] = added[parents] + sum(scorer.grow(parents, new) for scorer in scorers)
+                scores = (_scores_of(scorer, scorer.grow(parents, new), len(new)) for scorer in scorers)
+                added[before:n_nodes] = added[parents] + sum(scores)
             with np.errstate(divide="ignore"):
                 totals = np.log(to_blanks[:found] + to_symbols[:found]) + added[nodes[:found]]
             totals = np.exp(totals - max(totals.max(), -1e300))
@@ -127,24 +143,32 @@ def _scored(
         symbols[:size] /= most
     with np.errstate(divide="ignore"):
         logs = np.log(blanks[:size] + symbols[:size]) + log_scale
-    scores = logs + added[beam[:size]] + sum(scorer.end(beam[:size]) for scorer in scorers)
+    ends = (_scores_of(scorer, scorer.end(beam[:size]), size) for scorer in scorers)
+    scores = logs + added[beam[:size]] + sum(ends)
     order = np.argsort(-scores, kind="stable")
     order = order[np.isfinite(scores[order])]
     return beam[order], logs[order], scores[order], tree[:2]
 
 
+def _scores_of(scorer: Scorer, values: Any, n: int) -> np.ndarray:
+    """Return what a scorer answered (n,). ConfigError if it is another shape, NaN or infinite; -inf forbids a prefix."""
+    scores = np.asarray(values, np.float64)
+    if scores.shape != (n,) or np.isnan(scores).any() or scores.max(initial=0.0) == np.inf:
+        raise ConfigError(f"{type(scorer).__name__} must return {n} finite numbers, got {scores.shape}: {scores}")
+    return scores
+
+
 def closed(log_probabilities: np.ndarray, texts: Sequence[np.ndarray], blank: int = 0) -> np.ndarray:
-    """log P (n,) of each of n texts, ids (U,) each, given log-probabilities (T, K); the best is the largest."""
-    p = np.exp(_frames(log_probabilities, blank).astype(np.float64))  # in float32, what is below e^-103 would be nothing
-    starts = np.cumsum([0, *map(len, texts)])
-    labels = np.concatenate([np.zeros(0, np.int64), *texts]).astype(np.int64)
-    found = log_likelihoods(p, labels, starts, blank)
-    return np.where(np.isnan(found), -np.inf, found)
+    """log P (n,) of each of n texts, ids (U,) each, given log-probabilities (T, K); the best is the largest.
 
-
-def _frames(log_probabilities: np.ndarray, blank: int) -> np.ndarray:
-    if log_probabilities.ndim != 2 or not 0 <= blank < log_probabilities.shape[1]:
-        raise ShapeError(
-            f"frames are log-probabilities (T, K) with the blank {blank} among K, got {log_probabilities.shape}"
-        )
-    return np.ascontiguousarray(log_probabilities)
+    -inf for a text that does not fit into the frames, or needs a symbol of probability 0; NaN for all if frames hold NaN.
+    ShapeError for a text with the blank, or with an id that is no symbol, and as `check_frames` says.
+    """
+    logs = check_frames(log_probabilities, blank, nan=True)
+    labels, starts = check_symbols(texts, logs.shape[1], blank)
+    if np.isnan(logs).any():
+        return np.full(len(texts), np.nan)
+    found = log_likelihoods(np.exp(logs.astype(np.float64)), labels, starts, blank)
+    for i in np.flatnonzero(np.isnan(found)):
+        found[i] = log_occupancy(logs, labels[starts[i] : starts[i + 1]], blank)[1]
+    return found

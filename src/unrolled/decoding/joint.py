@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
 from unrolled.kernels.ctc_prefix import prefix_probabilities
 from unrolled.types import State, Stepper
 
@@ -41,7 +41,8 @@ class Both(NamedTuple):
 class JointStepper:
     """A `Stepper`. Its source is that of the decoder, log-probabilities (B, T, V) of the steps, and lengths (B,).
 
-    weight: w; blank: its id, which is the end's; begin: what is fed first; unknown: see above.
+    weight: w; blank: its id, which is the end's; begin: what is fed first; unknown: see above. ConfigError for a weight
+    out of range, ShapeError for symbols, lengths and rows that are.
     """
 
     def __init__(self, decoder: Stepper, weight: float, *, blank: int, begin: int, unknown: int) -> None:
@@ -53,16 +54,33 @@ class JointStepper:
     def start(self, source: tuple[Any, Tensor, Tensor]) -> tuple[Any, Both]:
         """Read what is heard."""
         given, logs, lengths = source
+        if logs.dim() != 3 or not logs.is_floating_point() or lengths.shape != logs.shape[:1]:
+            raise ShapeError(f"CTC needs log-probabilities (B, T, V) and lengths (B,), got {logs.shape}, {lengths.shape}")
+        n_symbols = logs.shape[2]
+        for name, ids, most in (
+            ("length", lengths, logs.shape[1]),
+            ("the blank", torch.tensor([self.blank]), n_symbols - 1),
+            ("the unknown symbol", torch.tensor([self.unknown]), n_symbols - 1),
+        ):
+            _check_range(name, ids, most)
         memory, written = self.decoder.start(given)
-        p = logs.double().exp().contiguous().numpy()
+        p = logs.detach().cpu().double().exp().contiguous().numpy()
         nothing = torch.zeros(p.shape[:2], dtype=torch.float64)
         last = torch.full((len(p),), self.begin)
-        return (memory, p, lengths.numpy()), Both(written, nothing, nothing, last)
+        return (memory, p, lengths.long().cpu().numpy()), Both(written, nothing, nothing, last)
 
     def step(self, last: Tensor, state: State, memory: Any, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,): log P (R, V), and the next state."""
+        """Feed symbols (R,), each `begin` or in 0..V-1: log P (R, V), and the next state."""
         assert isinstance(state, Both)
         of_decoder, p, lengths = memory
+        rows = last.shape
+        if last.dim() != 1 or sentence_of_row.shape != rows or state.symbols.shape != (*rows, p.shape[1]):
+            raise ShapeError(
+                f"symbols {tuple(rows)} need a sentence for each, got {tuple(sentence_of_row.shape)}, and a state "
+                f"{(*rows, p.shape[1])}, got {tuple(state.symbols.shape)}"
+            )
+        _check_range("symbol", torch.where(last == self.begin, 0, last), p.shape[2] - 1)
+        _check_range("sentence of a row", sentence_of_row, len(p) - 1)
         logits, written = self.decoder.step(last, state.written, of_decoder, sentence_of_row)
         symbols, blanks = torch.empty_like(state.symbols), torch.empty_like(state.blanks)
         found = np.empty((len(last), p.shape[2]))
@@ -76,3 +94,9 @@ class JointStepper:
         agreed = both.exp().sum(1)
         both[:, self.unknown] = (1 - agreed).clamp_min(_LEAST).log()
         return both.float(), Both(written, symbols, blanks, last)
+
+
+def _check_range(name: str, values: Tensor, most: int) -> None:
+    """ShapeError unless all are integers in 0..most."""
+    if values.is_floating_point() or (len(values) and not 0 <= int(values.min()) <= int(values.max()) <= most):
+        raise ShapeError(f"{name}: got {values.tolist()}, expected integers in 0..{most}")

@@ -8,13 +8,14 @@ model of symbols at every one. Gulcehre et al. 2015, arXiv:1503.03535; Hannun et
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
 
 __all__ = ["Hotwords", "SymbolModel", "TextModel", "WordModel"]
 
@@ -38,10 +39,25 @@ class TextModel(Protocol):
         ...
 
 
+def _check_weights(**weights: float) -> None:
+    """ConfigError for NaN or infinity."""
+    for name, weight in weights.items():
+        if not math.isfinite(weight):
+            raise ConfigError(f"{name} must be a finite number, got {weight}")
+
+
+def _check_ids(parents: np.ndarray, symbols: np.ndarray, n_prefixes: int, n_pieces: int) -> None:
+    """ShapeError for a prefix that was not made yet, or a symbol that has no piece of text."""
+    for name, ids, n in (("prefix", parents, n_prefixes), ("symbol", symbols, n_pieces)):
+        if len(ids) and not 0 <= ids.min() <= ids.max() < n:
+            raise ShapeError(f"got {name} {ids.min()}..{ids.max()}, expected 0..{n - 1}")
+
+
 class SymbolModel:
     """A `Scorer` by a model of characters. pieces: the text that each symbol of the recogniser adds."""
 
     def __init__(self, model: TextModel, pieces: Sequence[str], weight: float, reward: float) -> None:
+        _check_weights(weight=weight, reward=reward)
         self.model, self.pieces, self.weight, self.reward = model, pieces, weight, reward
         self._contexts: list[Any] = []
 
@@ -49,6 +65,7 @@ class SymbolModel:
         self._contexts = [self.model.first()]
 
     def grow(self, parents: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        _check_ids(parents, symbols, len(self._contexts), len(self.pieces))
         asked = [(self._contexts[n], self.pieces[k]) for n, k in zip(parents.tolist(), symbols.tolist(), strict=True)]
         found, contexts = np.zeros(len(asked)), [context for context, _ in asked]
         for place in range(max((len(piece) for _, piece in asked), default=0)):
@@ -75,6 +92,7 @@ class WordModel:
     """A `Scorer` by a model of words, asked at the end of each."""
 
     def __init__(self, model: TextModel, pieces: Sequence[str], weight: float, reward: float) -> None:
+        _check_weights(weight=weight, reward=reward)
         self.model, self.pieces, self.weight, self.reward = model, pieces, weight, reward
         self._texts: list[_Text] = []
 
@@ -82,6 +100,7 @@ class WordModel:
         self._texts = [_Text(self.model.first(), "")]
 
     def grow(self, parents: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        _check_ids(parents, symbols, len(self._texts), len(self.pieces))
         found, ended = np.zeros(len(parents)), list[tuple[int, _Text, str]]()
         first = len(self._texts)
         for i, (n, k) in enumerate(zip(parents.tolist(), symbols.tolist(), strict=True)):
@@ -125,6 +144,7 @@ class Hotwords:
     """
 
     def __init__(self, phrases: Sequence[str], pieces: Sequence[str], weight: float) -> None:
+        _check_weights(weight=weight)
         self.pieces, self.weight = pieces, weight
         self._next: list[dict[str, int]] = [{}]
         self._depth, self._whole = [0], [False]
@@ -165,6 +185,7 @@ class Hotwords:
         return _Match(letters, going, letter)
 
     def grow(self, parents: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        _check_ids(parents, symbols, len(self._texts), len(self.pieces))
         found = np.zeros(len(parents))
         for i, (n, k) in enumerate(zip(parents.tolist(), symbols.tolist(), strict=True)):
             match = before = self._texts[n]

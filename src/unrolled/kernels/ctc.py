@@ -12,9 +12,15 @@ share of those that stand at the blank behind symbol u in frame t, L<t>(u) of th
 Places that no way leads to, or from which none leads to the end, are left out. The same without shares, one equation a
 line, and from the end to the front, and what follows for the gradient: `tests/references.py`.
 
-Graves et al. 2006, section 4.1. Shares need no logarithm and no exponential within a frame, and in double precision nothing
-is lost but what is 1e-300 of the rest. The same from the end to the front, times these, is how likely each place is in each
-frame, whatever the alignment: p less that is the gradient of -log P with respect to the logits (ibid., equation 16).
+Graves et al. 2006, section 4.1. Shares need no logarithm and no exponential within a frame. The same from the end to the
+front, times these, is how likely each place is in each frame, whatever the alignment: p less that is the gradient of -log P
+with respect to the logits (ibid., equation 16).
+
+Precision: a share below 1e-308 becomes 0. Such a place has at most 1e-308 of a sum over the places of its frame, shares of
+both directions multiplied. While that sum exceeds _TOLD in every frame, at most 1e-18 of P is lost. Else the result is NaN,
+and the caller computes in log space. This holds if p is exact: no p > 0 may be rounded to 0 or to a subnormal number.
+
+Bounds: the callers of the public kernels check blank, labels, lengths and starts; nothing is checked here.
 """
 
 from __future__ import annotations
@@ -25,8 +31,10 @@ from unrolled.kernels._jit import kernel
 
 __all__ = ["add_losses", "log_likelihoods", "occupancy"]
 
-#: Shares of a frame that are smaller altogether cannot be told: one over them has no finite value.
+#: The least sum over a frame, shares of both directions multiplied, with which nothing that counts is lost.
 _TOLD = 1e-290
+#: log P, in nats, above which nothing that counts is lost, whatever the frames: log 1e-308 is -709.
+_CERTAIN = -600.0
 
 
 @kernel
@@ -35,18 +43,20 @@ def add_losses(p, lengths, labels, starts, blank, losses, d, first, last):  # ty
 
     p (T, B, K): probabilities; lengths (B,): frames; labels (N,) of all rows; starts (B + 1,): where those of a row begin.
     Where no alignment fits the frames the loss is infinite and d zero, as everywhere behind a row's end. Where shares are
-    too small even for double precision, the loss is NaN and d is anything.
+    too small even for double precision, or p is NaN, the loss is NaN and d is arbitrary.
     """
-    longest = 0
+    longest = 0  # of the labels that fit: others need no space, however long they are
     for b in range(first, last):
-        longest = max(longest, starts[b + 1] - starts[b])
+        if _fits(labels[starts[b] : starts[b + 1]], lengths[b]):
+            longest = max(longest, starts[b + 1] - starts[b])
     # place u stands in column u + 1; the columns beside those of a frame, low to high, are zero
     shape = p.shape[0] + 1, longest + 3
     blanks, symbols, work = np.zeros(shape), np.zeros(shape), np.zeros((8, longest + 3))
     ranges = np.zeros((p.shape[0], 2), np.int64)
     for b in range(first, last):
         label, n = labels[starts[b] : starts[b + 1]], lengths[b]
-        if _needed(label, work) <= n:
+        if _fits(label, n):
+            _lay_out(label, work)
             _find_ranges(n, len(label), work, ranges)
             losses[b] = _forward(p[:, b], n, label, blank, work, ranges, blanks, symbols)
             if not _take(p[:, b], n, label, blank, work, ranges, blanks, symbols, label, blank, d[:, b]):
@@ -54,6 +64,9 @@ def add_losses(p, lengths, labels, starts, blank, losses, d, first, last):  # ty
             d[n:, b] = 0
         else:
             losses[b] = np.inf
+            for t in range(n):  # a softmax with a NaN is NaN in all columns
+                if np.isnan(p[t, b, blank]):
+                    losses[b] = np.nan
             d[:, b] = 0
 
 
@@ -63,10 +76,11 @@ def occupancy(p, label, blank):  # type: ignore[no-untyped-def]
     -log P. Infinite where no alignment fits, NaN where shares are too small.
     """
     n, size = len(p), len(label)
+    if not _fits(label, n):
+        return np.zeros((n, size + 1))[:, 1:], np.inf
     ranges, work = np.zeros((n, 2), np.int64), np.zeros((8, size + 3))
     blanks, symbols, d = np.zeros((n + 1, size + 3)), np.zeros((n + 1, size + 3)), np.zeros((n, size + 1))
-    if _needed(label, work) > n:
-        return d[:, 1:], np.inf
+    _lay_out(label, work)
     _find_ranges(n, size, work, ranges)
     loss = _forward(p, n, label, blank, work, ranges, blanks, symbols)
     if not _take(p, n, label, blank, work, ranges, blanks, symbols, np.arange(1, size + 1), 0, d):
@@ -78,26 +92,45 @@ def occupancy(p, label, blank):  # type: ignore[no-untyped-def]
 def log_likelihoods(p, labels, starts, blank):  # type: ignore[no-untyped-def]
     """log P of many labels (N,) of the same frames, p (T, K): label b is at starts[b]:starts[b + 1]; -infinite for one that
     does not fit, NaN where shares are too small.
+
+    The frames' probabilities sum to at most 1. So a place that was lost had at most 1e-308 of all texts: nothing beside P,
+    unless P is as small. Only then the shares of both directions are multiplied.
     """
     n, longest = len(p), 0
     for b in range(len(starts) - 1):
-        longest = max(longest, starts[b + 1] - starts[b])
+        if _fits(labels[starts[b] : starts[b + 1]], n):
+            longest = max(longest, starts[b + 1] - starts[b])
     ranges, work, found = np.zeros((n, 2), np.int64), np.zeros((8, longest + 3)), np.zeros(len(starts) - 1)
     blanks, symbols = np.zeros((n + 1, longest + 3)), np.zeros((n + 1, longest + 3))
+    columns, d = np.zeros(longest, np.int64), np.zeros((n, 1))
     for b in range(len(found)):
         label = labels[starts[b] : starts[b + 1]]
-        if _needed(label, work) <= n:
-            _find_ranges(n, len(label), work, ranges)
-            found[b] = -_forward(p, n, label, blank, work, ranges, blanks, symbols)
-        else:
+        if not _fits(label, n):
             found[b] = -np.inf
+            continue
+        _lay_out(label, work)
+        _find_ranges(n, len(label), work, ranges)
+        found[b] = -_forward(p, n, label, blank, work, ranges, blanks, symbols)
+        if not _CERTAIN < found[b] < np.inf and not _take(
+            p, n, label, blank, work, ranges, blanks, symbols, columns[: len(label)], 0, d
+        ):
+            found[b] = np.nan
     return found
 
 
 @kernel
-def _needed(label, work):  # type: ignore[no-untyped-def]
-    """Frames that a label needs at least. Into work: 0: 1 where a symbol may follow the one before at once; 1: frames
-    needed up to a symbol; 2: frames needed behind the blank that follows it.
+def _fits(label, n):  # type: ignore[no-untyped-def]
+    """Whether a label has an alignment with n frames: a frame for each symbol, and for the blank between two equal ones."""
+    needed = len(label)
+    for u in range(1, len(label)):
+        needed += label[u] == label[u - 1]
+    return needed <= n
+
+
+@kernel
+def _lay_out(label, work):  # type: ignore[no-untyped-def]
+    """Into work: 0: 1 where a symbol may follow the one before at once; 1: frames needed up to a symbol; 2: frames needed
+    behind the blank that follows it.
     """
     skips, before, behind, n = work[0], work[1], work[2], len(label)
     skips[:] = before[:] = behind[:] = 0
@@ -107,7 +140,6 @@ def _needed(label, work):  # type: ignore[no-untyped-def]
         before[u + 2] = before[u + 1] + (2 if twice else 1)
     for u in range(n):  # the next symbol, and what is behind it
         behind[u + 1] = 1 + before[n + 1] - before[u + 2]
-    return before[n + 1]
 
 
 @kernel
@@ -175,7 +207,7 @@ def _take(p, n, label, blank, work, ranges, blanks, symbols, columns, nothing, d
         total = _times(
             blanks[t + 1, low : high + 1], symbols[t + 1, low : high + 1], a[low : high + 1], s[low : high + 1], x, y
         )
-        if not total > _TOLD:
+        if not _TOLD < total < np.inf:  # infinite where one over the sum of the frame before was
             return False
         empty, scale = 0.0, 1 / total
         for u in range(high + 1 - low):
