@@ -39,11 +39,10 @@ class TextModel(Protocol):
         ...
 
 
-def _check_weights(**weights: float) -> None:
-    """ConfigError for NaN or infinity."""
-    for name, weight in weights.items():
-        if not math.isfinite(weight):
-            raise ConfigError(f"{name} must be a finite number, got {weight}")
+def _check_weights(*weights: float) -> None:
+    """ConfigError for a weight or a reward that is NaN or infinite."""
+    if not all(map(math.isfinite, weights)):
+        raise ConfigError(f"weights and rewards of a search must be finite numbers, got {', '.join(map(str, weights))}")
 
 
 def _check_ids(parents: np.ndarray, symbols: np.ndarray, n_prefixes: int, n_pieces: int) -> None:
@@ -57,7 +56,7 @@ class SymbolModel:
     """A `Scorer` by a model of characters. pieces: the text that each symbol of the recogniser adds."""
 
     def __init__(self, model: TextModel, pieces: Sequence[str], weight: float, reward: float) -> None:
-        _check_weights(weight=weight, reward=reward)
+        _check_weights(weight, reward)
         self.model, self.pieces, self.weight, self.reward = model, pieces, weight, reward
         self._contexts: list[Any] = []
 
@@ -92,7 +91,7 @@ class WordModel:
     """A `Scorer` by a model of words, asked at the end of each."""
 
     def __init__(self, model: TextModel, pieces: Sequence[str], weight: float, reward: float) -> None:
-        _check_weights(weight=weight, reward=reward)
+        _check_weights(weight, reward)
         self.model, self.pieces, self.weight, self.reward = model, pieces, weight, reward
         self._texts: list[_Text] = []
 
@@ -144,7 +143,7 @@ class Hotwords:
     """
 
     def __init__(self, phrases: Sequence[str], pieces: Sequence[str], weight: float) -> None:
-        _check_weights(weight=weight)
+        _check_weights(weight)
         self.pieces, self.weight = pieces, weight
         self._next: list[dict[str, int]] = [{}]
         self._depth, self._whole = [0], [False]
