@@ -185,7 +185,7 @@ def test_dropout_acts_between_layers_in_training_only() -> None:
     assert not torch.equal(ours(x)[0], ours(x)[0])
     ours.eval()
     assert torch.equal(ours(x)[0], ours(x)[0])
-    with pytest.warns(UserWarning, match="no effect"):
+    with pytest.warns(UserWarning, match="expects num_layers greater than 1"):
         layers.GRU(D, H, dropout=0.5)
     certain = layers.LSTM(D, H, 2, dropout=1.0)
     blank = layers.LSTM(D, H, 2)
@@ -255,19 +255,27 @@ def test_habits_of_torch_users_work() -> None:
 
 
 def test_errors_name_axis_expectation_and_value() -> None:
-    gru = layers.GRU(D, H)
-    with pytest.raises(ShapeError, match=r"input_size 5, got 4"):
+    gru, lstm, x = layers.GRU(D, H), layers.LSTM(D, H), torch.randn(T, B, D)
+    with pytest.raises(ShapeError, match=r"input_size. Expected 5, got 4"):
         gru(torch.randn(T, B, 4))
-    with pytest.raises(ShapeError, match=r"3 axes"):
+    with pytest.raises(ShapeError, match=r"Expected input to be 2D or 3D, got 1D"):
         gru(torch.randn(D))
-    with pytest.raises(ShapeError, match=r"\(1, 4, 6\), got \(2, 4, 6\)"):
-        gru(torch.randn(T, B, D), torch.randn(2, B, H))
+    with pytest.raises(ShapeError, match=r"Expected hidden size \(1, 4, 6\), got \[2, 4, 6\]"):
+        gru(x, torch.randn(2, B, H))
+    with pytest.raises(ShapeError, match=r"Expected hidden\[1\] size \(1, 4, 6\), got \[1, 4, 7\]"):
+        lstm(x, (torch.randn(1, B, H), torch.randn(1, B, H + 1)))
     with pytest.raises(ShapeError, match="pair"):
-        layers.LSTM(D, H)(torch.randn(T, B, D), torch.randn(1, B, H))
-    with pytest.raises(ShapeError, match=r"0\.\.7, got 1\.\.8"):
-        Padded(torch.randn(2, 7, 1), torch.tensor([8, 1]))
-    with pytest.raises(ShapeError, match="whole steps"):
-        Padded(torch.randn(2, 7, 1), torch.tensor([0.5, 1]))
+        lstm(x, torch.randn(1, B, H))
+    with pytest.raises(ShapeError, match="one tensor, got 2"):
+        gru(x, (torch.randn(1, B, H), torch.randn(1, B, H)))
+    with pytest.raises(TypeError, match="got str"):
+        gru(x, "state")
+    with pytest.raises(ShapeError, match=r"hidden tensor with torch\.float64"):
+        gru(x, torch.randn(1, B, H).double())
+    with pytest.raises(ShapeError, match="found input tensor at cpu and parameter tensor at meta"):
+        layers.GRU(D, H, device="meta")(x)
+    with pytest.raises(ShapeError, match="hidden tensor at meta"):
+        gru(x, torch.randn(1, B, H, device="meta"))
 
 
 def test_padded_rows_and_mask() -> None:

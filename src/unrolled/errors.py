@@ -7,7 +7,7 @@ UnrolledError                  exit code 1
 |- PartialFailure              4   some inputs of many failed, the others were answered
 |- RankError                   1   another process of the same training has ended
 '- MissingExtra                1   an optional package that is not installed
-ShapeError (also a ValueError)     a tensor whose axes do not fit
+ShapeError                     1   a tensor that does not fit; also a ValueError and a RuntimeError, as in torch
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ class MissingExtra(UnrolledError):
         super().__init__(f"{purpose} needs the package '{package}'. Install it with: pip install 'unrolled[{extra}]'")
 
 
-class ShapeError(UnrolledError, ValueError):
-    """A tensor whose axes do not fit; the message names the axis, the expected and the given size."""
+class ShapeError(UnrolledError, ValueError, RuntimeError):
+    """A tensor whose shape, dtype or device does not fit; the message names what was expected and what was passed.
+
+    `torch.nn` raises ValueError for some of these and RuntimeError for others; this error is both.
+    """
 
 
 def first_of(problems: Sequence[str], most: int = 10) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +33,8 @@ __all__ = [
     "State",
     "Stepper",
     "Task",
+    "check_lengths",
+    "is_traced",
     "map_state",
     "named_state",
     "state_like",
@@ -94,7 +97,12 @@ class Padded:
     """Sequences of mixed lengths in one tensor.
 
     values: (B, T, ...); what stands behind a row's length is never read.
-    lengths: (B,) whole numbers of steps, 0 <= length <= T.
+    lengths: (B,) whole numbers of steps, 0 <= length <= T: a tensor, or an array or a sequence of integers, which
+        becomes an int64 tensor on the CPU.
+
+    Raises ShapeError for values or lengths that do not fit, TypeError for values that are no tensor and for lengths that
+    are no integers. On the device `meta`, in `FakeTensorMode` and while `torch.compile` or `torch.export` record, lengths
+    have no numbers yet; they are checked when the layer runs.
 
     >>> padded = Padded.of([torch.ones(3, 2), torch.ones(1, 2)])
     >>> padded.values.shape, padded.lengths.tolist()
@@ -105,21 +113,24 @@ class Padded:
     lengths: Tensor
 
     def __post_init__(self) -> None:
+        if not isinstance(self.values, Tensor):
+            raise TypeError(
+                f"Padded.values must be a tensor (B, T, ...), got {type(self.values).__name__}. "
+                "Fix: torch.as_tensor(values), or Padded.of(rows) for a list of rows."
+            )
         if self.values.dim() < 2:
             raise ShapeError(f"Padded.values needs the axes (B, T, ...), got shape {tuple(self.values.shape)}")
+        if not isinstance(self.lengths, Tensor):
+            object.__setattr__(self, "lengths", _whole_numbers(self.lengths))
         rows, steps = self.values.shape[:2]
-        if self.lengths.shape != (rows,):
-            raise ShapeError(f"Padded.lengths needs shape ({rows},), one per row, got {tuple(self.lengths.shape)}")
-        if self.lengths.is_floating_point() or self.lengths.is_complex():
-            raise ShapeError(f"Padded.lengths counts whole steps, got dtype {self.lengths.dtype}")
-        if rows and not (int(self.lengths.min()) >= 0 and int(self.lengths.max()) <= steps):
-            raise ShapeError(
-                f"Padded.lengths must lie in 0..{steps}, got {int(self.lengths.min())}..{int(self.lengths.max())}"
-            )
+        check_lengths(self.lengths, rows=rows, steps=steps, name="Padded.lengths")
 
     @staticmethod
-    def of(rows: list[Tensor], value: float = 0) -> Padded:
-        """Pad a list of (T_b, ...) tensors with `value` to their longest."""
+    def of(rows: Iterable[Tensor], value: float = 0) -> Padded:
+        """Pad (T_b, ...) tensors with `value` to their longest."""
+        rows = [torch.as_tensor(row) for row in rows]
+        if not rows or min(row.dim() for row in rows) == 0:
+            raise ShapeError("Padded.of needs at least one row, each a tensor (T_b, ...)")
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.long)
         return Padded(nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value), lengths)
 
@@ -131,6 +142,51 @@ class Padded:
         """(B, T), True where a value counts."""
         steps = torch.arange(self.values.shape[1], device=self.values.device)
         return steps < self.lengths.to(self.values.device).unsqueeze(1)
+
+
+def _whole_numbers(lengths: Any) -> Tensor:
+    """An array or a sequence of integers as an int64 tensor (B,)."""
+    problem = f"Padded.lengths must be whole numbers (B,), got {type(lengths).__name__} {lengths!r:.60}"
+    try:
+        if hasattr(lengths, "__array__"):  # numpy's own conversion: torch has no uint32, and not every byte order
+            numbers = np.asarray(lengths)
+        else:
+            numbers = np.asarray([int(n) if isinstance(n, Tensor) and not n.is_floating_point() else n for n in lengths])
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(problem) from None
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise TypeError(problem)
+    return torch.from_numpy(numbers.astype(np.int64))
+
+
+def check_lengths(lengths: Tensor, *, rows: int, steps: int, name: str) -> None:
+    """ShapeError unless lengths (rows,) are whole numbers in 0..steps; the numbers are looked at where there are any."""
+    if lengths.shape != (rows,):
+        raise ShapeError(f"{name} needs shape ({rows},), one per row, got {tuple(lengths.shape)}")
+    if lengths.dtype == torch.bool:
+        raise ShapeError(f"{name} counts whole steps, got dtype torch.bool. Fix: mask.sum(1) of a mask (B, T).")
+    if lengths.is_floating_point() or lengths.is_complex():
+        raise ShapeError(f"{name} counts whole steps, got dtype {lengths.dtype}")
+    if not is_traced(lengths) and rows:
+        numbers = lengths.to(torch.int64)  # torch has no minimum of uint16 and the like
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high > steps:
+            raise ShapeError(f"{name} must lie in 0..{steps}, got {low}..{high}")
+
+
+#: Kinds of tensors that hold numbers themselves.
+_PLAIN = (Tensor, nn.Parameter)
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether x has no numbers to look at (device meta, `FakeTensorMode`), or what is done to it is recorded
+    (`torch.compile`, `torch.export`, `make_fx`, or another `TorchDispatchMode`).
+    """
+    if torch.compiler.is_compiling():
+        return True
+    if x.is_meta or torch._C._len_torch_dispatch_stack():
+        return True
+    return type(x) not in _PLAIN and type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__
 
 
 class Stepper(Protocol):

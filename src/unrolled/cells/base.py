@@ -86,8 +86,10 @@ class Cell(ABC):
     def step(self, projected: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
         """One time step: projected input (B, G*H) and state -> output (B, H) and next state."""
 
-    def record(self, projected: Tensor, state: State, recurrent: tuple[Tensor, ...]) -> tuple[Tensor, State, Any]:
-        """`step`, and what `backward` needs to remember of it."""
+    def record(
+        self, projected: Tensor, state: State, recurrent: tuple[Tensor, ...]
+    ) -> tuple[Tensor, State, tuple[Tensor, ...]]:
+        """`step`, and the tensors that `backward` needs of it, as many at each step."""
         raise NotImplementedError(f"{type(self).__name__} has no written-out backward pass")
 
     def backward(

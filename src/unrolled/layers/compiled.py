@@ -28,7 +28,18 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
-__all__ = ["as_array", "as_arrays", "bias_of", "compiled_layer", "differentiable_gradients", "scan_for"]
+__all__ = [
+    "Operation",
+    "Run",
+    "as_array",
+    "as_arrays",
+    "bias_of",
+    "compiled_layer",
+    "differentiable_gradients",
+    "run_backward",
+    "run_forward",
+    "scan_for",
+]
 
 #: Something to be done to a range of n rows, and n.
 Job = tuple[int, Callable[[int, int], object]]
@@ -69,7 +80,7 @@ def compiled_layer(
     start = state_tensors(state)
     inputs, index = x if isinstance(x, Lookup) else (x, None)
     keep = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (inputs, *start, *w))
-    operation = _Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index, into)
+    operation = Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index, into)
     out, *final = _Compiled.apply(operation, inputs, *start, *w[:4])
     return out if into is None else into, state_like(state, final)
 
@@ -77,7 +88,7 @@ def compiled_layer(
 _NOTHING = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
 
 
-class _Operation(NamedTuple):
+class Operation(NamedTuple):
     """What a call is besides its tensors."""
 
     cell: Cell
@@ -101,7 +112,7 @@ class _Operation(NamedTuple):
         return Call(order, as_arrays(start), as_arrays(self.cell.recurrent_weights(w)), work, self.keep)
 
 
-def _workspace(op: _Operation, x: Tensor) -> Workspace:
+def _workspace(op: Operation, x: Tensor) -> Workspace:
     """For inputs (..., D): with as many threads as torch has, if there is enough to do."""
     rows, size = sum(op.layout.batch_sizes), op.cell.hidden_size
     much = rows * op.cell.n_gates * size * (size + x.shape[-1]) > _WORTH_THREADS
@@ -115,59 +126,89 @@ _WORTH_THREADS = 30_000_000
 
 class _Compiled(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, op: _Operation, *tensors: Any) -> tuple[Tensor, ...]:
-        x, state, w = op.parts(tensors)
-        layout, size, work = op.layout, op.cell.hidden_size, _workspace(op, x)
-        source = _source(op, x, w, work)
-        a = work.new(sum(layout.batch_sizes), size)
-        start = state_tensors(layout.sort(state_like(op.kind, state)))
-        final = tuple(s.clone(memory_format=torch.contiguous_format) for s in start)
-        call = op.call(start, w, work)
-        kept = op.scan.forward(call, source, a, as_arrays(final))
-        ctx.op, ctx.call, ctx.index, ctx.n_kept = op, call, source.index, len(kept)
-        ctx.save_for_backward(*map(torch.from_numpy, (a, *kept)), *tensors)
-        outputs = layout.scatter(torch.from_numpy(a), op.reverse) if op.into is None else _placed(op, op.into, a, work)
-        if op.keep and layout.order is None:  # what backward needs stays apart: the outputs may be changed in place
-            outputs = torch.from_numpy(work.new(*outputs.shape)).copy_(outputs)
-        return outputs, *state_tensors(layout.unsort(state_like(op.kind, final)))
+    def forward(ctx: Any, op: Operation, *tensors: Any) -> tuple[Tensor, ...]:
+        run = run_forward(op, tensors)
+        ctx.op, ctx.call, ctx.index = op, run.call, run.index
+        ctx.save_for_backward(*map(torch.from_numpy, (run.a, *run.kept)), *tensors)
+        ctx.n_kept = len(run.kept)
+        outputs = run.outputs
+        if op.keep and op.layout.order is None:  # what backward needs stays apart: the outputs may be changed in place
+            outputs = torch.from_numpy(run.call.work.new(*outputs.shape)).copy_(outputs)
+        return outputs, *run.final
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        op, n = ctx.op, 1 + ctx.n_kept
-        (a, *kept), tensors = map(as_array, ctx.saved_tensors[:n]), list(ctx.saved_tensors[n:])
+        saved = ctx.saved_tensors  # read once: under activation checkpointing a second reading fails
+        a, *kept = map(as_array, saved[: 1 + ctx.n_kept])
+        tensors = saved[1 + ctx.n_kept :]
         if torch.is_grad_enabled():
-            return None, *_second_order(op, tensors, grads)
-        x, _, w = op.parts(tuple(tensors))
-        layout, work = op.layout, _workspace(op, x)
-        call = ctx.call._replace(work=work)
-        sorted_state = state_tensors(layout.sort(state_like(op.kind, grads[1:])))
-        grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
-        needs_x, *needs = ctx.needs_input_grad[1:]
-        passed_on = needs_x and op.index is None
-        packed = work.packed(as_array(w.weight_ih)) if passed_on else _NOTHING[work.dtype]
-        sink = Sink(work.new(len(a) if passed_on else 0, x.shape[-1]), packed)
-        grad = as_array(layout.gather(grads[0], op.reverse))
-        d, products = op.scan.backward(call, sink, a, tuple(kept), grad, as_arrays(grad_state))
-        weights, jobs = _weight_gradients(op, call, needs[op.n_state :], products, a)
-        if op.index is None:
-            inputs, before = as_array(layout.gather(x, op.reverse)), d
-            grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
-        else:
-            inputs, before = as_array(x), np.zeros((len(x), d.shape[1]), d.dtype)
-            index = ctx.index
-            work.evenly((d.shape[1], lambda *some: add_picked(d, index, before, *some)))
-            grad_x = torch.from_numpy(before) @ w.weight_ih if needs_x else None
-        if needs[op.n_state]:
-            weights[0] = torch.zeros_like(w.weight_ih, memory_format=torch.contiguous_format)
-            jobs.append(_outer(work, Product(before, 0, before.shape[1], inputs), 0, weights[0].numpy()))
-        work.evenly(*jobs)
-        if needs[op.n_state + 2]:
-            same = products and before is products[-1].d
-            weights[2] = weights[3] if same else torch.from_numpy(before).sum(0)
-        return None, grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
+            return None, *_second_order(ctx.op, list(tensors), grads)
+        run = Run(grads[0], grads[1:], a, tuple(kept), ctx.call, ctx.index)
+        return None, *run_backward(ctx.op, run, tensors, ctx.needs_input_grad[1:])
 
 
-def _placed(op: _Operation, into: Tensor, a: np.ndarray, work: Workspace) -> Tensor:
+class Run(NamedTuple):
+    """A forward pass: outputs (T, B, H), the final state, outputs a (N, H) in running order, and what the scan kept.
+
+    For the backward pass, outputs and final stand for the gradients of these.
+    """
+
+    outputs: Tensor
+    final: tuple[Tensor, ...]
+    a: np.ndarray
+    kept: Arrays
+    call: Call
+    index: np.ndarray
+
+
+def run_forward(op: Operation, tensors: tuple[Any, ...]) -> Run:
+    """The scan over the inputs, the state and the weights in `tensors`."""
+    x, state, w = op.parts(tensors)
+    layout, size, work = op.layout, op.cell.hidden_size, _workspace(op, x)
+    source = _source(op, x, w, work)
+    a = work.new(sum(layout.batch_sizes), size)
+    start = state_tensors(layout.sort(state_like(op.kind, state)))
+    final = tuple(s.clone(memory_format=torch.contiguous_format) for s in start)
+    call = op.call(start, w, work)
+    kept = op.scan.forward(call, source, a, as_arrays(final))
+    outputs = layout.scatter(torch.from_numpy(a), op.reverse) if op.into is None else _placed(op, op.into, a, work)
+    return Run(outputs, state_tensors(layout.unsort(state_like(op.kind, final))), a, kept, call, source.index)
+
+
+def run_backward(
+    op: Operation, run: Run, tensors: tuple[Any, ...], needs_input_grad: Sequence[bool]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the inputs, the state and the weights in `tensors`, from those of the outputs and the final state."""
+    x, _, w = op.parts(tensors)
+    layout, work, a = op.layout, _workspace(op, x), run.a
+    call = run.call._replace(work=work)
+    sorted_state = state_tensors(layout.sort(state_like(op.kind, run.final)))
+    grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
+    needs_x, *needs = needs_input_grad
+    passed_on = needs_x and op.index is None
+    packed = work.packed(as_array(w.weight_ih)) if passed_on else _NOTHING[work.dtype]
+    sink = Sink(work.new(len(a) if passed_on else 0, x.shape[-1]), packed)
+    grad = as_array(layout.gather(run.outputs, op.reverse))
+    d, products = op.scan.backward(call, sink, a, run.kept, grad, as_arrays(grad_state))
+    weights, jobs = _weight_gradients(op, call, needs[op.n_state :], products, a)
+    if op.index is None:
+        inputs, before = as_array(layout.gather(x, op.reverse)), d
+        grad_x = layout.scatter(torch.from_numpy(sink.dx), op.reverse) if needs_x else None
+    else:
+        inputs, before = as_array(x), np.zeros((len(x), d.shape[1]), d.dtype)
+        work.evenly((d.shape[1], lambda *some: add_picked(d, run.index, before, *some)))
+        grad_x = torch.from_numpy(before) @ w.weight_ih if needs_x else None
+    if needs[op.n_state]:
+        weights[0] = torch.zeros_like(w.weight_ih, memory_format=torch.contiguous_format)
+        jobs.append(_outer(work, Product(before, 0, before.shape[1], inputs), 0, weights[0].numpy()))
+    work.evenly(*jobs)
+    if needs[op.n_state + 2]:
+        same = products and before is products[-1].d
+        weights[2] = weights[3] if same else torch.from_numpy(before).sum(0)
+    return grad_x, *state_tensors(layout.unsort(state_like(op.kind, grad_state))), *weights
+
+
+def _placed(op: Operation, into: Tensor, a: np.ndarray, work: Workspace) -> Tensor:
     """`into` (T, B, H), each row of a (N, H) written to where it belongs."""
     index = op.layout.reverse if op.reverse else op.layout.forward
     if index is None:
@@ -177,7 +218,7 @@ def _placed(op: _Operation, into: Tensor, a: np.ndarray, work: Workspace) -> Ten
     return into
 
 
-def _source(op: _Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
+def _source(op: Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
     """The inputs with what projects them, or the projected table with the index of what is picked from it."""
     weight = w.weight_ih
     if op.index is not None:
@@ -197,7 +238,7 @@ def bias_of(cell: Cell, w: Weights) -> np.ndarray:
 
 
 def _weight_gradients(
-    op: _Operation, call: Call, needs: Sequence[bool], products: list[Product], a: np.ndarray
+    op: Operation, call: Call, needs: Sequence[bool], products: list[Product], a: np.ndarray
 ) -> tuple[list[Tensor | None], list[Job]]:
     """Gradients of weight_hh and bias_hh, at their places among those of weight_ih, weight_hh, bias_ih, bias_hh, and the
     jobs that fill them.
@@ -228,7 +269,7 @@ def _outer(work: Workspace, product: Product, row: int, w: np.ndarray) -> Job:
     return len(w), lambda *some: add_outer(*arrays, *some)
 
 
-def _second_order(op: _Operation, tensors: list[Any], grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+def _second_order(op: Operation, tensors: list[Any], grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     """The gradients as a differentiable function: of the readable loop."""
 
     def run(inputs: list[Any]) -> tuple[Tensor, ...]:

@@ -1,19 +1,18 @@
-"""`RNN`, `GRU` and `LSTM` with the constructors, calls, state layout and `state_dict` keys of `torch.nn`.
+"""`RNN`, `GRU` and `LSTM`: `torch.nn`'s layers, with the compiled passes of this package.
 
-Change the import. In addition to what `torch.nn` takes, a `Padded` input gives a `Padded` output: mixed
-lengths without sorting, packing or unpacking. A `PackedSequence` is understood too. Not kept: private attributes of
-`torch.nn` (`_flat_weights` and the like) and TorchScript.
+Change the import. Each class is a subclass of its namesake in `torch.nn`, so constructor, checks of arguments, parameters,
+`state_dict`, pickling and what tools ask of an `nn.RNNBase` are torch's own; what differs is the pass through the layer.
+In addition to what `torch.nn` takes, a `Padded` input gives a `Padded` output: mixed lengths without sorting, packing or
+unpacking. docs/layers.md lists what these layers do not do.
 
 States are torch's: (L, B, H) whatever `batch_first` says, L = num_layers * directions; (L, H) for unbatched input.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from abc import abstractmethod
-from typing import Any
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -26,100 +25,172 @@ from unrolled.types import LSTMState, Padded, State, state_tensors
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
+_NO_DROPOUT = Dropout()
+
 
 class _DropIn(Stack):
-    """What the three drop-in layers share: torch's arguments, torch's start, torch's state layout at the door."""
+    """What the three layers share. The second base of each is torch's layer, which has parameters and options."""
 
-    mode: str
-
-    def __init__(
-        self,
-        cell: Cell,
-        input_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        device: Any,
-        dtype: Any,
-    ) -> None:
-        super().__init__(cell, input_size, num_layers, bidirectional=bidirectional, bias=bias)
-        self.hidden_size, self.num_layers, self.bidirectional = cell.hidden_size, num_layers, bidirectional
-        self.batch_first = batch_first
-        self.proj_size = cell.projection_size if isinstance(cell, LSTMCell) else 0
-        self.dropouts = Dropout(float(dropout))
-        if dropout and num_layers == 1:
-            warnings.warn(f"dropout={dropout} acts between layers and has no effect with num_layers=1", stacklevel=3)
-        self._register(device, dtype)
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    bidirectional: bool
+    _all_weights: list[list[str]]
 
     @property
-    def dropout(self) -> float:
-        """Probability of the dropout between layers; may be set."""
-        return self.dropouts.between
+    def dropouts(self) -> Dropout:  # type: ignore[override]
+        """The dropout between layers, whose probability is `dropout`, which may be set."""
+        between = cast(float, self.dropout)
+        return Dropout(between) if between else _NO_DROPOUT
 
-    @dropout.setter
-    def dropout(self, probability: float) -> None:
-        self.dropouts = Dropout(float(probability))
+    def _make_cell(self) -> Cell:
+        """The equations that the options stand for."""
+        raise NotImplementedError
 
-    def reset_parameters(self) -> None:
-        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), in torch's order."""
-        bound = 1 / math.sqrt(self.cell.hidden_size)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
+    def _prepare(self) -> None:
+        """Set what the pass through the layer needs besides torch's attributes; none of it is pickled."""
+        self.cell = self._make_cell()
+        self.n_layers, self.n_directions = self.num_layers, 2 if self.bidirectional else 1
+        self._names = [{name[: name.rindex("_l")]: name for name in names} for names in self._all_weights]
 
-    def flatten_parameters(self) -> None:
-        """Nothing to do: kept because code written for `torch.nn` calls it."""
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
+        for name in ("cell", "n_layers", "n_directions", "_names"):
+            state.pop(name)
+        return state
 
-    @property
-    def all_weights(self) -> list[list[nn.Parameter]]:
-        """The parameters of each layer and direction."""
-        return [[getattr(self, name) for name in names.values()] for names in self._names]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._prepare()
 
-    @abstractmethod
-    def _enter(self, hx: Any) -> State:
-        """torch's state (L, B, ...) -> ours (B, L, ...)."""
+    def __prepare_scriptable__(self) -> nn.RNNBase:
+        return self.as_torch()
 
-    @abstractmethod
-    def _leave(self, state: State, batched: bool) -> Any:
-        """Our state -> torch's."""
+    def as_torch(self) -> nn.RNNBase:
+        """Return torch's own layer with the same parameters (shared, not copied) and options.
+
+        For tools that know torch's class only: `quantize_dynamic`, TorchScript, exports that are to be loaded without this
+        package. TypeError for what torch has no layer for (`GRU(..., reset="before")`).
+        """
+        if self.cell.torch_kernel is None:
+            raise TypeError(f"torch.nn has no layer for {self}")
+        return _twin(self)
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """input (T, B, D), (B, T, D) if batch_first, (T, D), Padded or PackedSequence; returns output and last state."""
         if isinstance(input, PackedSequence):
-            values, lengths = pad_packed_sequence(input, batch_first=True)
-            output, final = self.forward(Padded(values, lengths), hx)
-            sort = input.sorted_indices is not None
-            return pack_padded_sequence(output.values, lengths, batch_first=True, enforce_sorted=not sort), final
-        padded = isinstance(input, Padded)
-        x: Tensor = input.values if padded else input
-        batched = x.dim() == 3
-        if x.dim() not in (2, 3) or (padded and not batched):
-            raise ShapeError(f"the input needs 3 axes, or 2 without a batch; got shape {tuple(x.shape)}")
-        self.check_input(x)
-        swap = batched and (self.batch_first or padded)
-        x = x.transpose(0, 1) if swap else x if batched else x.unsqueeze(1)
-        layout = Layout.of(input.lengths if padded else None, x)
-        state = None if hx is None else self._checked(hx, layout.rows, batched)
-        output, final = self.run(x, state, layout)
-        output = output.transpose(0, 1) if swap else output if batched else output.squeeze(1)
-        return (Padded(output, input.lengths) if padded else output), self._leave(final, batched)
+            return self._forward_packed(input, hx)
+        if isinstance(input, Padded):
+            return self._forward_padded(input, hx)
+        return self._forward_tensor(input, hx)
 
-    def _checked(self, hx: Any, rows: int, batched: bool) -> State:
-        given = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
-        state = self._enter(tuple(h if batched else h.unsqueeze(1) for h in given))
-        expected = self.initial_state(rows)
-        for have, want in zip(state_tensors(state), state_tensors(expected), strict=True):
+    def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
+        if packed.data.dim() != 2:
+            raise ShapeError(f"input must have 2 dimensions, got {packed.data.dim()}: the data of a PackedSequence (N, D)")
+        values, lengths = pad_packed_sequence(packed, batch_first=True)
+        output, final = self._forward_padded(Padded(values, lengths), hx)
+        rows = output.values
+        if packed.sorted_indices is not None:
+            rows, lengths = rows[packed.sorted_indices], lengths[packed.sorted_indices.cpu()]
+        data = pack_padded_sequence(rows, lengths, batch_first=True).data
+        return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), final
+
+    def _forward_padded(self, padded: Padded, hx: Any) -> tuple[Padded, Any]:
+        if padded.values.dim() != 3:
+            raise ShapeError(f"Padded.values must be (B, T, D) for a recurrent layer, got {tuple(padded.values.shape)}")
+        x = padded.values.transpose(0, 1)
+        self._check_input(x)
+        state = None if hx is None else self._checked(hx, x, batched=True)
+        output, final = self.run(x, state, Layout.of(padded.lengths, x))
+        return Padded(output.transpose(0, 1), padded.lengths), self._leave(final, batched=True)
+
+    def _forward_tensor(self, x: Tensor, hx: Any) -> tuple[Tensor, Any]:
+        batched = x.dim() == 3
+        if x.dim() not in (2, 3):
+            raise ShapeError(f"{_name(self)}: Expected input to be 2D or 3D, got {x.dim()}D tensor instead")
+        self._check_input(x)
+        swap = batched and self.batch_first
+        x = x.transpose(0, 1) if swap else x if batched else x.unsqueeze(1)
+        if x.shape[0] == 0:
+            raise ShapeError("Expected sequence length to be larger than 0 in RNN")
+        state = None if hx is None else self._checked(hx, x, batched)
+        output, final = self.run(x, state, Layout.of(None, x))
+        output = output.transpose(0, 1) if swap else output if batched else output.squeeze(1)
+        return output, self._leave(final, batched)
+
+    def _enter(self, hx: Any) -> State:
+        """torch's state, a tuple of (L, B, ...) -> ours (B, L, ...)."""
+        raise NotImplementedError
+
+    def _leave(self, state: State, batched: bool) -> Any:
+        """Our state -> torch's."""
+        raise NotImplementedError
+
+    def _check_input(self, x: Tensor) -> None:
+        """ShapeError, in torch's words, for inputs (..., D) whose size, dtype or device the layer does not take."""
+        weight: Tensor = getattr(self, self._names[0]["weight_ih"])
+        if x.dtype != weight.dtype and not torch._C._is_any_autocast_enabled():
+            raise ShapeError(
+                f"RNN input dtype ({x.dtype}) does not match weight dtype ({weight.dtype}). "
+                f"Convert input: input.to({weight.dtype}), or convert model: model.to({x.dtype})"
+            )
+        if x.shape[-1] != self.input_size:
+            raise ShapeError(f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.shape[-1]}")
+        if x.device != weight.device:
+            raise ShapeError(
+                "Input and parameter tensors are not at the same device, "
+                f"found input tensor at {x.device} and parameter tensor at {weight.device}"
+            )
+
+    def _checked(self, hx: Any, x: Tensor, batched: bool) -> State:
+        """Our initial state for inputs x (T, B, D), from torch's; ShapeError, in torch's words, if it does not fit."""
+        tensors = tuple(hx) if isinstance(hx, tuple | list) else (hx,)
+        if not all(isinstance(h, Tensor) for h in tensors):
+            raise TypeError(f"hx must be made of tensors, got {', '.join(type(h).__name__ for h in tensors)}")
+        wanted = 3 if batched else 2
+        if any(h.dim() != wanted for h in tensors):
+            found = ", ".join(f"{h.dim()}-D" for h in tensors)
+            what, found = ("hx", f"{found} tensor") if len(tensors) == 1 else ("hx and cx", f"({found}) tensors")
+            case = "batched 3-D" if batched else "unbatched 2-D"
+            raise ShapeError(f"For {case} input, {what} should also be {wanted}-D but got {found}")
+        state = self._enter(tensors if batched else tuple(h.unsqueeze(1) for h in tensors))
+        expected = state_tensors(self.initial_state(x.shape[1]))
+        for k, (have, want) in enumerate(zip(state_tensors(state), expected, strict=True)):
+            which = f"hidden[{k}]" if len(tensors) > 1 else "hidden"
             if have.shape != want.shape:
-                shape = tuple(want.transpose(0, 1).shape)
-                raise ShapeError(f"the initial state needs shape {shape}, got {tuple(have.transpose(0, 1).shape)}")
+                sizes = tuple(want.transpose(0, 1).shape), list(have.transpose(0, 1).shape)
+                raise ShapeError(f"Expected {which} size {sizes[0]}, got {sizes[1]}")
+            if have.dtype != x.dtype and not torch._C._is_any_autocast_enabled():
+                raise ShapeError(
+                    f"Input and hidden tensors are not the same dtype, found input tensor with {x.dtype} "
+                    f"and {which} tensor with {have.dtype}"
+                )
+            if have.device != x.device:
+                raise ShapeError(
+                    f"Input and hidden tensors are not at the same device, found input tensor at {x.device} "
+                    f"and {which} tensor at {have.device}"
+                )
         return state
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}, bias={self.bias}, "
-            f"batch_first={self.batch_first}, dropout={self.dropout}, bidirectional={self.bidirectional}"
-        )
+
+def _name(layer: _DropIn) -> str:
+    """RNN, GRU or LSTM, as torch's messages call the layer."""
+    return next(kind.__name__ for kind in (RNN, GRU, LSTM) if isinstance(layer, kind))
+
+
+def _twin(layer: _DropIn) -> nn.RNNBase:
+    options = {name: getattr(layer, name) for name in ("num_layers", "bias", "batch_first", "dropout", "bidirectional")}
+    if isinstance(layer, RNN):
+        options["nonlinearity"] = layer.nonlinearity
+    if isinstance(layer, LSTM):
+        options["proj_size"] = layer.proj_size
+    twin: nn.RNNBase = getattr(nn, _name(layer))(layer.input_size, layer.hidden_size, device="meta", **options)
+    for names in layer._all_weights:
+        for name in names:
+            weight = getattr(layer, name)
+            setattr(twin, name, weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight.detach()))
+    return twin.train(layer.training)
 
 
 class _OneTensorState(_DropIn):
@@ -136,7 +207,21 @@ class _OneTensorState(_DropIn):
         return h if batched else h.squeeze(1)
 
 
-class RNN(_OneTensorState):
+def _check_flags(bias: object, batch_first: object, bidirectional: object) -> None:
+    """TypeError for a flag that is no bool: older releases of torch take "False" for True."""
+    for name, value in (("bias", bias), ("batch_first", batch_first)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} should be of type bool, got: {type(value).__name__}")
+    if bidirectional not in (False, True):  # torch takes 0 and 1 here
+        raise TypeError(f"bidirectional should be of type bool, got: {type(bidirectional).__name__}")
+
+
+def _projection(size: int | None) -> dict[str, int]:
+    """The option for the constructors of `nn.RNN` and `nn.GRU`, which refuse any with a ValueError."""
+    return {} if size is None else {"proj_size": size}
+
+
+class RNN(_OneTensorState, nn.RNN):
     """Drop-in replacement of `torch.nn.RNN`. Equations: `unrolled.cells.elman`."""
 
     def __init__(
@@ -151,17 +236,31 @@ class RNN(_OneTensorState):
         bidirectional: bool = False,
         device: Any = None,
         dtype: Any = None,
+        *,
+        proj_size: int | None = None,
     ) -> None:
-        cell = ElmanCell(hidden_size, nonlinearity)
-        super().__init__(cell, input_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
-        self.nonlinearity = nonlinearity
-        self.mode = f"RNN_{nonlinearity.upper()}"
+        _check_flags(bias, batch_first, bidirectional)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            nonlinearity,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **_projection(proj_size),
+        )
+        self._prepare()
+
+    def _make_cell(self) -> Cell:
+        return ElmanCell(self.hidden_size, self.nonlinearity)
 
 
-class GRU(_OneTensorState):
+class GRU(_OneTensorState, nn.GRU):
     """Drop-in replacement of `torch.nn.GRU`; `reset="before"` gives the form of the notes. See `unrolled.cells.gru`."""
-
-    mode = "GRU"
 
     def __init__(
         self,
@@ -176,15 +275,33 @@ class GRU(_OneTensorState):
         dtype: Any = None,
         *,
         reset: Any = "after",
+        proj_size: int | None = None,
     ) -> None:
-        cell = GRUCell(hidden_size, reset)
-        super().__init__(cell, input_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        _check_flags(bias, batch_first, bidirectional)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device=device,
+            dtype=dtype,
+            **_projection(proj_size),
+        )
+        self.reset = reset
+        self._prepare()
+
+    def _make_cell(self) -> Cell:
+        return GRUCell(self.hidden_size, self.reset)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.reset == "after" else f", reset={self.reset}")
 
 
-class LSTM(_DropIn):
+class LSTM(_DropIn, nn.LSTM):
     """Drop-in replacement of `torch.nn.LSTM`, projections included. Equations: `unrolled.cells.lstm`."""
-
-    mode = "LSTM"
 
     def __init__(
         self,
@@ -199,8 +316,23 @@ class LSTM(_DropIn):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        cell = LSTMCell(hidden_size, proj_size)
-        super().__init__(cell, input_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
+        _check_flags(bias, batch_first, bidirectional)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            proj_size,
+            device=device,
+            dtype=dtype,
+        )
+        self._prepare()
+
+    def _make_cell(self) -> Cell:
+        return LSTMCell(self.hidden_size, self.proj_size)
 
     def _enter(self, hx: Any) -> State:
         if len(hx) != 2:

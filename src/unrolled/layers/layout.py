@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from unrolled.layers.embedding import Lookup
-from unrolled.types import State, map_state
+from unrolled.types import State, is_traced, map_state
 
 __all__ = ["Layout"]
 
@@ -30,6 +30,8 @@ class Layout:
     batch_sizes: number of rows still running at step t, never increasing, positive
     order: (B,) rows by falling length, or None where all rows have T steps
     forward, reverse: (N,) positions in the flattened (T * B) input, in running order of either direction
+    traced: True where there are no numbers to lay out (`is_traced`): then only steps, rows and lengths (B,) are set, and
+        `operator.py` makes the layout when the numbers are there
     """
 
     steps: int
@@ -38,6 +40,8 @@ class Layout:
     order: Tensor | None = None
     forward: Tensor | None = None
     reverse: Tensor | None = None
+    lengths: Tensor | None = None
+    traced: bool = False
 
     @staticmethod
     def full(steps: int, rows: int) -> Layout:
@@ -48,9 +52,16 @@ class Layout:
     def of(lengths: Tensor | None, x: Tensor | Lookup) -> Layout:
         """For x (T, B, ...) with rows of the given lengths (B,), each 0..T, or all full (None)."""
         steps, rows = x.shape[:2]
+        if is_traced(x.table if isinstance(x, Lookup) else x):
+            return Layout(steps, rows, (), lengths=lengths, traced=True)
+        return Layout.of_lengths(lengths, steps, rows, x.device)
+
+    @staticmethod
+    def of_lengths(lengths: Tensor | None, steps: int, rows: int, device: torch.device) -> Layout:
+        """For rows of the given lengths (B,), each 0..T, or all full (None), with its indices on `device`."""
         if lengths is None or bool((lengths == steps).all()):
             return Layout.full(steps, rows)
-        by_length, order = lengths.cpu().sort(descending=True, stable=True)
+        by_length, order = lengths.to("cpu", torch.int64).sort(descending=True, stable=True)
         t = torch.arange(steps).unsqueeze(1)
         running = t < by_length  # (T, B), columns sorted
         backwards = (by_length - 1 - t).clamp(min=0)
@@ -58,9 +69,9 @@ class Layout:
             steps,
             rows,
             tuple(n for n in running.sum(1).tolist() if n),
-            order.to(x.device),
-            (t * rows + order)[running].to(x.device),
-            (backwards * rows + order)[running].to(x.device),
+            order.to(device),
+            (t * rows + order)[running].to(device),
+            (backwards * rows + order)[running].to(device),
         )
 
     def gather(self, x: Tensor, reverse: bool) -> Tensor:

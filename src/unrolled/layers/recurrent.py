@@ -6,7 +6,6 @@ returns [forward; backward] at each position (BRNN of the notes), so it needs th
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, overload
 
 import torch
@@ -24,50 +23,26 @@ from unrolled.types import Padded, State, map_state, state_like, state_tensors
 __all__ = ["Recurrent", "Stack", "last_states"]
 
 
-class Stack(nn.Module, ABC):
-    """Parameters of a deep, perhaps bidirectional layer, named as in `torch.nn`, and the pass through it.
+class Stack(nn.Module):
+    """The pass through a deep, perhaps bidirectional layer whose parameters are named as in `torch.nn`.
 
     Parameters of layer k: weight_ih_lk (G*H, D), weight_hh_lk (G*H, P), bias_ih_lk, bias_hh_lk (G*H,), for a projected
-    LSTM weight_hr_lk (P, H); with the suffix `_reverse` for the backward direction.
+    LSTM weight_hr_lk (P, H); with the suffix `_reverse` for the backward direction. Who has them, and the attributes
+    below, is the subclass.
     """
 
-    def __init__(self, cell: Cell, input_size: int, n_layers: int, *, bidirectional: bool, bias: bool) -> None:
-        super().__init__()
-        for name, size in (("input_size", input_size), ("hidden_size", cell.hidden_size), ("n_layers", n_layers)):
-            if size < 1:
-                raise ConfigError(f"{name} must be at least 1, got {size}")
-        self.cell, self.input_size, self.n_layers = cell, input_size, n_layers
-        self.n_directions = 2 if bidirectional else 1
-        self.bias = bias
-        self.dropouts = Dropout()
-        self._names: list[dict[str, str]] = []
-
-    @abstractmethod
-    def reset_parameters(self) -> None:
-        """Draw new parameters."""
+    cell: Cell
+    input_size: int
+    n_layers: int
+    n_directions: int  # 2 when bidirectional
+    dropouts: Dropout
+    #: Names of the parameters of each layer and direction, by kind: `weight_ih` -> `weight_ih_l0`.
+    _names: list[dict[str, str]]
 
     @property
     def output_size(self) -> int:
         """Size of the output at each position: P, or 2P when bidirectional."""
         return self.cell.output_size * self.n_directions
-
-    # A subclass calls this at the end of its constructor: only then is known what `reset_parameters` needs.
-    def _register(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> None:
-        gates, size = self.cell.n_gates * self.cell.hidden_size, self.cell.output_size
-        projected = size != self.cell.hidden_size
-        for layer in range(self.n_layers):
-            read = self.input_size if layer == 0 else self.output_size
-            for suffix in ("", "_reverse")[: self.n_directions]:
-                seeing = self.cell.sees_state
-                shapes = {"weight_ih": (gates, read)} | ({"weight_hh": (gates, size)} if seeing else {})
-                shapes |= {"bias_ih": (gates,)} | ({"bias_hh": (gates,)} if seeing else {}) if self.bias else {}
-                shapes |= {"weight_hr": (size, self.cell.hidden_size)} if projected else {}
-                names = {kind: f"{kind}_l{layer}{suffix}" for kind in shapes}
-                for kind, shape in shapes.items():
-                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-                    self.register_parameter(names[kind], parameter)
-                self._names.append(names)
-        self.reset_parameters()
 
     def weights(self, k: int) -> Weights:
         """Parameters of layer and direction k = layer * n_directions + direction, with weight drop in training."""
@@ -140,11 +115,6 @@ class Stack(nn.Module, ABC):
         if [tuple(s.shape) for s in given] != shapes:
             raise ShapeError(f"the state needs shape {shapes}, got {[tuple(s.shape) for s in given]}")
 
-    def check_input(self, x: Tensor | Lookup) -> None:
-        """Raise ShapeError unless x is (..., D) with this layer's D."""
-        if x.shape[-1] != self.input_size:
-            raise ShapeError(f"last axis of the input must be input_size {self.input_size}, got {x.shape[-1]}")
-
 
 class Recurrent(Stack):
     """A deep recurrent layer of any cell, batch first.
@@ -177,14 +147,43 @@ class Recurrent(Stack):
         dropout: Dropout | None = None,
         learned_state: bool = False,
     ) -> None:
-        super().__init__(cell, input_size, n_layers, bidirectional=bidirectional, bias=True)
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", cell.hidden_size), ("n_layers", n_layers)):
+            if size < 1:
+                raise ConfigError(f"{name} must be at least 1, got {size}")
+        self.cell, self.input_size, self.n_layers = cell, input_size, n_layers
+        self.n_directions = 2 if bidirectional else 1
+        self.bias = True
         self.dropouts = dropout or Dropout()
         self.learned_state = learned_state
         self._register()
+        self.reset_parameters()
         if learned_state:
             self.initial = nn.ParameterList(nn.Parameter(s.clone()) for s in state_tensors(super().initial_state(1)))
 
+    def _register(self) -> None:
+        gates, size = self.cell.n_gates * self.cell.hidden_size, self.cell.output_size
+        self._names = []
+        for layer in range(self.n_layers):
+            shapes: dict[str, tuple[int, ...]] = {
+                "weight_ih": (gates, self.input_size if layer == 0 else self.output_size),
+                "weight_hh": (gates, size),
+                "bias_ih": (gates,),
+                "bias_hh": (gates,),
+                "weight_hr": (size, self.cell.hidden_size),
+            }
+            if not self.cell.sees_state:
+                del shapes["weight_hh"], shapes["bias_hh"]
+            if size == self.cell.hidden_size:  # no projection
+                del shapes["weight_hr"]
+            for suffix in ("", "_reverse")[: self.n_directions]:
+                names = {kind: f"{kind}_l{layer}{suffix}" for kind in shapes}
+                for kind, shape in shapes.items():
+                    self.register_parameter(names[kind], nn.Parameter(torch.empty(shape)))
+                self._names.append(names)
+
     def reset_parameters(self) -> None:
+        """Draw new parameters."""
         size = self.cell.hidden_size
         for name, parameter in self.named_parameters():
             if name.startswith("bias"):
@@ -213,7 +212,8 @@ class Recurrent(Stack):
         values = x.values if isinstance(x, Padded) else x
         if len(values.shape) != 3:
             raise ShapeError(f"the input needs the axes (B, T, D), got shape {tuple(values.shape)}")
-        self.check_input(values)
+        if values.shape[-1] != self.input_size:
+            raise ShapeError(f"last axis of the input must be input_size {self.input_size}, got {values.shape[-1]}")
         values = values.transpose(0, 1)
         layout = Layout.of(x.lengths if isinstance(x, Padded) else None, values)
         outputs, final = self.run(values, state, layout)

@@ -164,7 +164,7 @@ class _Scan(torch.autograd.Function):
         ctx: Any, cell: Cell, batch_sizes: tuple[int, ...], kind: Callable[..., State], n: int, *tensors: Tensor
     ) -> tuple[Tensor, ...]:
         projected, state, recurrent = tensors[0], kind(tensors[1 : 1 + n]), tensors[1 + n :]
-        steps: list[Any] = []
+        steps: list[tuple[Tensor, ...]] = []
 
         def record(z: Tensor, state: State) -> tuple[Tensor, State]:
             output, after, saved = cell.record(z, state, recurrent)
@@ -172,23 +172,28 @@ class _Scan(torch.autograd.Function):
             return output, after
 
         packed, final = _loop(record, batch_sizes, projected, state, cell.output_size)
-        ctx.cell, ctx.batch_sizes, ctx.kind, ctx.n_state, ctx.steps = cell, batch_sizes, kind, n, steps
-        ctx.save_for_backward(*tensors)
+        ctx.cell, ctx.batch_sizes, ctx.kind, ctx.n_state = cell, batch_sizes, kind, n
+        ctx.n_tensors = len(tensors)
+        ctx.save_for_backward(*tensors, *(tensor for saved in steps for tensor in saved))
         return packed, *(s.clone() for s in state_tensors(final))  # a saved tensor must not be an output: it would leak
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        saved = ctx.saved_tensors  # read once: under activation checkpointing a second reading fails
+        tensors, kept = saved[: ctx.n_tensors], saved[ctx.n_tensors :]
         if torch.is_grad_enabled():
-            return *_NOT_TENSORS, *_second_order(ctx, grads)
-        recurrent = ctx.saved_tensors[1 + ctx.n_state :]
-        return *_NOT_TENSORS, *_backward_loop(ctx, grads[0], ctx.kind(grads[1:]), recurrent)
+            return *_NOT_TENSORS, *_second_order(ctx, tensors, grads)
+        each = len(kept) // max(1, len(ctx.batch_sizes))  # tensors that the cell kept of a step
+        steps = [kept[k : k + each] for k in range(0, len(kept), each or 1)]
+        recurrent = tensors[1 + ctx.n_state :]
+        return *_NOT_TENSORS, *_backward_loop(ctx, grads[0], ctx.kind(grads[1:]), recurrent, steps)
 
 
 #: Gradients of the arguments of `_Scan` in front of the tensors.
 _NOT_TENSORS = (None,) * 4
 
 
-def _second_order(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+def _second_order(ctx: Any, tensors: tuple[Tensor, ...], grads: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
     """The gradients as a differentiable function: run the loop again under autograd."""
 
     def run(inputs: list[Any]) -> tuple[Tensor, ...]:
@@ -198,14 +203,14 @@ def _second_order(ctx: Any, grads: tuple[Tensor, ...]) -> tuple[Tensor | None, .
         )
         return packed, *state_tensors(final)
 
-    return differentiable_gradients(run, ctx.saved_tensors, grads)
+    return differentiable_gradients(run, tensors, grads)
 
 
 def _backward_loop(
-    ctx: Any, grad_outputs: Tensor, grad_final: State, recurrent: tuple[Tensor, ...]
+    ctx: Any, grad_outputs: Tensor, grad_final: State, recurrent: tuple[Tensor, ...], steps: Sequence[tuple[Tensor, ...]]
 ) -> tuple[Tensor | None, ...]:
     """Backward through time; rows join as the loop reaches their last step."""
-    cell, batch_sizes, steps = ctx.cell, ctx.batch_sizes, ctx.steps
+    cell, batch_sizes = ctx.cell, ctx.batch_sizes
     d = tuple(grad_outputs.new_empty(len(grad_outputs), size) for size in cell.gradient_sizes())
     if not batch_sizes:
         return d[0], *state_tensors(grad_final), *(torch.zeros_like(r) for r in recurrent)
