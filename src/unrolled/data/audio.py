@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import stat
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unrolled.data.sources import ByteSource, read_bytes, source_name
+from unrolled.data.containers import JoinedParts, streams_in
+from unrolled.data.sources import ByteSource, map_bytes, source_name
 from unrolled.errors import DataError, MissingExtra
 from unrolled.folders import write_bytes
 
@@ -42,9 +42,11 @@ ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".c
 _PIECE = 60
 #: Samples that are read at once, of all channels.
 _BLOCK = 1 << 23
-#: Where the header says exactly how many samples follow.
-_EXACT = ("WAV", "WAVEX", "FLAC", "AIFF", "W64", "RF64")
-_EXPECTED = "Expected: WAV, FLAC, Ogg, Opus, MP3 or AIFF; others, such as m4a, have to be converted first."
+#: Samples of a frame of MP3: decoders may drop the first, whose data began in the frame before.
+_MP3_FRAME = 1152
+#: Samples per second of recordings: others are of damaged headers, and could ask for any amount of memory.
+_RATES = (1000, 1_000_000)
+_EXPECTED = "Expected: WAV, FLAC, Ogg, Opus, MP3 or AIFF. Fix: convert others, such as m4a: ffmpeg -i OLD.m4a NEW.wav"
 
 
 #: A file's name, the bytes of a file, or a file object that is open for reading bytes.
@@ -66,9 +68,17 @@ class AudioFacts(NamedTuple):
 
 
 def audio_facts(source: AudioSource) -> AudioFacts:
-    """Return what the header of a recording says. Raises DataError for what is no recording."""
-    with _opened(source, source_name(source)) as file:
-        return AudioFacts(file.samplerate, file.channels, file.frames, file.format)
+    """Return what the headers of a recording say. Raises DataError for what is no recording, or is cut off.
+
+    Of several recordings in one file, as `cat a.mp3 b.mp3` makes it, all frames are counted, at the rate of the first.
+    """
+    name = source_name(source)
+    facts = list[AudioFacts]()
+    for stream in _streams(source, name):
+        with _decoded(stream, name) as file:
+            facts.append(AudioFacts(file.samplerate, file.channels, file.frames, file.format))
+    rate = facts[0].rate_hz
+    return facts[0]._replace(frames=sum(part.frames * rate // part.rate_hz for part in facts))
 
 
 def read_audio(source: AudioSource, rate_hz: int, longest: float | None = None, name: str | None = None) -> np.ndarray:
@@ -85,14 +95,15 @@ def read_audio(source: AudioSource, rate_hz: int, longest: float | None = None, 
     """
     name = source_name(source) if name is None else name
     pieces = list[np.ndarray]()
-    with _opened(source, name) as file:
-        left = math.inf if longest is None else int(longest * rate_hz) + 1
-        for piece in _pieces(file, name, rate_hz, _PIECE if longest is None else min(_PIECE, longest)):
-            pieces.append(piece)
-            left -= len(piece)
-            if left < 0:  # the header of a file may say anything
-                seconds = file.frames / file.samplerate
-                raise DataError(f"{name}: has {seconds:,.1f} s; at most {longest:g} s are read here.")
+    left = math.inf if longest is None else int(longest * rate_hz) + 1
+    for stream in _streams(source, name):
+        with _decoded(stream, name) as file:
+            for piece in _pieces(file, name, rate_hz, _PIECE if longest is None else min(_PIECE, longest)):
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:  # looked at here as well as before: the header of a file may say anything
+                    seconds = file.frames / file.samplerate
+                    raise DataError(f"{name}: has {seconds:,.1f} s; at most {longest:g} s are read here.")
     if not pieces:
         raise DataError(f"{name}: holds no sound: less than one sample at the rate that is read.")
     return np.concatenate(pieces)
@@ -101,31 +112,36 @@ def read_audio(source: AudioSource, rate_hz: int, longest: float | None = None, 
 def audio_pieces(source: AudioSource, rate_hz: int, seconds: float = _PIECE) -> Iterator[np.ndarray]:
     """`read_audio` in pieces of about so many seconds, so that of a long file only one is in memory."""
     name = source_name(source)
-    with _opened(source, name) as file:
-        yield from _pieces(file, name, rate_hz, seconds)
+    for stream in _streams(source, name):
+        with _decoded(stream, name) as file:
+            yield from _pieces(file, name, rate_hz, seconds)
 
 
 def _pieces(file: Any, name: str, rate_hz: int, seconds: float) -> Iterator[np.ndarray]:
-    """The samples of an open file, one channel, at a rate, piece by piece."""
+    """Decode one stream: one channel, at a sampling rate, piece by piece."""
     if not file.frames:
         raise DataError(f"{name}: holds no sound: 0 samples.")
+    if not _RATES[0] <= file.samplerate <= _RATES[1]:
+        least, most = _RATES
+        raise DataError(f"{name}: has {file.samplerate:,} samples per second, expected {least:,} to {most:,}.")
     resampler = Resampler(file.samplerate, rate_hz)
     block, seen = max(1, min(int(seconds * file.samplerate), _BLOCK // file.channels)), 0
     while True:
         samples = file.read(block, dtype="float32", always_2d=True)
         seen += len(samples)
         last = len(samples) < block
-        one = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
-        if not np.isfinite(one).all():
+        mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(1)
+        if not np.isfinite(mono).all():
             raise DataError(f"{name}: holds samples that are no numbers (NaN or infinite).")
-        found = resampler.feed(one, last=last)
-        if len(found):
-            yield found
+        piece = resampler.feed(mono, last=last)
+        if len(piece):
+            yield piece
         if last:
             break
-    if seen < file.frames and file.format in _EXACT:
+    if seen < file.frames - (_MP3_FRAME if file.format == "MP3" else 0):
         raise DataError(
-            f"{name}: is cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s are there."
+            f"{name}: is damaged or cut off: {seen / file.samplerate:.2f} of {file.frames / file.samplerate:.2f} s can be "
+            "decoded. Fix: copy or record it again."
         )
 
 
@@ -164,35 +180,38 @@ def _soxr() -> Any:
     return soxr
 
 
-@contextmanager
-def _opened(source: AudioSource, name: str) -> Iterator[Any]:
-    """The recording, open."""
-    if isinstance(source, str | Path):
-        try:
-            facts = Path(source).stat()
-        except (OSError, ValueError) as error:
-            raise DataError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
-        if stat.S_ISREG(facts.st_mode):  # not a pipe, which cannot be read from its start again
-            path = os.fsencode(source) if os.name == "posix" else str(source)
-            with _decoded(path, name, facts.st_size) as file:
-                yield file
-            return
-    data = read_bytes(source, name)
-    with _decoded(io.BytesIO(data), name, len(data)) as file:
-        yield file
+def _streams(source: AudioSource, name: str) -> list[Any]:
+    """Return what soundfile is to open, one after another: most often the file itself."""
+    data = map_bytes(source, name)
+    if not len(data):
+        raise DataError(f"{name}: is empty: no recording.")
+    parts = streams_in(data, name)
+    if parts:
+        return [JoinedParts(stream) for stream in parts]
+    if isinstance(data, bytes):
+        return [JoinedParts([data])]
+    assert isinstance(source, str | Path)
+    return [os.fsencode(source) if os.name == "posix" else str(source)]  # soundfile refuses names that are not UTF-8
 
 
 @contextmanager
-def _decoded(source: Any, name: str, size: int) -> Iterator[Any]:
-    """A recording, open; what libsndfile says about it as a DataError that names it."""
+def _decoded(stream: Any, name: str) -> Iterator[Any]:
+    """A stream, open; what libsndfile says about it as a DataError that names it."""
     try:
         import soundfile
     except ImportError:
         raise MissingExtra("soundfile", "speech", "Reading recordings") from None
-    if not size:
-        raise DataError(f"{name}: is empty: no recording.")
+
+    class Sequential(soundfile.SoundFile):
+        """A file that is read from its start to its end. soundfile seeks after every read: decoders of MP3 lose their
+        state by that, and the samples after it are wrong.
+        """
+
+        def seekable(self) -> bool:
+            return False
+
     try:
-        file = soundfile.SoundFile(source)
+        file = Sequential(stream)
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror or error}).") from None
     except (soundfile.LibsndfileError, ValueError, TypeError) as error:
