@@ -7,6 +7,9 @@ Precedence: flag, environment, file, preset, default. Unknown keys are errors th
 
 An option may be "auto": its value is derived from the data by `take_auto`. config.toml keeps "auto"; run.json and the
 model's config.json keep the value that was taken, and resuming and loading use that.
+
+The limits of a training run (`LIMITS`) replace each other: a command (flags and environment) that gives one of them
+switches off those of the file, and a file those of the preset.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from unrolled.errors import ConfigError, nearest, unknown_name
 
 __all__ = [
     "AUTO",
+    "LIMITS",
     "Auto",
     "Leaf",
     "Options",
@@ -45,6 +49,9 @@ __all__ = [
 #: The value of an option that is derived from the data, and its type: `batch_size: Annotated[int, Field(ge=1)] | Auto`.
 AUTO: Literal["auto"] = "auto"
 Auto = Literal["auto"]
+
+#: Options that end a training run: the first reached ends it.
+LIMITS = ("minutes", "epochs", "max_steps")
 
 
 class Section(BaseModel):
@@ -90,16 +97,24 @@ def resolve(
     environment = {
         name: os.environ[f"UNROLLED_{name.upper()}"] for name in section_of if f"UNROLLED_{name.upper()}" in os.environ
     }
+    limited_by_command = False
     for origin, layer in (
         ("preset", preset or {}),
         ("config file", _flatten(file or {}, section_of)),
         ("environment", environment),
         ("options", dict(map(parse_assignment, settings)) | dict(flags or {})),
     ):
+        named: dict[str, Any] = {}
         for key, value in layer.items():
             section, _, name = key.replace("-", "_").rpartition(".")
             if name not in section_of or section not in ("", section_of[name]):
                 raise ConfigError(f"{origin}: unknown key '{key}'.{nearest(name, section_of)}")
+            named[name] = value
+        if named.keys() & set(LIMITS) and not limited_by_command:
+            limited_by_command = origin == "environment"
+            for name in set(LIMITS) & section_of.keys():
+                tree[section_of[name]].pop(name, None)
+        for name, value in named.items():
             tree[section_of[name]][name] = value
     try:
         return options.model_validate(tree)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from unrolled import __version__
-from unrolled.config import Options, Section, explain, flat, leaves, read_toml, take_auto
+from unrolled.config import LIMITS, Options, Section, explain, flat, leaves, read_toml, take_auto
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import read_json, write_json, write_text
@@ -74,9 +74,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def replanned(record: dict[str, Any], training: Any) -> bool:
-    """Whether minutes or epochs are not those that a training began with: then its steps are worked out once more."""
+    """Whether a limit of the run has changed since it began: then the run is planned again."""
     began = record["options"]["training"]
-    return (began["minutes"], began["epochs"]) != (training.minutes, training.epochs)
+    return any(began.get(name) != getattr(training, name) for name in LIMITS)
 
 
 def recorded_options(

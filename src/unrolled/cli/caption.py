@@ -15,6 +15,7 @@ from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
 from unrolled.config import read_toml, to_toml
 from unrolled.options.caption import PRESETS, CaptionOptions
+from unrolled.options.training import describe_limits
 
 __all__ = ["SPEAKER", "caption", "follow_captioner", "run_captioner"]
 
@@ -103,7 +104,7 @@ def _facts(task: Any) -> str:
     facts = task.facts
     lines = [
         f"{facts.train:,} images with {facts.captions:,} captions to train on, {facts.valid:,} images to validate on; "
-        f"{facts.symbols:,} symbols; up to {task.options.training.minutes:g} minutes"
+        f"{facts.symbols:,} symbols; {describe_limits(task.options.training)}"
     ]
     counted = (
         (facts.missing, "captioned images are not there and were left out"),

@@ -15,6 +15,7 @@ from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, w
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
+from unrolled.options.training import describe_limits
 
 __all__ = ["SPEAKER", "answer", "classify", "follow_classifier", "run_classifier", "show_classes"]
 
@@ -110,7 +111,7 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                     shown = progress.say if event.row["epoch"] % -(-epochs // 10) == 0 else progress.show
                     shown(_epoch(event.row))
                 case RecurrentTask():
-                    progress.say(f"then the recurrent network, up to {event.options.training.minutes:g} minutes:")
+                    progress.say(f"then the recurrent network, {describe_limits(event.options.training)}:")
                 case Resumed():
                     progress.say(resumed(event))
                 case Step():

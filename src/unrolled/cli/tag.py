@@ -16,6 +16,7 @@ from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, w
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
+from unrolled.options.training import describe_limits
 
 __all__ = ["SPEAKER", "answer", "follow_tagger", "run_tagger", "tag"]
 
@@ -92,7 +93,7 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
             match event:
                 case TagTask():
                     task = event
-                    progress.say(_facts(event.facts, event.options.training.minutes))
+                    progress.say(_facts(event.facts, event.options.training))
                 case Resumed():
                     progress.say(resumed(event))
                 case Step():
@@ -116,13 +117,13 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
         print(json.dumps(done.held | {"usual": done.usual}, ensure_ascii=False))
 
 
-def _facts(facts: Any, minutes: float) -> str:
+def _facts(facts: Any, training: Any) -> str:
     """What was found in the files."""
     most = sorted(facts.labels.items(), key=lambda pair: -pair[1])
     shown = ", ".join(f"{name} {n:,}" for name, n in most[:8]) + (f" and {len(most) - 8} more" if len(most) > 8 else "")
     lines = [
         f"{facts.train:,} sentences of {facts.train_words:,} words to train on, {facts.valid:,} of {facts.valid_words:,} "
-        f"to validate on; labels: {shown}; up to {minutes:g} minutes"
+        f"to validate on; labels: {shown}; {describe_limits(training)}"
     ]
     counted = (
         (facts.cut, "sentences have more than 1,000 words and were cut: is the blank line between sentences missing?"),

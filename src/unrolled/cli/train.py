@@ -21,6 +21,7 @@ from unrolled.cli.translate import follow_translator, translate
 from unrolled.cli.word_vectors import word_vectors
 from unrolled.config import read_toml, to_toml
 from unrolled.options.language_model import PRESETS, LanguageModelOptions
+from unrolled.options.training import describe_limits
 
 if TYPE_CHECKING:
     from unrolled.data.text import Document
@@ -162,7 +163,7 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
                     say(
                         f"{event.train_tokens:,} {event.codec.tokenizer.unit} to train on, {event.valid_tokens:,} to "
                         f"validate on; {len(event.codec.vocabulary):,} symbols; "
-                        f"up to {event.options.training.minutes:g} minutes"
+                        f"{describe_limits(event.options.training)}"
                     )
                 case Resumed() if not quiet:
                     say(resumed(event))

@@ -18,6 +18,7 @@ from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import unknown_name
+from unrolled.options.training import describe_limits
 from unrolled.options.transcribe import PRESETS, TranscribeOptions
 
 __all__ = ["SPEAKER", "follow_recognizer", "run_recognizer", "transcribe"]
@@ -102,7 +103,7 @@ def _facts(task: Any) -> str:
     lines = [
         f"{facts.train:,} recordings{speakers}, {facts.train_seconds / 60:.1f} minutes, to train on; {facts.valid:,}, "
         f"{facts.valid_seconds / 60:.1f} minutes, to validate on; {facts.symbols:,} symbols; {facts.rate_hz:,} Hz, "
-        f"{facts.reduction} frames a step; up to {task.options.training.minutes:g} minutes"
+        f"{facts.reduction} frames a step; {describe_limits(task.options.training)}"
     ]
     counted = (
         (facts.missing, "recordings are not there and were left out"),

@@ -14,6 +14,7 @@ from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
 from unrolled.config import read_toml, to_toml
+from unrolled.options.training import describe_limits
 from unrolled.options.translate import PRESETS, TranslateOptions
 
 __all__ = ["SPEAKER", "follow_translator", "run_translator", "translate"]
@@ -78,7 +79,7 @@ def run_translator(
 def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
     with Progress(quiet=quiet) as progress:
-        finished = progress.follow(events, lambda task: progress.say(_facts(task.facts, task.options.training.minutes)))
+        finished = progress.follow(events, lambda task: progress.say(_facts(task.facts, task.options.training)))
         why = why_ended(finished.reason)
         best = finished.best
         progress.say(f"{why}. Best model: step {best['step']}, validation loss {best['valid_loss']:.4f} nats a symbol")
@@ -89,11 +90,11 @@ def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, 
         print(json.dumps(best))
 
 
-def _facts(facts: Any, minutes: float) -> str:
+def _facts(facts: Any, training: Any) -> str:
     """What was found in the files."""
     lines = [
         f"{facts.train:,} pairs to train on, {facts.valid:,} to validate on; {facts.source:,} source symbols, "
-        f"{facts.target:,} target symbols; up to {minutes:g} minutes"
+        f"{facts.target:,} target symbols; {describe_limits(training)}"
     ]
     counted = (
         (facts.empty, "pairs have an empty side and were left out"),

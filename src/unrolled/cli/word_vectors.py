@@ -17,6 +17,7 @@ from unrolled.cli.speaker import Speaker
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import ConfigError, DataError, PartialFailure, unknown_name
 from unrolled.folders import check_new
+from unrolled.options.training import describe_limits
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
 
 __all__ = ["SPEAKER", "analogy", "export", "index", "neighbors", "run_word_vectors", "word_vectors"]
@@ -90,7 +91,7 @@ def run_word_vectors(
                 case WordVectorsTask():
                     line.say(
                         f"{event.all_words:,} words; {len(event.words):,} different ones are frequent enough for a vector; "
-                        f"{options.training.epochs} epochs on {event.threads} thread{'s' if event.threads > 1 else ''}"
+                        f"{describe_limits(event.limits)} on {event.threads} thread{'s' if event.threads > 1 else ''}"
                     )
                 case Progress():
                     left = event.seconds * (event.total / event.words - 1)

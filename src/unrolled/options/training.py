@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from unrolled.config import AUTO, Auto, Section
 
-__all__ = ["TrainingOptions"]
+__all__ = ["DEFAULT_EPOCHS", "DEFAULT_MINUTES", "Limits", "TrainingOptions", "describe_limits"]
+
+#: Limits of a training run where neither the user nor a preset gives one.
+DEFAULT_MINUTES, DEFAULT_EPOCHS = 20.0, 60.0
+
+
+class Limits(Protocol):
+    """Options that end a training run; None: no such limit."""
+
+    @property
+    def minutes(self) -> float | None: ...
+    @property
+    def epochs(self) -> float | None: ...
+    @property
+    def max_steps(self) -> int | None: ...
+
+
+def describe_limits(limits: Limits) -> str:
+    """Say in words what ends a training run: '2 minutes', 'up to 10 minutes or 30 epochs'."""
+    values = ((limits.minutes, "minute"), (limits.epochs, "epoch"), (limits.max_steps, "step"))
+    parts = [f"{value:,.12g} {unit}{'' if value == 1 else 's'}" for value, unit in values if value is not None]
+    return f"up to {' or '.join(parts)}" if len(parts) > 1 else "".join(parts)
 
 
 class TrainingOptions(Section):
     """Length, optimisation and checks of a training."""
 
-    minutes: float = Field(
-        20, gt=0, le=1e6, description="Time to train for; becomes a number of steps once the speed is known."
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        le=1e6,
+        description="Time to train for, from the first step to the last validation. Switches off the default epochs.",
     )
-    epochs: float = Field(60, gt=0, le=1e9, description="Stop after this many passes over the data, if time is left.")
+    epochs: float | None = Field(
+        None, gt=0, le=1e9, description="Passes over the training data, exactly. Switches off the default minutes."
+    )
+    max_steps: int | None = Field(
+        None,
+        ge=1,
+        le=10**12,
+        description="Updates to make, exactly (an averaged classifier: 500 texts each). Switches off other default limits.",
+    )
     batch_size: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
         32,
         description="Columns (or sentences of one window each) trained side by side; auto: small enough for 50 updates per "
@@ -62,7 +94,10 @@ class TrainingOptions(Section):
     )
     deterministic: bool = Field(False, description="Refuse operations whose result may differ between two runs.")
     threads: int = Field(
-        0, ge=0, le=256, description="Threads for arithmetic; 0 takes what torch takes: all cores, or OMP_NUM_THREADS."
+        0,
+        ge=0,
+        le=256,
+        description="Threads for arithmetic; 0: the fastest by a short measurement, or OMP_NUM_THREADS where that is set.",
     )
 
     def batch_shape(self) -> tuple[int, int]:

@@ -74,7 +74,15 @@ class ObjectiveOptions(Section):
 class ScheduleOptions(Section):
     """Length and order of the training."""
 
-    epochs: int = Field(5, ge=1, le=100_000, description="Passes over the text.")
+    minutes: float | None = Field(
+        None, gt=0, le=1e6, description="Time to train for, from the first step to the last test. Switches off the epochs."
+    )
+    epochs: int | None = Field(
+        None, ge=1, le=100_000, description="Passes over the text, exactly; 5 where no other limit is given."
+    )
+    max_steps: int | None = Field(
+        None, ge=1, le=10**12, description="Steps of 10,000 words of text, exactly. Switches off the default epochs."
+    )
     learning_rate: float | None = Field(
         None,
         gt=0,

@@ -103,7 +103,7 @@ def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | 
                 rows.append(event.row)
                 best = event.row if event.best else best
                 if event.last:
-                    reason = "budget" if event.row["epoch"] == task.options.training.epochs else "patience"
+                    reason = "budget" if event.row["epoch"] == task.epochs else "patience"
                 if task.ranks.first:
                     _write_pages(task, folder, rows)
             yield event

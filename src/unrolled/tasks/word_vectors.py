@@ -36,6 +36,8 @@ __all__ = ["Epoch", "Progress", "WordVectorsTask"]
 _MOST_TIMES = 4
 #: The learning rate ends at this part of where it began.
 _LAST_RATE = 1 / 250
+#: Passes over the text where no limit is given.
+DEFAULT_EPOCHS = 5
 #: Seconds between two reports of progress.
 _REPORT = 0.25
 
@@ -127,6 +129,10 @@ class WordVectorsTask:
                 self.model.take_over(start.array, start.outputs, start.counts)
             else:
                 self.model.take_over(start.subwords.table, start.outputs, start.counts, start.subwords.buckets)
+        training = options.training
+        none = training.minutes is training.epochs is training.max_steps is None
+        self.limits = training.model_copy(update={"epochs": DEFAULT_EPOCHS}) if none else training
+        self.epochs = self.limits.epochs or DEFAULT_EPOCHS
         self.metrics: dict[str, Any] = {}
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
 
@@ -185,7 +191,7 @@ class WordVectorsTask:
 
         stop: whether to end where processes meet; with several of them, the iterator must be read to its end.
         """
-        began, epochs, worse = time.perf_counter(), self.options.training.epochs, 0
+        began, epochs, worse = time.perf_counter(), self.epochs, 0
         parts = 1
         if self.ranks.size > 1:
             parts = max(1, round(self.n_words / self.ranks.size / self.options.training.average_words))
@@ -224,7 +230,7 @@ class WordVectorsTask:
     def _part(self, part: _Part, desks: list[Desk], tally: _Tally, began: float) -> Iterator[Progress]:
         """Train on a part of the text, all threads at once."""
         jobs = [self._steps(self._shard(k), desk, part) for k, desk in enumerate(desks)]
-        recent, reported, in_all = _Tally(), time.perf_counter(), self.options.training.epochs * self.n_words
+        recent, reported, in_all = _Tally(), time.perf_counter(), self.epochs * self.n_words
         before = tally.words
         with closing(at_once(jobs, in_turn=self.options.training.deterministic)) as steps:
             for found in steps:
@@ -249,7 +255,7 @@ class WordVectorsTask:
             yield self.model.train(self.ids[at:end], (rates[0], rates[1]), desk)
 
     def _rate_at(self, epoch: float) -> float:
-        return self.rate * max(_LAST_RATE, 1 - epoch / self.options.training.epochs)
+        return self.rate * max(_LAST_RATE, 1 - epoch / self.epochs)
 
     def _epoch(self, epoch: int, tally: _Tally, seconds: float) -> Epoch:
         row: dict[str, Any] = {"epoch": epoch, "loss": tally.mean, "words": tally.words, "seconds": round(seconds, 3)}

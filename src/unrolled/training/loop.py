@@ -321,17 +321,18 @@ def _plan(run: _Run) -> bool:
 
 def _affordable(run: _Run) -> tuple[int, int]:
     """Steps and validations that the budget allows; no steps while it is not known."""
-    budget = run.options.minutes * 60
-    most = max(1, math.ceil(run.options.epochs * run.steps_per_epoch))
+    budget = math.inf if run.options.minutes is None else run.options.minutes * 60
+    epochs = math.inf if run.options.epochs is None else run.options.epochs * run.steps_per_epoch
+    most = max(1, math.ceil(min(epochs, run.options.max_steps or math.inf, 1e15)))
     steps, spent = run.step, run.seconds - run.evaluation_seconds
     short = most * spent < 0.5 * budget * steps  # all epochs fit easily: nothing to measure
     if run.step < min(5, most) or not (short or spent >= min(_CALIBRATION * budget, _CALIBRATION_SECONDS)):
         return 0, run.evaluations
     left = budget - run.seconds
-    affordable = int(_VALIDATION * left / max(run.evaluation_seconds, 1e-9))
+    affordable = int(min(_VALIDATION * left / max(run.evaluation_seconds, 1e-9), 1e9))
     evaluations = max(1, min(run.options.evaluations, affordable))
     left -= evaluations * run.evaluation_seconds
-    return max(run.step, min(most, run.step + int(left * steps / spent))), evaluations
+    return max(run.step, min(most, run.step + int(min(left * steps / spent, 1e15)))), evaluations
 
 
 def _due(run: _Run) -> bool:
