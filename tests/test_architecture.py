@@ -11,12 +11,13 @@ import unrolled
 
 ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"errors", "types", "config", "folders", "options", "clock", ""}
+FOUNDATION = {"aliases", "errors", "types", "config", "folders", "options", "clock", ""}
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
+    "aliases": {"errors"},
     "errors": set(),
     "types": {"errors"},
-    "config": {"errors"},
+    "config": {"aliases", "errors"},
     "folders": {"errors"},
     "options": {"config", "options"},
     "data": FOUNDATION | {"kernels"},

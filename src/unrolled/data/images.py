@@ -48,7 +48,7 @@ def read_image(
     Raises:
         DataError: for what is no image, is damaged, cut off or too large.
     """
-    if hasattr(source, "getexif"):  # a a PIL.Image.Image, without an import of Pillow
+    if hasattr(source, "getexif"):  # a PIL.Image.Image, without an import of Pillow
         with _telling(name or "<image>"):
             return _colours(_upright(source))
     name = source_name(source) if name is None else name

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unrolled.data.captions import Captioned
+from unrolled.data.labelled import Labelled
+from unrolled.data.pairs import Pairs
+from unrolled.data.paths import check_paths, list_sources, type_name
+from unrolled.data.recordings import Recordings
+from unrolled.data.tagged import Tagged
 from unrolled.data.text import Document
-from unrolled.errors import ConfigError, FolderError, unknown_name
+from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.record import read_record
 from unrolled.run.caption import caption_options, resume_captioner, train_captioner
 from unrolled.run.classify import classify_options, resume_classifier, train_classifier
@@ -22,18 +29,25 @@ from unrolled.run.tag import resume_tagger, tag_options, train_tagger
 from unrolled.run.transcribe import resume_recognizer, train_recognizer, transcribe_options
 from unrolled.run.translate import resume_translator, train_translator, translate_options
 from unrolled.run.word_vectors import train_word_vectors, word_vectors_options
-from unrolled.tasks import TASKS, load
+from unrolled.tasks import TASKS, load, unknown_task
+from unrolled.tasks.inputs import source_advice
 from unrolled.tasks.trained_vectors import TrainedWordVectors
 
 __all__ = ["resume", "resuming", "train"]
 
 
+#: Tasks whose texts may come from memory, as documents of `unrolled.lines`.
+_TAKES_LINES = ("language-model", "word-vectors", "tag", "translate")
+#: One path or document, or several.
+Sources = str | Path | Document | Iterable[str | Path | Document]
+
+
 def train(
     task: str,
-    sources: Sequence[str | Path | Document],
+    sources: Sources,
     out: str | Path,
     *,
-    valid: Sequence[str | Path] | None = None,
+    valid: Sources | None = None,
     preset: str | None = None,
     overwrite: bool = False,
     options: dict[str, Any] | None = None,
@@ -41,12 +55,16 @@ def train(
 ) -> Any:
     """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
-    valid: for a language model, a classifier or a tagger, texts to validate on; for word vectors, tests (pairs or
-    analogies) made after each epoch.
+    sources: a path or a document of `unrolled.lines`, or an iterable of these. A str is always a path.
+    valid: data to validate on, in the same form; for word vectors, tests (pairs or analogies) made after each epoch.
     start: word vectors to learn on from, a run or model folder.
+    Raises TypeError for other types, DataError for a path that does not exist.
     """
     if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
+        raise unknown_task(task)
+    _check_arguments(out, preset, options)
+    sources = _listed("sources", sources, task, lines=task in _TAKES_LINES)
+    valid = None if valid is None else _listed("valid", valid, task, lines=task in _TAKES_LINES and task != "word-vectors")
     if task == "word-vectors":
         if preset is not None:
             raise ConfigError("word vectors have no presets")
@@ -77,6 +95,30 @@ def train(
     for _ in events:
         pass
     return load(out)
+
+
+def _listed(name: str, sources: Any, task: str, *, lines: bool) -> Any:
+    """The paths and documents as a list, checked; examples that a task has read already stay as they are."""
+    if isinstance(sources, (Labelled, Tagged, Pairs, Captioned, Recordings)):
+        return sources
+    try:
+        listed = list_sources(sources, *([Document] if lines else []))
+    except TypeError as error:
+        raise TypeError(f"{name}: {error} {'' if lines else source_advice(task)}".rstrip()) from None
+    if not listed:
+        raise DataError(f"{name}: the list is empty, expected at least one path.")
+    check_paths(listed, source_advice(task) if lines else source_advice("file"))
+    return listed
+
+
+def _check_arguments(out: Any, preset: Any, options: Any) -> None:
+    """TypeError for arguments of the wrong type, before any data are read."""
+    if not isinstance(out, (str, os.PathLike)):
+        raise TypeError(f"out: got {type_name(out)}, expected the path of the run folder to make (str or Path).")
+    if not isinstance(preset, (str, type(None))):
+        raise TypeError(f"preset: got {type_name(preset)}, expected its name (str).")
+    if not isinstance(options, (Mapping, type(None))) or any(not isinstance(name, str) for name in options or ()):
+        raise TypeError(f"options: got {type_name(options)}, expected a dict by option name, such as {{'minutes': 10}}.")
 
 
 def resuming(out: str | Path, *, allow_changes: bool = False) -> tuple[str, Iterator[Any]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from unrolled.errors import FolderError, nearest
+from unrolled.aliases import task_advice
+from unrolled.data.paths import type_name
+from unrolled.errors import ConfigError, FolderError, nearest
 from unrolled.folders import model_folder, read_config
 
-__all__ = ["TASKS", "TaskEntry", "load"]
+__all__ = ["TASKS", "TaskEntry", "load", "unknown_task"]
 
 
 class TaskEntry(NamedTuple):
@@ -35,11 +38,18 @@ TASKS: dict[str, TaskEntry] = {
 }
 
 
+def unknown_task(name: object) -> ConfigError:
+    """The error for a task that does not exist; it names ours for the names of other tools."""
+    return ConfigError(f"unknown task {name!r}; known: {', '.join(TASKS)}.{task_advice(str(name), TASKS)}")
+
+
 def load(path: str | Path) -> Any:
     """Open a trained model: a model folder, a run folder (its best model), or a file of word vectors.
 
     FolderError or DataError if it cannot be used.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"load: got {type_name(path)}, expected the path of a run or model folder (str or Path).")
     if Path(path).is_file():
         return importlib.import_module("unrolled.tasks.vectors").Vectors.from_file(path)
     folder = model_folder(path)

@@ -1,7 +1,8 @@
 """A trained captioner: `captions`, `evaluate`, `explain`, `save`. Made by `unrolled.load`.
 
 captioner = unrolled.load("runs/captions")
-next(captioner.captions(["photo.jpg"])).text                 # 'a dog runs through the grass'
+captioner.caption("photo.jpg").text                          # 'a dog runs through the grass'
+captioner.caption(["one.jpg", "two.jpg"])                    # a list of two captions
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unrolled.data.captions import Captioned
+from unrolled.data.captions import Captioned, read_captions
 from unrolled.decoding.beam import Found, Hypothesis, beam_search
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError, FolderError
@@ -29,6 +30,8 @@ from unrolled.metrics.captions import caption_scores, plain
 from unrolled.models.captioner import Captioner, CaptionerConfig
 from unrolled.models.decoder_engine import DecoderEngine
 from unrolled.tasks.card import captioner_card
+from unrolled.tasks.inputs import IMAGES, evaluation_paths, iter_inputs, map_inputs
+from unrolled.tasks.media_inputs import Image, input_name, to_pixels
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Stepper
 
@@ -37,8 +40,6 @@ __all__ = ["NAME", "Caption", "TrainedCaptioner"]
 NAME = "caption"
 #: Images looked at together. Changes no result.
 _TOGETHER = 32
-
-Image = str | Path | np.ndarray
 
 
 class Caption(NamedTuple):
@@ -145,18 +146,19 @@ class TrainedCaptioner:
         """What is searched with: the decoder's engine, where it has one."""
         return cast(Stepper, DecoderEngine(self.model) if DecoderEngine.serves(self.model) else self.model)
 
-    def caption(self, image: Image, options: BeamOptions | None = None) -> Caption:
-        """The best caption of an image, a file or uint8 pixels (height, width, 3). DataError if it cannot be read."""
-        (found,) = self.captions([image], options)
-        if isinstance(found, DataError):
-            raise found
-        return found
+    def caption(self, image: Image, options: BeamOptions | None = None, *, batch_size: int = _TOGETHER) -> Any:
+        """Return the best `Caption` of an image, with `options.n_best` - 1 others; of an iterable of images, a list.
+
+        image: a path, bytes of a file, a PIL image, or an array (height, width[, 3]). batch_size: images computed at once.
+        Raises TypeError for what is neither image nor images, DataError for the first image that cannot be read.
+        """
+        return map_inputs(IMAGES, image, lambda some: self.captions(some, options, batch_size))
 
     def captions(
         self, images: Iterable[Image], options: BeamOptions | None = None, batch_size: int = _TOGETHER
     ) -> Iterator[Caption | DataError]:
         """The best caption of each image, with `options.n_best` - 1 others; the error of each that cannot be read."""
-        remaining = iter(images)
+        remaining = iter_inputs(IMAGES, images)
         while group := list(islice(remaining, batch_size)):
             read = [self._read(image) for image in group]
             good = [one for one in read if isinstance(one, np.ndarray)]
@@ -166,9 +168,14 @@ class TrainedCaptioner:
 
     def _read(self, image: Image) -> np.ndarray | DataError:
         try:
-            return self.preparation.read(image if isinstance(image, np.ndarray) else Path(image))
+            return self.read_pixels(image)
         except DataError as error:
             return error
+
+    def read_pixels(self, image: Image) -> np.ndarray:
+        """Return an image as the encoder takes it, uint8 (size, size, 3). DataError if it cannot be read."""
+        pixels = to_pixels(image)
+        return self.preparation.read(Path(pixels) if isinstance(pixels, str) else pixels)
 
     @torch.no_grad()
     def seen(self, squares: np.ndarray) -> Tensor:
@@ -188,7 +195,7 @@ class TrainedCaptioner:
 
     def told(self, image: Image, found: Found) -> Caption:
         """What was found as captions."""
-        name = str(image) if isinstance(image, (str, Path)) else "pixels"
+        name = input_name(image, "pixels")
         best, *others = [self._told(name, one, optimal=found.optimal_in_beam) for one in found.hypotheses]
         return best._replace(others=tuple(others))
 
@@ -200,14 +207,28 @@ class TrainedCaptioner:
         """The ids of a caption, its end last."""
         return self.side.encode(plain(caption) if self.as_plain else caption)
 
-    def evaluate(self, captioned: Captioned, options: BeamOptions | None = None) -> tuple[dict[str, Any], list[Caption]]:
+    def evaluate(
+        self,
+        captioned: Any,
+        options: BeamOptions | None = None,
+        *,
+        images: str | Path | None = None,
+        split: str | None = None,
+        batch_size: int = _TOGETHER,
+    ) -> tuple[dict[str, Any], list[Caption]]:
         """BLEU, ROUGE-L and CIDEr-D of the captions of images against all that people wrote; those images that cannot be
         read are named and left out.
+
+        captioned: `Captioned` images, or one or several paths of files of captions; images, split: of these files, their
+        folder of images (by default their own) and the lines that are used. batch_size: images computed at once.
         """
+        if not isinstance(captioned, Captioned):
+            folder = None if images is None else Path(images)
+            captioned = read_captions(evaluation_paths(captioned, NAME), folder, split=split)
         if not len(captioned):
             raise ConfigError("there are no captioned images to evaluate on")
         caption_scores(["a"], [["a"]])  # before the long work: is sacrebleu there?
-        made = list(self.captions(captioned.images, options))
+        made = list(self.captions(captioned.images, options, batch_size))
         unread = [str(one) for one in made if isinstance(one, DataError)]
         pairs = [(one, some) for one, some in zip(made, captioned.captions, strict=True) if isinstance(one, Caption)]
         if not pairs:
@@ -220,8 +241,9 @@ class TrainedCaptioner:
         found["not_proved_optimal"] = sum(not one.optimal for one in good)
         return found, good
 
-    def explain(self, image: Image, options: BeamOptions | None = None) -> dict[str, Any]:
-        """Where each word looked, what it cost, and what else was in the beam."""
+    def explain(self, image: Image, options: BeamOptions | None = None) -> Any:
+        """Where each word looked, what it cost, and what else was in the beam. An iterable of images gives a list."""
         from unrolled.tasks.explain_captioner import explain_caption
 
-        return explain_caption(self, image, options or self.search)
+        search = options or self.search
+        return map_inputs(IMAGES, image, lambda some: (explain_caption(self, one, search) for one in some))

@@ -1,7 +1,8 @@
 """A trained text classifier: `predict`, `evaluate`, `explain`, `save`. Made by `unrolled.load`.
 
 classifier = unrolled.load("runs/sentiment")
-classifier.predict(["Not bad at all."])[0].label            # 'pos', or None where it abstains
+classifier.predict("Not bad at all.").label                 # 'pos', or None where it abstains
+classifier.predict(["Not bad.", "Awful."])                  # a list of two predictions
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, overload
 
 import numpy as np
 
-from unrolled.data.labelled import Columns, Labelled
+from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.fingerprints import fingerprints, read_seen
 from unrolled.features.labels import LabelSet
@@ -31,6 +32,7 @@ from unrolled.metrics.classification import (
 from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.card import classifier_card
+from unrolled.tasks.inputs import TEXTS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.tasks.recurrent_network import RecurrentNetwork
 
 __all__ = ["NAME", "NETWORKS", "Decision", "Network", "Prediction", "TrainedClassifier"]
@@ -138,18 +140,26 @@ class TrainedClassifier:
         """P (n, C) for logits z (n, K) of the network."""
         return self.labels.probabilities(z, self.decision.temperature)
 
-    def predict(self, texts: Iterable[str], threshold: float | None = None) -> list[Prediction]:
-        """The label of each text, its probability and those of the others.
+    @overload
+    def predict(self, texts: str, threshold: float | None = None, *, batch_size: int = 1024) -> Prediction: ...
+    @overload
+    def predict(
+        self, texts: Iterable[str], threshold: float | None = None, *, batch_size: int = 1024
+    ) -> list[Prediction]: ...
+    def predict(self, texts: Any, threshold: float | None = None, *, batch_size: int = 1024) -> Any:
+        """Return the label of a text and the probability of every label; of an iterable of texts, a list of these.
 
         threshold: instead of what was chosen at training. With one label: below it, nothing is answered.
+        batch_size: texts computed at once; changes no result. Raises TypeError for what is neither text nor texts.
         """
-        return list(self.predictions(texts, threshold))
+        columns = (self.columns.text,)
+        return map_inputs(TEXTS, texts, lambda some: self.predictions(some, threshold, batch_size), columns)
 
     def predictions(
         self, texts: Iterable[str], threshold: float | None = None, batch_size: int = 1024
     ) -> Iterator[Prediction]:
         """`predict`, one after another as they are known, `batch_size` texts at once."""
-        remaining = iter(texts)
+        remaining = iter_inputs(TEXTS, texts)
         while group := list(islice(remaining, batch_size)):
             p = self.probabilities(group)
             for text, row, answer in zip(group, p, self.decide(p, threshold), strict=True):
@@ -167,11 +177,14 @@ class TrainedClassifier:
         least = given[0] if given else 0.0
         return [[int(i)] if row[i] >= least else [] for i, row in zip(best, p, strict=True)]
 
-    def evaluate(self, examples: Labelled, threshold: float | None = None, p: np.ndarray | None = None) -> dict[str, Any]:
+    def evaluate(self, examples: Any, threshold: float | None = None, p: np.ndarray | None = None) -> dict[str, Any]:
         """Accuracy, F1, confusion and calibration on labelled texts; how many of them stood in the training texts.
 
+        examples: `Labelled` texts, or one or several paths of files that hold them in the columns of training.
         p: the probabilities (n, C) of the texts, if they are there already.
         """
+        if not isinstance(examples, Labelled):
+            examples = read_labelled(evaluation_paths(examples, NAME), self.columns._replace(weight=None))
         if not len(examples):
             raise ConfigError("there are no examples to evaluate on")
         p = self.probabilities(examples.texts) if p is None else p
@@ -234,11 +247,14 @@ class TrainedClassifier:
             "reliability": [list(b) for b in bins],
         }
 
-    def explain(self, text: str) -> dict[str, Any]:
-        """What each token adds to the score of each label, and how the probabilities turn as the text unfolds."""
+    def explain(self, text: str | Iterable[str]) -> Any:
+        """What each token adds to the score of each label, and how the probabilities turn as the text unfolds.
+
+        An iterable of texts gives a list.
+        """
         from unrolled.tasks.explain_classifier import explain_text
 
-        return explain_text(self, text)
+        return map_inputs(TEXTS, text, lambda some: (explain_text(self, one) for one in some), (self.columns.text,))
 
 
 def _interval(right: np.ndarray) -> list[float]:

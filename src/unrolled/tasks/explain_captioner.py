@@ -6,7 +6,6 @@ import base64
 import math
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +15,15 @@ from unrolled.features.tokenizers import Tokenizer
 from unrolled.tasks.beam_tree import added, beam_tree
 
 if TYPE_CHECKING:
-    from unrolled.tasks.captioner import Caption, Image, TrainedCaptioner
+    from unrolled.tasks.captioner import Caption, TrainedCaptioner
+    from unrolled.tasks.media_inputs import Image
 
 __all__ = ["explain_caption"]
 
 
 def explain_caption(trained: TrainedCaptioner, image: Image, options: BeamOptions) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the caption itself with its attention and rivals. DataError for what is no image."""
-    square = trained.preparation.read(image if isinstance(image, np.ndarray) else Path(image))
+    square = trained.read_pixels(image)
     search = replace(options, n_best=options.width)
     (searched,) = trained.searched(trained.seen(square[None]), search, keep_tree=True)
     assert searched.tree is not None

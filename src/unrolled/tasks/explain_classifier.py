@@ -28,7 +28,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     if not text.strip():
         raise ConfigError("the text to explain is empty")
     tokens, parts, bias = trained.network.explain(text)
-    (prediction,) = trained.predict([text])
+    prediction = trained.predict(text)
     labels, temperature = trained.labels, trained.decision.temperature
     names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]

@@ -12,10 +12,12 @@ from torch import Tensor
 from unrolled.decoding.alignment import align
 from unrolled.errors import DataError
 from unrolled.models.recognizer import BLANK
+from unrolled.tasks.media_inputs import input_name
 
 if TYPE_CHECKING:
     from unrolled.tasks.hearing import Search
-    from unrolled.tasks.recognizer import Sound, TrainedRecognizer
+    from unrolled.tasks.media_inputs import Recording
+    from unrolled.tasks.recognizer import TrainedRecognizer
 
 __all__ = ["explain_sound"]
 
@@ -27,13 +29,13 @@ _KINDS = {"log-mel": "loud and soft tones, low ones below", "mfcc": "cepstra, th
 _SEEN = 0.02
 
 
-def explain_sound(trained: TrainedRecognizer, sound: Sound, search: Search) -> dict[str, Any]:
+def explain_sound(trained: TrainedRecognizer, sound: Recording, search: Search) -> dict[str, Any]:
     """Blocks for `pictures.page`, and the transcript itself. DataError for what is no recording."""
     raw, whole = trained.frames_of(sound)
     most = min(_SECONDS, trained.piece_seconds)
     frames = whole[: max(1, int(most * 1000 / trained.front.hop_ms))]
     (heard,) = trained.ear.heard([frames], replace(search, n_best=min(_OTHERS, search.width or trained.ear.width)))
-    name = "samples" if isinstance(sound, np.ndarray) else str(sound)
+    name = input_name(sound, "samples")
     found = trained.told(name, heard, frames, len(frames) * trained.front.hop_ms / 1000)
     rows = [["text", found.text or "(nothing)"], ["log P, in nats", round(found.log_probability, 4)]]
     rows += [["seconds", round(found.seconds, 2)], ["seconds a step", trained.step_seconds]]

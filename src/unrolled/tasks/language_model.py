@@ -10,13 +10,13 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 from torch import nn
 
-from unrolled.data.text import Document
+from unrolled.data.text import Document, read_documents
 from unrolled.decoding.sampling import SamplingOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
@@ -30,6 +30,7 @@ from unrolled.options.language_model import LanguageModelOptions
 from unrolled.tasks.adaptive import Adapter
 from unrolled.tasks.card import model_card
 from unrolled.tasks.corpus import read_corpus
+from unrolled.tasks.inputs import TEXTS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import Transferred, begin_with_vectors
 from unrolled.tasks.writing import Likeliest, drawn, likeliest
@@ -119,14 +120,18 @@ class TrainedLanguageModel:
                 found[i].append(row[:length])
         return [np.concatenate(parts) if parts else np.zeros(0) for parts in found]
 
-    def score(self, text: str) -> Score:
-        """Log-probability, perplexity and the surprisal of each token of a text."""
-        return next(self.scores([text]))
+    @overload
+    def score(self, text: str, *, batch_size: int = _TEXTS) -> Score: ...
+    @overload
+    def score(self, text: Iterable[str], *, batch_size: int = _TEXTS) -> list[Score]: ...
+    def score(self, text: Any, *, batch_size: int = _TEXTS) -> Any:
+        """Return log-probability, perplexity and the surprisal of each token of a text; of an iterable of texts, a list."""
+        return map_inputs(TEXTS, text, lambda some: self.scores(some, batch_size))
 
     def scores(self, texts: Iterable[str], batch_size: int = _TEXTS) -> Iterator[Score]:
         """Score many texts, in order, `batch_size` at a time. A text is one sequence, also where it has several lines."""
         codec = self.codec
-        remaining = iter(texts)
+        remaining = iter_inputs(TEXTS, texts)
         while group := list(itertools.islice(remaining, batch_size)):
             split = [codec.tokenizer.split(text) for text in group]
             if codec.sentences:
@@ -137,14 +142,14 @@ class TrainedLanguageModel:
                 tokens = list(zip(symbols, nats.tolist(), strict=True))
                 yield Score(text, tokens, -tally.nats, tally.perplexity)
 
-    def evaluate(
-        self, documents: Sequence[Document], batch_size: int = _TEXTS, adapter: Adapter | None = None
-    ) -> dict[str, Any]:
+    def evaluate(self, documents: Any, batch_size: int = _TEXTS, adapter: Adapter | None = None) -> dict[str, Any]:
         """Read each document from first to last token, state carried; every token counts once.
 
+        documents: one or several paths of texts, or documents of `unrolled.lines`.
         Returns the numbers of all documents together and, under "texts", of each. Batch size changes nothing.
         With an `adapter` (`tasks.adaptive`) the model learns from each document while it reads it.
         """
+        documents = read_documents(evaluation_paths(documents, NAME, Document))
         codec = self.codec
         owners: list[int] = []
         symbols: list[list[str]] = []
@@ -225,6 +230,12 @@ class TrainedLanguageModel:
     def likeliest(self, prompt: str = "", *, length: int = 50, n: int = 1, width: int = 5) -> list[Likeliest]:
         """The `n` likeliest continuations by at most `length` tokens that a beam of `width` finds, the best first."""
         return likeliest(self, prompt, length=length, n=n, width=width)
+
+    def explain(self, text: str | Iterable[str]) -> Any:
+        """Surprisal, alternatives, gates, states and gradients while a text is read. An iterable of texts gives a list."""
+        from unrolled.tasks.explain_language_model import explain_text
+
+        return map_inputs(TEXTS, text, lambda some: (explain_text(self, one) for one in some))
 
     def stepper(self, *, rounded: bool = False) -> Stepper:
         """The model as a decoder sees it: its engine, where it has one."""

@@ -16,7 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.data.audio import audio_pieces, read_audio
-from unrolled.data.recordings import FRAMES, Recordings
+from unrolled.data.recordings import FRAMES, Recordings, read_recordings
 from unrolled.decoding.alignment import to_sound
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.pair_codec import Side
@@ -28,21 +28,20 @@ from unrolled.folders import header, open_model, prepare_model, write_json, writ
 from unrolled.metrics.speech import character_errors, confusions, word_errors
 from unrolled.models.recognizer import Recognizer, RecognizerConfig, built
 from unrolled.tasks.card import recognizer_card
+from unrolled.tasks.inputs import RECORDINGS, evaluation_paths, iter_inputs, map_inputs
+from unrolled.tasks.media_inputs import Recording, input_name, to_samples
 from unrolled.tasks.hearing import Ear, Heard, Search
 from unrolled.tasks.streaming import Stream
 from unrolled.tasks.transcript import Transcript, Word, joined, later
 from unrolled.training.weights import load_weights, save_weights
 
-__all__ = ["NAME", "Sound", "TrainedRecognizer"]
+__all__ = ["NAME", "TrainedRecognizer"]
 
 NAME = "transcribe"
 #: Recordings listened to together. Changes no result.
 _TOGETHER = 16
 #: Seconds of the pieces that long recordings are cut into, and of what is heard around each, at most.
 _LONGEST, _AROUND = 20.0, 1.0
-
-#: A file, or samples at the rate of the model.
-Sound = str | Path | np.ndarray
 
 
 class _Piece(NamedTuple):
@@ -118,39 +117,42 @@ class TrainedRecognizer:
         """Of sound that is heard at once: CTC reads on and on, a decoder with attention knows what it has learned from."""
         return max(_LONGEST, self.longest) if self.model.config.head == "ctc" else self.longest
 
-    def transcribe(self, sound: Sound, search: Search | None = None) -> Transcript:
-        """What is said in a recording, a file or samples (N,). DataError if it cannot be read."""
-        (found,) = self.transcripts([sound], search)
-        if isinstance(found, DataError):
-            raise found
-        return found
+    def transcribe(self, sound: Recording, search: Search | None = None, *, batch_size: int = _TOGETHER) -> Any:
+        """Return the `Transcript` of a recording; of an iterable of recordings, a list of these.
+
+        sound: a path, bytes of a file, samples (N,) at the model's rate, or (samples, rate in Hz). batch_size: pieces of
+        recordings computed at once. Raises TypeError for what is neither recording nor recordings, DataError for the first
+        recording that cannot be read.
+        """
+        return map_inputs(RECORDINGS, sound, lambda some: self.transcripts(some, search, batch_size))
 
     def transcripts(
-        self, sounds: Iterable[Sound], search: Search | None = None, batch_size: int = _TOGETHER
+        self, sounds: Iterable[Recording], search: Search | None = None, batch_size: int = _TOGETHER
     ) -> Iterator[Transcript | DataError]:
         """What is said in each recording; the error of each that cannot be read. One that is heard in one piece also has
         `search.n_best` - 1 others: pieces of a long one are joined by their times, of the best of each.
         """
         waiting, done = list[_Piece](), dict[int, list[tuple[_Piece, Heard]]]()
-        for piece in self._pieces(sounds):
+        for piece in self._pieces(iter_inputs(RECORDINGS, sounds)):
             waiting.append(piece)
             if len(waiting) == batch_size:
                 yield from self._finished(waiting, done, search)
                 waiting = []
         yield from self._finished(waiting, done, search)
 
-    def _pieces(self, sounds: Iterable[Sound]) -> Iterator[_Piece]:
+    def _pieces(self, sounds: Iterator[Recording]) -> Iterator[_Piece]:
         """The pieces of each recording, or the error instead of those that cannot be read."""
         for i, sound in enumerate(sounds):
-            name = "samples" if isinstance(sound, np.ndarray) else str(sound)
+            name = input_name(sound, "samples")
             try:
                 for frames, begin, own, last in self._cut(sound):
                     yield _Piece(i, name, frames, begin, own, last)
             except DataError as error:
                 yield _Piece(i, name, None, 0.0, (0.0, 0.0), True, error)
 
-    def _cut(self, sound: Sound) -> Iterator[tuple[Tensor, float, tuple[float, float], bool]]:
+    def _cut(self, sound: Recording) -> Iterator[tuple[Tensor, float, tuple[float, float], bool]]:
         """Normal frames of each piece of a recording, where it begins, its own part, and whether it is the last."""
+        sound = to_samples(sound, self.front.rate_hz)
         if isinstance(sound, (str, Path)) and Path(sound).suffix.lower() in FRAMES:
             frames = self.frames_of(sound)[1]
             yield frames, 0.0, (0.0, len(frames) * self.front.hop_ms / 1000), True
@@ -158,9 +160,10 @@ class TrainedRecognizer:
         if isinstance(sound, np.ndarray):
             if not len(sound):
                 raise DataError("samples: there are none")
+            self._check_sound("samples")
             pieces = iter([sound])
         else:
-            self.front.check_kind(Path(sound))
+            self._check_sound(sound)
             pieces = audio_pieces(sound, self.front.rate_hz)
         longest = self.piece_seconds
         for found in segments(pieces, self.front.rate_hz, longest, min(_AROUND, longest / 4)):
@@ -192,14 +195,22 @@ class TrainedRecognizer:
         total = sum(heard.log_probability for _, heard in parts)
         return Transcript(name, " ".join(word.text for word in found), tuple(found), total, seconds)
 
-    def frames_of(self, sound: Sound) -> tuple[Tensor, Tensor]:
+    def _check_sound(self, sound: Any) -> None:
+        """DataError for sound where the model reads frames that were made elsewhere."""
+        self.front.check_kind(Path(input_name(sound, "sound")))
+
+    def frames_of(self, sound: Recording) -> tuple[Tensor, Tensor]:
         """Frames (T, F), and normal frames. DataError if the recording cannot be read."""
+        sound = to_samples(sound, self.front.rate_hz)
         if isinstance(sound, np.ndarray):
+            self._check_sound("samples")
+            if not len(sound):
+                raise DataError("samples: there are none")
             frames = self.front.frames([sound])[0]
-        elif Path(sound).suffix.lower() in FRAMES:
+        elif isinstance(sound, (str, Path)) and Path(sound).suffix.lower() in FRAMES:
             frames = read_frames(Path(sound), self.front.n_features)
         else:
-            self.front.check_kind(Path(sound))
+            self._check_sound(sound)
             frames = self.front.frames([read_audio(sound, self.front.rate_hz)])[0]
         return frames, self.normal(frames)
 
@@ -235,14 +246,28 @@ class TrainedRecognizer:
         """How loud normal frames (T, F) are, each: the mean of the mels, or the first of the cepstra, which is that."""
         return (frames[:, : self.front.n_mels].mean(1) if self.front.kind == "log-mel" else frames[:, 0]).numpy()
 
-    def evaluate(self, recordings: Recordings, search: Search | None = None) -> tuple[dict[str, Any], list[Transcript]]:
+    def evaluate(
+        self,
+        recordings: Any,
+        search: Search | None = None,
+        *,
+        audio: str | Path | None = None,
+        split: str | None = None,
+        batch_size: int = _TOGETHER,
+    ) -> tuple[dict[str, Any], list[Transcript]]:
         """Word and character error rates with intervals, by speaker, and what was taken for what; recordings that cannot be
         read are named and left out.
+
+        recordings: `Recordings`, or one or several paths of tables or folders; audio, split: of these tables, the folder of
+        the recordings (by default their own) and the lines that are used. batch_size: pieces computed at once.
         """
+        if not isinstance(recordings, Recordings):
+            folder = None if audio is None else Path(audio)
+            recordings = read_recordings(evaluation_paths(recordings, NAME), folder, split=split)
         if not len(recordings):
             raise ConfigError("there are no recordings to evaluate on")
         word_errors(["a"], ["a"])  # before the long work: is jiwer there?
-        made = list(self.transcripts(recordings.files, search))
+        made = list(self.transcripts(recordings.files, search, batch_size))
         unread = [str(one) for one in made if isinstance(one, DataError)]
         kept = [i for i, one in enumerate(made) if isinstance(one, Transcript)]
         if not kept:
@@ -277,8 +302,12 @@ class TrainedRecognizer:
         """Listen while sound is coming. ConfigError for a model that cannot."""
         return Stream(self, search or Search())
 
-    def explain(self, sound: Sound, search: Search | None = None) -> dict[str, Any]:
-        """The sound, the symbol of each step, where each symbol of the text stands, and what else was found."""
+    def explain(self, sound: Recording, search: Search | None = None) -> Any:
+        """The sound, the symbol of each step, where each symbol of the text stands, and what else was found.
+
+        An iterable of recordings gives a list.
+        """
         from unrolled.tasks.explain_recognizer import explain_sound
 
-        return explain_sound(self, sound, search or Search())
+        options = search or Search()
+        return map_inputs(RECORDINGS, sound, lambda some: (explain_sound(self, one, options) for one in some))

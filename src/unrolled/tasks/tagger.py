@@ -1,7 +1,8 @@
 """A trained tagger: `predict`, `evaluate`, `explain`, `save`. Made by `unrolled.load`.
 
 tagger = unrolled.load("runs/tags")
-tagger.predict(["Harry met Hermione."])[0].labels           # ('B-PER', 'O', 'B-PER', 'O')
+tagger.predict("Harry met Hermione.").labels                # ('B-PER', 'O', 'B-PER', 'O')
+tagger.predict([["Harry", "met", "Hermione"]])[0].labels    # inside a list: words as they are
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch
 
 from unrolled.data.restoring import restored, taken_apart
-from unrolled.data.tagged import LONGEST, Tagged, TaggedColumns
+from unrolled.data.tagged import LONGEST, Tagged, TaggedColumns, read_restorable, read_tagged
+from unrolled.data.text import Document
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import bounds_of
 from unrolled.features.fingerprints import fingerprints, read_seen
@@ -37,6 +39,7 @@ from unrolled.metrics.classification import calibration_error, confusion, macro_
 from unrolled.metrics.tagging import entity_scores, label_scores, marks_entities
 from unrolled.models.tagger import Tagger, TaggerConfig
 from unrolled.tasks.card import tagger_card
+from unrolled.tasks.inputs import TEXTS_OR_WORDS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.training.weights import load_weights, save_weights
 
 __all__ = ["NAME", "TaggedText", "TaggerReading", "TrainedTagger"]
@@ -155,13 +158,20 @@ class TrainedTagger:
         """P (N, K) of each label for all words, calibrated."""
         return self.labels.probabilities(self.logits(sentences), self.temperature)
 
-    def predict(self, texts: Iterable[str | Sequence[str]]) -> list[TaggedText]:
-        """The label of each word. texts: as they are, or as lists of words."""
-        return list(self.predictions(texts))
+    @overload
+    def predict(self, texts: str, *, batch_size: int = 256) -> TaggedText: ...
+    @overload
+    def predict(self, texts: Iterable[str | Sequence[str]], *, batch_size: int = 256) -> list[TaggedText]: ...
+    def predict(self, texts: Any, *, batch_size: int = 256) -> Any:
+        """Return the label of each word of a text; of an iterable of texts or of lists of words, a list of these.
+
+        batch_size: texts computed at once; changes no result. Raises TypeError for what is neither text nor texts.
+        """
+        return map_inputs(TEXTS_OR_WORDS, texts, lambda some: self.predictions(some, batch_size))
 
     def predictions(self, texts: Iterable[str | Sequence[str]], batch_size: int = 256) -> Iterator[TaggedText]:
         """`predict`, one after another as they are known, `batch_size` texts at once."""
-        remaining = iter(texts)
+        remaining = iter_inputs(TEXTS_OR_WORDS, texts)
         while group := list(islice(remaining, batch_size)):
             words = [self.reading.words(text) if isinstance(text, str) else list(text) for text in group]
             pieces = [row[at : at + LONGEST] for row in words for at in range(0, len(row), LONGEST)]
@@ -174,8 +184,15 @@ class TrainedTagger:
                 yield TaggedText(tuple(row), labels, sure, restored(row, labels) if self.reading.restores else None)
                 at += len(row)
 
-    def evaluate(self, examples: Tagged) -> dict[str, Any]:
-        """Accuracy and F1 by label; of whole entities if labels mark them; on words that training did not know."""
+    def evaluate(self, examples: Any) -> dict[str, Any]:
+        """Accuracy and F1 by label; of whole entities if labels mark them; on words that training did not know.
+
+        examples: `Tagged` sentences, one or several paths of files that hold them as those of training did, or
+        documents of `unrolled.lines`.
+        """
+        if not isinstance(examples, Tagged):
+            sources = evaluation_paths(examples, NAME, Document)
+            examples = read_restorable(sources) if self.reading.restores else read_tagged(sources, self.columns)
         if not len(examples):
             raise ConfigError("there are no sentences to evaluate on")
         found: dict[str, Any] = {"sentences": len(examples), "tokens": sum(map(len, examples.words))}
@@ -210,8 +227,14 @@ class TrainedTagger:
             "reliability": [list(b) for b in bins],
         }
 
-    def explain(self, text: str | Sequence[str]) -> dict[str, Any]:
-        """The probability of each label at each word, and what each word adds to the label of each other."""
+    def explain(self, text: str | Iterable[str | Sequence[str]]) -> Any:
+        """The probability of each label at each word, and what each word adds to the label of each other.
+
+        An iterable of texts, or of lists of words, gives a list.
+        """
+        return map_inputs(TEXTS_OR_WORDS, text, lambda some: map(self._explain, some))
+
+    def _explain(self, text: str | Sequence[str]) -> dict[str, Any]:
         from unrolled.tasks.explain_tagger import explain_words
 
         words = self.reading.words(text) if isinstance(text, str) else list(text)

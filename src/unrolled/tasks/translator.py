@@ -1,7 +1,8 @@
 """A trained translator: `translate`, `evaluate`, `save`. Made by `unrolled.load`.
 
 translator = unrolled.load("runs/de-en")
-translator.translate(["Ein Hund rennt."])[0].text            # 'A dog runs.'
+translator.translate("Ein Hund rennt.").text                 # 'A dog runs.'
+translator.translate(["Ein Hund.", "Eine Katze."])           # a list of two translations
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
 
-from unrolled.data.pairs import Pairs
+from unrolled.data.pairs import Pairs, read_pairs
+from unrolled.data.text import Document
 from unrolled.decoding.beam import Found, Hypothesis, beam_search
 from unrolled.decoding.ensemble import Ensemble
 from unrolled.decoding.listed import Lists
@@ -34,6 +36,7 @@ from unrolled.metrics.translation import corpus_scores, loops
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.models.translator_engine import TranslatorEngine
 from unrolled.tasks.card import translator_card
+from unrolled.tasks.inputs import TEXTS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.tasks.translation import Translation, Wishes, by_length, in_parts, joined
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Stepper
@@ -103,11 +106,29 @@ class TrainedTranslator:
         write_text(folder / "README.md", translator_card(config))
         write_json(folder / "config.json", config)
 
+    @overload
     def translate(
-        self, texts: Iterable[str], options: BeamOptions | None = None, wishes: Wishes = _NO_WISHES
-    ) -> list[Translation]:
-        """The best translation of each text, with `options.n_best` - 1 others."""
-        return list(self.translations(texts, options, wishes))
+        self, texts: str, options: BeamOptions | None = None, wishes: Wishes = _NO_WISHES, *, batch_size: int = _TOGETHER
+    ) -> Translation: ...
+    @overload
+    def translate(
+        self,
+        texts: Iterable[str],
+        options: BeamOptions | None = None,
+        wishes: Wishes = _NO_WISHES,
+        *,
+        batch_size: int = _TOGETHER,
+    ) -> list[Translation]: ...
+    def translate(
+        self, texts: Any, options: BeamOptions | None = None, wishes: Wishes = _NO_WISHES, *, batch_size: int = _TOGETHER
+    ) -> Any:
+        """Return the best translation of a text, with `options.n_best` - 1 others; of an iterable of texts, a list.
+
+        batch_size: texts translated at once; changes no result. Raises TypeError for what is neither text nor texts.
+        """
+        return map_inputs(
+            TEXTS, texts, lambda some: self.translations(some, options, wishes, batch_size), ("source", "text")
+        )
 
     def translations(
         self,
@@ -122,7 +143,7 @@ class TrainedTranslator:
         does not know.
         """
         prescribed = self._prescribed(wishes)
-        remaining = iter(texts)
+        remaining = iter_inputs(TEXTS, texts)
         while group := list(islice(remaining, batch_size)):
             split = [self._split(text) for text in group]
             if any(prescribed) and any(len(parts) > 1 for parts in split):
@@ -305,14 +326,14 @@ class TrainedTranslator:
             self._stepper = cast(Stepper, each[0] if len(each) == 1 else Ensemble(cast(list[Stepper], each)))
         return self._stepper
 
-    def explain(self, text: str, reference: str | None = None, exact: int | None = None) -> dict[str, Any]:
+    def explain(self, text: str | Iterable[str], reference: str | None = None, exact: int | None = None) -> Any:
         """What each symbol looked at, what it cost, what else was in the beam; given a reference, why it was not found.
 
-        exact: the steps that a search for the model's own favourite may take.
+        An iterable of texts gives a list. exact: the steps that a search for the model's own favourite may take.
         """
         from unrolled.tasks.explain_translator import explain_translation
 
-        return explain_translation(self, text, reference, exact)
+        return map_inputs(TEXTS, text, lambda some: (explain_translation(self, one, reference, exact) for one in some))
 
     def swapped(self, pairs: Pairs) -> bool:
         """Whether source and target seem to have changed places: the other direction is far likelier."""
@@ -321,16 +342,21 @@ class TrainedTranslator:
         turned, m = self.losses(Pairs(few.targets, few.sources, few.places))
         return turned / m < 0.8 * total / n
 
-    def evaluate(self, pairs: Pairs, made: Sequence[Translation] | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, pairs: Any, made: Sequence[Translation] | None = None, *, batch_size: int = _TOGETHER
+    ) -> dict[str, Any]:
         """BLEU and chrF of the translations, by length of the source too; perplexity; empty and looping translations.
 
-        made: the translations, if they are there already.
+        pairs: `Pairs`, or paths or documents as for training: source and target, or one file of both.
+        made: the translations, if they are there already. batch_size: texts translated at once.
         """
+        if not isinstance(pairs, Pairs):
+            pairs = read_pairs(evaluation_paths(pairs, NAME, Document))
         if not len(pairs):
             raise ConfigError("there are no pairs to evaluate on")
         corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
         total, n = self.losses(pairs)
-        made = made or self.translate(pairs.sources)
+        made = made or self.translate(pairs.sources, batch_size=batch_size)
         texts = [one.text for one in made]
         found: dict[str, Any] = {"pairs": len(pairs), "empty_pairs": pairs.empty, "loss": total / n}
         found |= {"perplexity": float(np.exp(min(total / n, 700)))} | corpus_scores(texts, pairs.targets)

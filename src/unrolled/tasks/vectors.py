@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from unrolled.data.vector_files import read_vectors, write_vectors
-from unrolled.data.word_tests import Analogies, Similarities
+from unrolled.data.word_tests import Analogies, Similarities, read_word_test
 from unrolled.errors import DataError
 from unrolled.features.subwords import NGrams, Subwords
 from unrolled.metrics.word_vectors import spearman
+from unrolled.tasks.inputs import WORDS, evaluation_paths, iter_inputs, map_inputs
 
 __all__ = ["Neighbor", "Vectors"]
 
@@ -148,12 +149,15 @@ class Vectors:
         length = np.linalg.norm(vector)
         return vector / length if length else vector
 
-    def neighbors(self, word: str, n: int = 10) -> list[Neighbor]:
-        """The n words with the largest cosine to a word, itself left out."""
-        return self.neighbors_of([word], n)[0]
+    def neighbors(self, word: str | Iterable[str], n: int = 10) -> list[Any]:
+        """Return the n words with the largest cosine to a word, itself left out; of an iterable of words, a list."""
+        return map_inputs(WORDS, word, lambda words: self.neighbors_of(list(words), n))
 
-    def neighbors_of(self, words: Sequence[str], n: int = 10) -> list[list[Neighbor]]:
+    def neighbors_of(self, words: Iterable[str], n: int = 10) -> list[list[Neighbor]]:
         """`neighbors` of many words: one matrix product for hundreds of them. All are looked up before any is answered."""
+        words = list(iter_inputs(WORDS, words))
+        if not words:
+            return []
         self.all_known(words)
         return self.nearest(np.stack([self._unit(word) for word in words]), n, [[word] for word in words])
 
@@ -201,6 +205,10 @@ class Vectors:
             values, order = joined[0].topk(min(n, joined[0].shape[1]), dim=1)
             best = values, joined[1].gather(1, order)
         return best[1].numpy(), best[0].numpy()
+
+    def evaluate(self, tests: Any, most: int | None = None, encoding: str = "utf-8") -> list[dict[str, Any]]:
+        """`test` on one or several files of word pairs or analogies."""
+        return [self.test(read_word_test(path, encoding), most) for path in evaluation_paths(tests, "word-vectors")]
 
     def test(self, questions: Similarities | Analogies, most: int | None = None) -> dict[str, Any]:
         """How well the vectors answer a test. Words are compared as written, then in lower case; `most`: only the first
