@@ -251,7 +251,7 @@ def test_both_directions_learn_what_one_cannot(tmp_path: Path) -> None:
     assert answer.labels[:3] == ("w2", "w0", "w1")
     assert len(long.labels) == 1400
     np.testing.assert_allclose(tagger.probabilities([["w1", "w2"]]).sum(1), 1)
-    explained = tagger.explain(["w1", "w2", "w0"])
+    explained = tagger.explain([["w1", "w2", "w0"]])[0]
     z = tagger.logits([["w1", "w2", "w0"]])
     total = np.array(explained["contributions"]).sum(1) + explained["nothing"]
     np.testing.assert_allclose(total, z[np.arange(3), z.argmax(1)], atol=0.1)

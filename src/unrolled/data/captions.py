@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from unrolled.data.paths import list_sources
 from unrolled.data.tables import chosen, table_rows, there
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of
@@ -62,7 +63,7 @@ class Captioned:
 
 
 def read_captions(
-    sources: Sequence[str | Path],
+    sources: str | Path | Iterable[str | Path],
     images: Path | None = None,
     *,
     split: str | None = None,
@@ -73,6 +74,7 @@ def read_captions(
     split: only lines of this part of the data. Raises DataError naming up to ten lines that cannot be read, or where no
     captioned image is there.
     """
+    sources = list_sources(sources)
     found, problems, at = Captioned(), list[str](), dict[Path, int]()
     missing = dict[str, None]()
     for document in read_documents(sources, encoding):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unrolled.data.paths import list_sources
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
@@ -75,11 +76,14 @@ class Labelled:
         self.places.append(place)
 
 
-def read_labelled(sources: Sequence[str | Path], columns: Columns | None = None, encoding: str = "utf-8") -> Labelled:
+def read_labelled(
+    sources: str | Path | Iterable[str | Path], columns: Columns | None = None, encoding: str = "utf-8"
+) -> Labelled:
     """Read files and folders, one after another, each by what its name ends in.
 
     Raises DataError naming up to ten places that cannot be read, or what is missing.
     """
+    sources = list_sources(sources)
     columns, found, problems = columns or Columns(), Labelled(), list[str]()
     for source in sources:
         try:

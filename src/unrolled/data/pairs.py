@@ -12,6 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from unrolled.data.paths import list_sources
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
 from unrolled.errors import ConfigError, DataError, first_of
 
@@ -49,12 +50,13 @@ class Pairs:
         self.places.append(place)
 
 
-def read_pairs(files: Sequence[str | Path | Document], encoding: str = "utf-8") -> Pairs:
+def read_pairs(files: str | Path | Document | Iterable[str | Path | Document], encoding: str = "utf-8") -> Pairs:
     """Read a source file and a target file, or one file of both.
 
     A .tsv has two columns, a .jsonl the fields "source" and "target". Raises DataError naming up to ten lines that are
     wrong, or where two files stop being aligned; ConfigError for another number of files, or the same one twice.
     """
+    files = list_sources(files, Document)
     if len(files) not in (1, 2):
         raise ConfigError(f"give a source file and a target file, or one .tsv or .jsonl of both; got {len(files)} files")
     documents = read_documents(files, encoding)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unrolled.data.audio import ENDINGS
+from unrolled.data.paths import list_sources
 from unrolled.data.tables import chosen, object_rows, table_rows, there
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, first_of
@@ -80,7 +81,7 @@ class Recordings:
 
 
 def read_recordings(
-    sources: Sequence[str | Path],
+    sources: str | Path | Iterable[str | Path],
     audio: Path | None = None,
     *,
     split: str | None = None,
@@ -92,6 +93,7 @@ def read_recordings(
     split: only lines of this part of the data. Raises DataError naming up to ten lines that cannot be read, or where no
     recording is there.
     """
+    sources = list_sources(sources)
     found, problems = Recordings(), list[str]()
     for source in sources:
         lines = list(_lines(Path(source), audio, encoding, problems))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from unrolled.data.paths import list_sources
 from unrolled.data.restoring import STRETCH, taken_apart
 from unrolled.data.text import Document, lines_of, read_documents
 from unrolled.errors import DataError, first_of
@@ -60,13 +61,14 @@ class Tagged:
 
 
 def read_tagged(
-    sources: Sequence[str | Path | Document], columns: TaggedColumns | None = None, encoding: str = "utf-8"
+    sources: Iterable[str | Path | Document], columns: TaggedColumns | None = None, encoding: str = "utf-8"
 ) -> Tagged:
     """Read files: a word a line with its columns between tabs or blanks, a blank line after each sentence.
 
     `.conllu` files have the word in column 2 and its part of speech in column 4, others word first, label last, unless
     `columns` says otherwise. Raises DataError naming up to ten lines with another number of columns, or what is missing.
     """
+    sources = list_sources(sources, Document)
     found, problems = Tagged(), list[str]()
     for document in read_documents(sources, encoding):
         _read(document, columns or TaggedColumns(), found, problems)
@@ -77,8 +79,9 @@ def read_tagged(
     return found
 
 
-def read_restorable(sources: Sequence[str | Path | Document], encoding: str = "utf-8") -> Tagged:
+def read_restorable(sources: Iterable[str | Path | Document], encoding: str = "utf-8") -> Tagged:
     """Plain text as words without capitals and marks, the labels being what was taken away; in stretches of 100 words."""
+    sources = list_sources(sources, Document)
     found = Tagged()
     for document in read_documents(sources, encoding):
         before = 0

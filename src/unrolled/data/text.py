@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from unrolled.data.paths import list_sources
 from unrolled.errors import DataError, first_of
 from unrolled.kernels.words import mark
 
@@ -241,7 +242,9 @@ def lines(some: Iterable[str | Iterable[str]], name: str = "lines") -> Document:
     return Document(name, _without_nul(text, 0, name))
 
 
-def read_documents(sources: Iterable[str | Path | Document], encoding: str = "utf-8") -> list[Document]:
+def read_documents(
+    sources: str | Path | Document | Iterable[str | Path | Document], encoding: str = "utf-8"
+) -> list[Document]:
     """Read files, every text file below a folder, .gz files, and "-" for standard input; documents pass as they are.
 
     Raises DataError naming up to ten files that are missing, empty, binary, cut off or in another encoding.
@@ -249,7 +252,7 @@ def read_documents(sources: Iterable[str | Path | Document], encoding: str = "ut
     documents: list[Document] = []
     problems: list[str] = []
     room = IN_MEMORY
-    for source in sources:
+    for source in list_sources(sources, Document):
         if isinstance(source, Document):
             documents.append(source)
             continue

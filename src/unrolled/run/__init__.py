@@ -63,35 +63,36 @@ def train(
     if task not in TASKS:
         raise unknown_task(task)
     _check_arguments(out, preset, options)
-    sources = _listed("sources", sources, task, lines=task in _TAKES_LINES)
-    valid = None if valid is None else _listed("valid", valid, task, lines=task in _TAKES_LINES and task != "word-vectors")
+    files = _listed("sources", sources, task, lines=task in _TAKES_LINES)
+    lines = task in _TAKES_LINES and task != "word-vectors"
+    held = None if valid is None else _listed("valid", valid, task, lines=lines)
     if task == "word-vectors":
         if preset is not None:
             raise ConfigError("word vectors have no presets")
         before = TrainedWordVectors.load(start) if start else None
         resolved: Any = word_vectors_options(flags=options, start=before)
-        events: Any = train_word_vectors(resolved, sources, out, probes=valid or (), start=before, overwrite=overwrite)
+        events: Any = train_word_vectors(resolved, files, out, probes=held or (), start=before, overwrite=overwrite)
     elif start is not None:
         raise ConfigError("start is for word vectors; a language model's training goes on with unrolled.resume")
     elif task == "classify":
         resolved = classify_options(preset=preset, flags=options)
-        events = train_classifier(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+        events = train_classifier(resolved, files, out, valid=held, overwrite=overwrite)
     elif task == "translate":
         resolved = translate_options(preset=preset, flags=options)
-        events = train_translator(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+        events = train_translator(resolved, files, out, valid=held, overwrite=overwrite)
     elif task == "caption":
         resolved = caption_options(preset=preset, flags=options)
-        events = train_captioner(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+        events = train_captioner(resolved, files, out, valid=held, overwrite=overwrite)
     elif task == "transcribe":
         resolved = transcribe_options(preset=preset, flags=options)
-        events = train_recognizer(resolved, sources, out, valid=valid, overwrite=overwrite)  # type: ignore[arg-type]
+        events = train_recognizer(resolved, files, out, valid=held, overwrite=overwrite)
     elif task == "tag":
         resolved = tag_options(preset=preset, flags=options)
-        events = train_tagger(resolved, sources, out, valid=valid, overwrite=overwrite)
+        events = train_tagger(resolved, files, out, valid=held, overwrite=overwrite)
     else:
         choose = partial(language_model_options, preset=preset, flags=options)
-        resolved, documents, held_out = read_training_texts(choose, sources, valid, out, overwrite=overwrite)
-        events = train_language_model(resolved, documents, out, valid=held_out, overwrite=overwrite)
+        resolved, documents, texts = read_training_texts(choose, files, held, out, overwrite=overwrite)
+        events = train_language_model(resolved, documents, out, valid=texts, overwrite=overwrite)
     for _ in events:
         pass
     return load(out)

@@ -75,7 +75,7 @@ Licence of the model and of its data: fill in.
 
     import unrolled
     classifier = unrolled.load("FOLDER")
-    print(classifier.predict(["some text"])[0])
+    print(classifier.predict("some text"))
 """
 
 
@@ -109,7 +109,7 @@ Licence of the model and of its data: fill in.
 
     import unrolled
     tagger = unrolled.load("FOLDER")
-    print(tagger.predict(["some text"])[0])
+    print(tagger.predict("some text"))
 """
 
 
@@ -135,7 +135,7 @@ Licence of the model and of its data: fill in.
 
     import unrolled
     translator = unrolled.load("FOLDER")
-    print(translator.translate(["a sentence"])[0].text)
+    print(translator.translate("a sentence").text)
 
 ## Sizes
 

@@ -78,8 +78,9 @@ def iter_inputs(kind: InputType, inputs: Any, columns: tuple[str, ...] = ()) -> 
     if names is not None:
         wanted = [*columns, *kind.columns, *names]
         column = next((name for name in wanted if name in names), "text")
+        shown = ", ".join(map(repr, names[:10])) or "(none)"
         raise TypeError(
-            f"got {type_name(inputs)} with the columns {', '.join(map(repr, names[:10])) or '(none)'}, expected {kind.name} "
+            f"got {type_name(inputs)} with the columns {shown}, expected {kind.name} "
             f"or a list of {kind.plural}. Fix: pass one column, such as table[{column!r}]."
         )
     if isinstance(inputs, (Mapping, bytes, bytearray, memoryview, os.PathLike)) or not _is_iterable(inputs):
@@ -122,7 +123,7 @@ def source_advice(task: str) -> str:
         case "language-model" | "word-vectors":
             return "Texts in memory are passed as unrolled.lines(texts)."
         case "tag":
-            return "Sentences in memory are passed as unrolled.lines(rows), a row a word: 'Harry\\tB-PER', '' between sentences."
+            return "Sentences in memory are passed as unrolled.lines(['Harry\\tB-PER', ...]), with '' after each sentence."
         case "translate":
             return "Sentences in memory are passed as [unrolled.lines(sources), unrolled.lines(targets)]."
     return "Data in memory are written to a file first: .csv or .jsonl, a row an example."

@@ -30,7 +30,7 @@ def input_name(value: Any, otherwise: str) -> str:
     return os.fspath(value) if isinstance(value, (str, os.PathLike)) else otherwise
 
 
-def as_file(value: Any) -> Any:
+def _as_file(value: Any) -> Any:
     """A path or the content of a file, as the readers of `unrolled.data` take it."""
     if isinstance(value, os.PathLike):
         return Path(value)
@@ -43,7 +43,7 @@ def to_pixels(image: Image) -> Any:
     Floats from 0 to 1, or to 255 where one is larger; uint16 from 0 to 65535. DataError for other shapes or values.
     """
     if not is_array(image):
-        return as_file(image)
+        return _as_file(image)
     pixels = _as_numpy(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
@@ -86,7 +86,7 @@ def to_samples(recording: Recording, rate_hz: int) -> Any:
         if not is_array(recording) or not recording.ndim:
             raise DataError("recording: got (rate, samples), expected (samples, rate in Hz).")
     if not is_array(recording):
-        return as_file(recording)
+        return _as_file(recording)
     samples = _as_numpy(recording)
     if samples.ndim != 1:
         raise DataError(
@@ -115,7 +115,7 @@ def _rate(rate: Any) -> Any:
         value = float(rate)
     except (TypeError, ValueError):
         value = 0.0
-    if isinstance(rate, bool) or not 1 <= value <= 10_000_000:
+    if isinstance(rate, (bool, str, bytes)) or not 1 <= value <= 10_000_000:
         raise DataError(f"recording: got the rate {rate!r}, expected (samples, rate in Hz), such as (samples, 16000).")
     return int(value) if value.is_integer() else value
 

@@ -28,9 +28,9 @@ from unrolled.folders import header, open_model, prepare_model, write_json, writ
 from unrolled.metrics.speech import character_errors, confusions, word_errors
 from unrolled.models.recognizer import Recognizer, RecognizerConfig, built
 from unrolled.tasks.card import recognizer_card
+from unrolled.tasks.hearing import Ear, Heard, Search
 from unrolled.tasks.inputs import RECORDINGS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.tasks.media_inputs import Recording, input_name, to_samples
-from unrolled.tasks.hearing import Ear, Heard, Search
 from unrolled.tasks.streaming import Stream
 from unrolled.tasks.transcript import Transcript, Word, joined, later
 from unrolled.training.weights import load_weights, save_weights
