@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from unrolled.data.paths import list_sources
+from unrolled.data.valid_text import check_text, json_problem, without_nul
 from unrolled.errors import DataError, first_of
 from unrolled.kernels.words import mark
 
@@ -166,7 +167,7 @@ class _Scan:
         self.size += len(piece)
         self.blank = self.blank and not piece.strip()
         mark(code_points(piece), self._seen)
-        self._digest.update(piece.encode("utf-8", "surrogatepass"))
+        self._digest.update(piece.encode("utf-8"))
 
     def facts(self) -> Facts:
         return Facts(self.size, self._digest.hexdigest(), "".join(map(chr, np.flatnonzero(self._seen))))
@@ -195,9 +196,18 @@ def json_lines(document: Document, problems: list[str]) -> Iterator[tuple[str, s
         if not line.strip():
             continue
         try:
-            yield place, line, json.loads(line)
+            value = json.loads(line)
+            problem = json_problem(value) if "\\u" in line else None  # JSON writes NUL and surrogates as \\uXXXX only
         except (json.JSONDecodeError, RecursionError) as error:
             problems.append(f"{place}: is not JSON ({error}): {line.strip()[:60]!r}")
+            continue
+        if problem:
+            problems.append(
+                f"{place}: {problem}: {line.strip()[:60]!r}. Cut texts end like this: remove the escape or the line, or "
+                "write \\ufffd in its place"
+            )
+        else:
+            yield place, line, value
 
 
 def _between_lines(pieces: Iterable[str], size: int = CHUNK) -> Iterator[str]:
@@ -239,7 +249,8 @@ def lines(some: Iterable[str | Iterable[str]], name: str = "lines") -> Document:
     text = "".join(f"{line if isinstance(line, str) else ' '.join(line)}\n" for line in some)
     if not text.strip():
         raise DataError(f"{name}: holds no text.")
-    return Document(name, _without_nul(text, 0, name))
+    check_text(text, name)
+    return Document(name, text)
 
 
 def read_documents(
@@ -334,7 +345,7 @@ def _read_pieces(source: str, name: str, encoding: str) -> Iterator[str]:
         except UnicodeError as error:
             raise DataError(f"{name}: cannot be read as {encoding!a} ({error}).") from None
         at += len(block)
-        yield _without_nul(text, size, name)
+        yield without_nul(text, size, name)
         size += len(text)
     pending = decoder.getstate()[0]
     try:
@@ -342,7 +353,7 @@ def _read_pieces(source: str, name: str, encoding: str) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise _undecodable(error, at - len(pending), first, name, encoding) from None
     if text:
-        yield _without_nul(text, size, name)
+        yield without_nul(text, size, name)
 
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
@@ -385,9 +396,3 @@ def _undecodable(error: UnicodeDecodeError, at: int, first: bytes, name: str, en
         f"{name}: not {encoding} at byte {at + error.start} (byte 0x{error.object[error.start]:02x} in {around!r}). "
         "If the file is text, name its encoding, for example: --encoding latin-1 or --encoding gb18030"
     )
-
-
-def _without_nul(text: str, at: int, name: str) -> str:
-    if "\x00" in text:
-        raise DataError(f"{name}: is a binary file, not text (NUL character at position {at + text.index(chr(0))}).")
-    return text

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from unrolled.data.text import Document
+from unrolled.data.valid_text import check_text
 from unrolled.errors import DataError
 from unrolled.features.numbering import Spool
-from unrolled.features.words import LEFT_OUT, READERS, choose, read_words, rows_of
+from unrolled.features.words import LEFT_OUT, READERS, Reader, choose, read_words, reader_for, rows_of
 from unrolled.kernels.bags import look_up, n_gram_keys, spread
 
 __all__ = ["Bags", "TextFeatures", "as_lines", "inverse_frequency"]
@@ -63,10 +64,9 @@ class _Rows(NamedTuple):
 
 
 def as_lines(texts: Sequence[str], name: str = "texts") -> Document:
-    """One text a line: what ends a line inside of a text is a blank. DataError for a text with a NUL character."""
+    """One text a line: what ends a line inside of a text is a blank. DataError for what is no text."""
     for number, text in enumerate(texts, start=1):
-        if "\0" in text:
-            raise DataError(f"{name}: text {number} holds a NUL character, so it is no text: {text[:60]!r}")
+        check_text(text, f"{name}: text {number}")
     return Document(name, "".join(f"{text.replace(chr(10), ' ').replace(chr(13), ' ')}\n" for text in texts))
 
 
@@ -75,13 +75,14 @@ class TextFeatures:
     """What a text is turned into.
 
     tokens: what a word is, a name in READERS; words: the vocabulary, most frequent first; longest: words of the longest
-    n-gram; keys (K,) uint64: the known n-grams, ascending.
+    n-gram; keys (K,) uint64: the known n-grams, ascending; normalization: "nfc", or "none" in models of older versions.
     """
 
     tokens: str
     words: list[str]
     longest: int
     keys: np.ndarray
+    normalization: str = "nfc"
 
     def __len__(self) -> int:
         return len(self.words) + len(self.keys)
@@ -110,9 +111,13 @@ class TextFeatures:
         numbers = np.where(often, len(kept) + np.cumsum(often) - 1, LEFT_OUT).astype(np.int32)
         return features, _joined(rows, _Rows(numbers[which], key_starts).known())
 
+    @property
+    def _reader(self) -> Reader:
+        return reader_for(self.tokens, self.normalization)
+
     def encode(self, texts: Sequence[str]) -> Bags:
         """The bags of other texts; words and n-grams that are not known are left out."""
-        read = read_words([as_lines(texts)], READERS[self.tokens], Spool())
+        read = read_words([as_lines(texts)], self._reader, Spool())
         spelled = read.spelled(range(len(read)))
         rows = np.fromiter((self._row.get(word, LEFT_OUT) for word in spelled), np.int32, len(spelled))
         known = _Rows.of(read.numbers, len(texts)).looked_up(rows)
@@ -120,11 +125,11 @@ class TextFeatures:
         return _joined(known, _Rows(self._known(keys), key_starts).known())
 
     def split(self, text: str) -> list[tuple[str, int]]:
-        """The words of a text as they are written, and the row of each, LEFT_OUT where it has none."""
-        reader = READERS[self.tokens]
+        """The words of a text as they are written, normalized, and the row of each, LEFT_OUT where it has none."""
+        reader = self._reader
         read = read_words([as_lines([text])], replace(reader, lower=False), Spool())
         words = read.spelled(read.numbers[read.numbers >= 0])
-        _, lower = reader.tables("".join(set(text)))
+        _, lower = reader.tables("".join(set("".join(words))))
         known = ("".join(chr(lower[ord(letter)]) for letter in word) for word in words)
         return [(word, self._row.get(key, LEFT_OUT)) for word, key in zip(words, known, strict=True)]
 

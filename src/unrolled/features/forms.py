@@ -6,6 +6,7 @@ training text had still say something.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,15 +40,21 @@ class Forms(NamedTuple):
 
 @dataclass(frozen=True)
 class WordForms:
-    """What is known: words in lower case, most frequent first; letters, others having the number after the last."""
+    """What is known: words in lower case, most frequent first; letters, others having the number after the last.
+
+    Words are looked up in Unicode's normal form C; normalization is "none" in models of older versions, which did not.
+    """
 
     words: list[str]
     letters: list[str]
+    normalization: str = "nfc"
 
     @staticmethod
     def learned(sentences: Iterable[Sequence[str]], min_count: int = 2, most: int | None = None) -> WordForms:
         """Words that occur `min_count` times or more, at most `most`; all letters of these. DataError without any."""
-        written = Counter(chain.from_iterable(sentences))
+        written: Counter[str] = Counter()
+        for word, n in Counter(chain.from_iterable(sentences)).items():
+            written[unicodedata.normalize("NFC", word)] += n
         counts: Counter[str] = Counter()
         for word, n in written.items():
             counts[word.lower()] += n
@@ -64,8 +71,9 @@ class WordForms:
         number: dict[str, int] = {}
         numbers = np.fromiter((number.setdefault(word, len(number)) for word in chain.from_iterable(sentences)), np.int64)
         starts = np.concatenate([[0], np.cumsum([len(words) for words in sentences])]).astype(np.int64)
-        rows = np.fromiter((self._row.get(word.lower(), len(self.words)) for word in number), np.int64, len(number))
-        shown = [word if len(word) <= _LETTERS else word[: _LETTERS // 2] + word[-_LETTERS // 2 :] for word in number]
+        read = [unicodedata.normalize("NFC", word) if self.normalization == "nfc" else word for word in number]
+        rows = np.fromiter((self._row.get(word.lower(), len(self.words)) for word in read), np.int64, len(read))
+        shown = [word if len(word) <= _LETTERS else word[: _LETTERS // 2] + word[-_LETTERS // 2 :] for word in read]
         sizes = np.array([len(word) for word in shown], np.int64)
         letters = np.full((len(shown), int(sizes.max(initial=1))), len(self.letters), np.int64)
         for line, word in zip(letters, shown, strict=True):

@@ -100,7 +100,8 @@ class _CharacterNumbering(Numbering):
     def _codes(self) -> Iterator[np.ndarray]:
         for chunks in self._documents:
             for chunk in chunks:
-                yield code_points(_without_blank_lines(chunk) if self.sentences else chunk)
+                text = self.tokenizer.normalize(chunk)
+                yield code_points(_without_blank_lines(text) if self.sentences else text)
 
     def counts(self) -> Counter[str]:
         counts = Counter({chr(code): int(self._counts[code]) for code in np.flatnonzero(self._counts)})

@@ -8,19 +8,38 @@ ids = words.ids(rows_of(kept, len(words)), spool) # the text as ids, rare words 
 from __future__ import annotations
 
 import importlib
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
+from unrolled.data.characters import HAN, UNSPACED, ZWJ, is_format, is_han, is_mark, is_modifier, marks
 from unrolled.data.text import Document, code_points
 from unrolled.errors import MissingExtra
+from unrolled.features.graphemes import graphemes
 from unrolled.features.numbering import Spool
-from unrolled.kernels.words import ALONE, BLANK, JOINING, LETTER, LINE, LONGEST, WordTable, new_table, number_words
+from unrolled.features.tokenizers import ChineseWords
+from unrolled.kernels.words import (
+    ALONE,
+    BLANK,
+    FORMAT,
+    JOINING,
+    LETTER,
+    LINE,
+    LONGEST,
+    MARK,
+    REGIONAL,
+    SIGN,
+    ZERO_WIDTH_JOINER,
+    WordTable,
+    new_table,
+    number_words,
+)
 
-__all__ = ["LEFT_OUT", "READERS", "Reader", "Words", "choose", "read_words", "rows_of"]
+__all__ = ["LEFT_OUT", "READERS", "Reader", "Words", "choose", "read_words", "reader_for", "rows_of"]
 
 #: The row of a word that gets no vector.
 LEFT_OUT = -2
@@ -29,21 +48,46 @@ _APOSTROPHES = "'’"
 _BLOCK = 1 << 22
 
 
-def _plain(character: str) -> int:
-    """Words: letters, digits and marks, an apostrophe between them; a Han character is a word."""
+def _word_character(character: str) -> int:
+    """Words of letters, digits and marks, an apostrophe between them; a Han character is a word. Signs are left out."""
     if character == "\n":
         return LINE
-    code = ord(character)
-    if 0x3400 <= code <= 0x4DBF or 0x4E00 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x323AF:
+    if is_han(character):
         return ALONE
     if character in _APOSTROPHES:
         return JOINING
-    return LETTER if character.isalnum() or unicodedata.category(character)[0] == "M" else BLANK
+    if character.isalnum():
+        return LETTER
+    if is_modifier(character):
+        return MARK
+    if character == ZWJ:
+        return ZERO_WIDTH_JOINER
+    if is_format(character):
+        return FORMAT
+    return BLANK if character.isspace() or unicodedata.category(character) == "Cf" else SIGN
 
 
-def _marks_too(character: str) -> int:
-    """Words as `_plain`, and every other sign that is no blank is a word by itself."""
-    kind = _plain(character)
+def _word_or_sign(character: str) -> int:
+    """Words as `_word_character` has them, and every other sign is a word, with what modifies it."""
+    kind = _word_character(character)
+    if kind == SIGN:
+        return REGIONAL if "\U0001f1e6" <= character <= "\U0001f1ff" else ALONE
+    return kind
+
+
+def _cut_at_marks(character: str) -> int:
+    """Words as older versions read them: marks are letters, joiners are not."""
+    if character == "\n":
+        return LINE
+    if is_han(character):
+        return ALONE
+    if character in _APOSTROPHES:
+        return JOINING
+    return LETTER if character.isalnum() or is_mark(character) else BLANK
+
+
+def _cut_at_marks_or_sign(character: str) -> int:
+    kind = _cut_at_marks(character)
     return ALONE if kind == BLANK and not character.isspace() else kind
 
 
@@ -52,27 +96,34 @@ def _between_blanks(character: str) -> int:
     return LINE if character == "\n" else BLANK if character.isspace() else LETTER
 
 
-_KINDS: dict[str, Callable[[str], int]] = {
-    "words": _plain,
-    "words-and-marks": _marks_too,
-    "whitespace": _between_blanks,
+#: What a character is, by (kind of reader, normalization).
+_KINDS: dict[tuple[str, str], Callable[[str], int]] = {
+    ("words", "nfc"): _word_character,
+    ("words", "none"): _cut_at_marks,
+    ("words-and-marks", "nfc"): _word_or_sign,
+    ("words-and-marks", "none"): _cut_at_marks_or_sign,
+    ("whitespace", "nfc"): _between_blanks,
+    ("whitespace", "none"): _between_blanks,
 }
 
 
 @dataclass(frozen=True)
 class Reader:
-    """What a word is. kind: a name in _KINDS; lower: whether case counts not; cut: words of Chinese text are found with a
-    dictionary.
+    """What a word is.
+
+    kind: a name in _KINDS; lower: whether case counts not; cut: what cuts text without blanks first: "dictionary" (Chinese
+    words), "graphemes", or nothing; normalization: "nfc", or "none" in models of older versions.
     """
 
     kind: str
     lower: bool
-    cut: bool = False
+    cut: str = ""
+    normalization: str = "nfc"
 
     def tables(self, alphabet: str) -> tuple[np.ndarray, np.ndarray]:
         """For each code point of the alphabet, at least, what it is, and what it is written as."""
         known, kinds, written = _tables(self)
-        kind_of = _KINDS["whitespace" if self.cut else self.kind]
+        kind_of = _KINDS[self.kind, self.normalization]
         for character in set(alphabet) - known:
             kinds[ord(character)] = kind_of(character)
             if self.lower and len(character.lower()) == 1:
@@ -80,16 +131,38 @@ class Reader:
             known.add(character)
         return kinds, written
 
+    def changes(self, alphabet: str) -> bool:
+        """Whether `prepared` may put other characters into a text of this alphabet."""
+        return bool(self.cut) or (self.normalization == "nfc" and not all(map(_is_inert, alphabet)))
+
     def prepared(self, chunk: str) -> str:
-        """The text of a chunk, with blanks between its words where they must be found first."""
+        """The text of a chunk, normalized, with blanks between its words where they must be found first."""
+        text = unicodedata.normalize("NFC", chunk) if self.normalization == "nfc" else chunk
+        if self.cut == "graphemes":
+            return _unspaced().sub(lambda found: f" {' '.join(graphemes(found[0]))} ", text)
         if not self.cut:
-            return chunk
+            return text
         try:
-            rjieba = importlib.import_module("rjieba")
-        except ImportError:
+            split = ChineseWords().split if self.normalization == "nfc" else importlib.import_module("rjieba").cut
+        except (ImportError, MissingExtra):
             raise MissingExtra("rjieba", "zh", "Cutting Chinese text into words") from None
-        words = (word for line in chunk.split("\n") for word in (*rjieba.cut(line), "\n"))
+        words = (word for line in text.split("\n") for word in (*split(line), "\n"))
         return " ".join(word for word in words if word == "\n" or any(c.isalnum() for c in word))
+
+
+@cache
+def _is_inert(character: str) -> bool:
+    """Whether normal form C never changes the character, nor puts it together with others."""
+    if character < "\u0300":
+        return True
+    jamo = "\u1100" <= character <= "\u11ff"
+    return not (jamo or is_mark(character) or unicodedata.decomposition(character))
+
+
+@cache
+def _unspaced() -> re.Pattern[str]:
+    """A run of scripts without blanks, with all its marks."""
+    return re.compile(f"[{HAN}{UNSPACED}][{HAN}{UNSPACED}{marks()}\u200c\u200d]*")
 
 
 @cache
@@ -104,8 +177,15 @@ READERS = {
     "cased-words": Reader("words", False),
     "words-and-marks": Reader("words-and-marks", True),
     "whitespace": Reader("whitespace", False),
-    "chinese-words": Reader("chinese-words", True, True),
+    "graphemes": Reader("words", True, "graphemes"),
+    "graphemes-and-marks": Reader("words-and-marks", True, "graphemes"),
+    "chinese-words": Reader("whitespace", True, "dictionary"),
 }
+
+
+def reader_for(tokens: str, normalization: str) -> Reader:
+    """The reader of this name, as a model of that normalization reads."""
+    return replace(READERS[tokens], normalization=normalization)
 
 
 class Words:
@@ -160,10 +240,14 @@ def _numbered(documents: Sequence[Document], reader: Reader, held: list[WordTabl
     """The numbers of the words, a chunk after another; the table in `held` grows."""
     room = np.empty(0, np.int32)
     for document in documents:
-        alphabet = document.facts().alphabet if not reader.cut else "".join(map(chr, range(_CODE_POINTS)))
+        alphabet = document.facts().alphabet
+        changes = reader.changes(alphabet)
         kinds, lower = reader.tables(alphabet + " \n")
         for chunk in document.chunks():
-            codes, at = code_points(reader.prepared(chunk)), 0
+            text = reader.prepared(chunk)
+            if changes:
+                kinds, lower = reader.tables("".join(set(text)))
+            codes, at = code_points(text), 0
             if len(room) < len(codes) + 8:
                 room = np.empty(len(codes) + 8, np.int32)
             while at < len(codes):

@@ -12,10 +12,29 @@ import numpy as np
 
 from unrolled.kernels._jit import kernel
 
-__all__ = ["ALONE", "BLANK", "JOINING", "LETTER", "LINE", "LONGEST", "WordTable", "mark", "new_table", "number_words"]
+__all__ = [
+    "ALONE",
+    "BLANK",
+    "FORMAT",
+    "JOINING",
+    "LETTER",
+    "LINE",
+    "LONGEST",
+    "MARK",
+    "REGIONAL",
+    "SIGN",
+    "ZERO_WIDTH_JOINER",
+    "WordTable",
+    "mark",
+    "new_table",
+    "number_words",
+]
 
-#: What a character is: between words; part of one; the end of a line; a word by itself; part of one between two letters.
+#: What a character is: between words; part of one; the end of a line; a word by itself; part of one between two letters;
 BLANK, LETTER, LINE, ALONE, JOINING = range(5)
+#: part of what precedes it, or the beginning of a word; part of a word between two letters or marks; part of the word
+#: before it, or between two parts of an emoji sequence; left out, with its marks; half of a flag, two of which are a word.
+MARK, FORMAT, ZERO_WIDTH_JOINER, SIGN, REGIONAL = range(5, 10)
 #: Characters of a word beyond this are not told apart.
 LONGEST = 1000
 #: The hash of a word without letters.
@@ -91,6 +110,32 @@ def mark(codes, seen):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _word_goes_on(codes, at, kinds):  # type: ignore[no-untyped-def]
+    """Whether the character at a place behind the beginning of a word of letters belongs to it."""
+    kind, end = kinds[codes[at]], len(codes)
+    if kind in (LETTER, MARK, ZERO_WIDTH_JOINER):
+        return True
+    if kind == JOINING:
+        return at + 1 < end and kinds[codes[at + 1]] == LETTER
+    if kind != FORMAT:
+        return False
+    while at < end and (kinds[codes[at]] == FORMAT or kinds[codes[at]] == ZERO_WIDTH_JOINER):
+        at += 1
+    return at < end and (kinds[codes[at]] == LETTER or kinds[codes[at]] == MARK)
+
+
+@kernel
+def _sign_goes_on(codes, first, at, kinds):  # type: ignore[no-untyped-def]
+    """Whether the character at a place behind codes[first], which is ALONE or REGIONAL, belongs to it."""
+    kind = kinds[codes[at]]
+    if kind == ZERO_WIDTH_JOINER:
+        return at + 1 < len(codes) and kinds[codes[at + 1]] == ALONE
+    if kind == ALONE:
+        return kinds[codes[at - 1]] == ZERO_WIDTH_JOINER
+    return kind == MARK or (kind == REGIONAL and at == first + 1 and kinds[codes[first]] == REGIONAL)
+
+
+@kernel
 def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-untyped-def]
     """Number the words of codes (N,) from place `at` on, until the text or the room for words, letters or numbers ends.
 
@@ -104,26 +149,27 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
         if kind == LINE:
             numbers[found] = -1
             found += 1
-        if kind != LETTER and kind != ALONE:
+        if kind == SIGN:
+            at += 1
+            while at < end and (kinds[codes[at]] == MARK or kinds[codes[at]] == ZERO_WIDTH_JOINER):
+                at += 1
+            continue
+        if kind != LETTER and kind != ALONE and kind != MARK and kind != REGIONAL:
             at += 1
             continue
         room = starts[words]
         if room + LONGEST > len(letters):
             break
-        length, mixed = 0, _EMPTY
+        length, mixed, first = 0, _EMPTY, at
+        sign = kind in (ALONE, REGIONAL)
         while at < end:
-            code = codes[at]
-            kind = kinds[code]
-            inside = kind == LETTER or (kind == JOINING and length and at + 1 < end and kinds[codes[at + 1]] == LETTER)
-            if not inside and not (kind == ALONE and length == 0):
+            if at > first and not (_sign_goes_on(codes, first, at, kinds) if sign else _word_goes_on(codes, at, kinds)):
                 break
             if length < LONGEST:
-                letters[room + length] = lower[code]
+                letters[room + length] = lower[codes[at]]
                 mixed = _mixed(mixed, letters[room + length])
                 length += 1
             at += 1
-            if kind == ALONE:
-                break
         slot = _slot(mixed, letters, room, room + length, slots, starts, letters)
         if slots[slot] < 0:
             slots[slot] = words

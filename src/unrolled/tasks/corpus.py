@@ -29,7 +29,7 @@ from unrolled.tasks.text_codec import TextCodec
 
 __all__ = ["Corpus", "read_corpus"]
 
-_FORMAT = 1
+_FORMAT = 2
 #: Characters from which pieces (bpe, unigram) are learned; of longer texts, evenly spread chunks.
 _LEARNED_FROM = 100_000_000
 

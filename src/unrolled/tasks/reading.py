@@ -60,7 +60,9 @@ class Reading:
         """Write vocabulary and n-grams; returns what belongs into config.json."""
         write_json(folder / "vocabulary.json", {"words": self.features.words})
         write_bytes(folder / "n-grams.safetensors", safetensors.numpy.save({"keys": self.features.keys}))
-        return {"tokens": self.features.tokens, "ngrams": self.features.longest, "strip_tags": self.strip_tags}
+        return {"tokens": self.features.tokens, "ngrams": self.features.longest, "strip_tags": self.strip_tags} | (
+            {} if self.features.normalization == "none" else {"normalization": self.features.normalization}
+        )
 
     @staticmethod
     def load(folder: Path, config: dict[str, Any]) -> Reading:
@@ -72,7 +74,8 @@ class Reading:
             raise FolderError(f"{folder / 'n-grams.safetensors'}: is damaged ({error}). Copy the folder again.") from None
         if config["tokens"] not in READERS:
             raise FolderError(f"{folder}: reads {config['tokens']!r}, which this version does not know.")
-        return Reading(TextFeatures(config["tokens"], words, config["ngrams"], keys), config["strip_tags"])
+        normalization = config.get("normalization", "none")
+        return Reading(TextFeatures(config["tokens"], words, config["ngrams"], keys, normalization), config["strip_tags"])
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,10 @@ class TaggedText(NamedTuple):
 
 @dataclass(frozen=True)
 class TaggerReading:
-    """How a text becomes words, and what is known of them. restores: capitals and marks are taken out first."""
+    """How a text becomes words, and what is known of them. restores: capitals and marks are taken out first.
+
+    Words are those of the text as it was passed in; they are looked up by their normal form (`WordForms`).
+    """
 
     forms: WordForms
     restores: bool = False
@@ -79,10 +82,10 @@ class TaggerReading:
     def words(self, text: str) -> list[str]:
         """The words of a text."""
         if self.restores:
-            return taken_apart(text)[0]
+            return taken_apart(text, self.forms.normalization)[0]
         if self.split == "whitespace":
             return text.split()
-        return words_in(text)
+        return words_in(text, self.forms.normalization)
 
 
 class TrainedTagger:
@@ -112,7 +115,7 @@ class TrainedTagger:
             sizes, reading = TaggerConfig(**config["model"]), config["reading"]
             labels, temperature = LabelSet(tuple(config["labels"]), "one"), float(config["temperature"])
             stored = read_json(folder / "vocabulary.json")
-            forms = WordForms(list(stored["words"]), list(stored["letters"]))
+            forms = WordForms(list(stored["words"]), list(stored["letters"]), reading.get("normalization", "none"))
             columns = TaggedColumns(**config["columns"])
             found = TaggerReading(forms, bool(reading["restores"]), str(reading["split"]))
             model = Tagger(sizes)
@@ -128,6 +131,8 @@ class TrainedTagger:
         """Write a self-sufficient model folder: a new one, or in place of a model. `extra` goes into config.json."""
         folder = prepare_model(folder)
         reading = {"restores": self.reading.restores, "split": self.reading.split}
+        if self.reading.forms.normalization != "none":
+            reading["normalization"] = self.reading.forms.normalization
         config = header(NAME)
         config |= {"labels": list(self.labels.names), "temperature": self.temperature, "reading": reading}
         config |= {"columns": self.columns._asdict(), "model": self.model.config.to_json(), "metrics": self.metrics}
@@ -181,7 +186,8 @@ class TrainedTagger:
                 chosen = best[at : at + len(row)]
                 sure = tuple(p[np.arange(at, at + len(row)), chosen].tolist())
                 labels = tuple(self.labels.names[i] for i in chosen)
-                yield TaggedText(tuple(row), labels, sure, restored(row, labels) if self.reading.restores else None)
+                text = restored(row, labels, self.reading.forms.normalization) if self.reading.restores else None
+                yield TaggedText(tuple(row), labels, sure, text)
                 at += len(row)
 
     def evaluate(self, examples: Any) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class TrainedWordVectors(Vectors):
     ) -> None:
         super().__init__(words, array, counts, subwords=subwords)
         self.outputs, self.rare, self.phrases, self.config = outputs, rare, phrases, config
+        self.normalization = (config.get("data") or {}).get("normalization", "none")
 
     @property
     def metrics(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ vectors.matrix                                       # (V, D) tensor on the same
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +48,10 @@ class Vectors:
     """Words (V,) and vectors (V, D) float32, which may lie in a file mapped into memory.
 
     subwords: what gives a vector to a word that has none of its own; `in`, look-up and queries know such words too.
+    normalization: "nfc" where the words are in Unicode's normal form C, as trained ones are; "none" where nothing is known.
     """
+
+    normalization: str = "none"
 
     def __init__(
         self,
@@ -79,6 +83,14 @@ class Vectors:
         return {word: row for row, word in enumerate(self.words)}
 
     def _row(self, word: object) -> int | None:
+        """The row of a word, or of its normal form C if the word as such has none."""
+        row = self._exact_row(word)
+        if row is None and isinstance(word, str) and (self.subwords is None or self.normalization == "nfc"):
+            composed = unicodedata.normalize("NFC", word)
+            return None if composed == word else self._exact_row(composed)
+        return row
+
+    def _exact_row(self, word: object) -> int | None:
         """The row of a word. Of millions of words no index is made for the first few questions: that takes seconds."""
         if "index" in self.__dict__ or len(self) < _SUGGESTED or self._questions >= _FEW:
             return self.index.get(word)  # type: ignore[arg-type]
@@ -112,7 +124,7 @@ class Vectors:
 
     def __contains__(self, word: object) -> bool:
         return self._row(word) is not None or (
-            self.subwords is not None and isinstance(word, str) and self.subwords.has(word)
+            self.subwords is not None and isinstance(word, str) and self.subwords.has(self._spelled(word))
         )
 
     def __getitem__(self, word: str) -> np.ndarray:
@@ -123,7 +135,11 @@ class Vectors:
         if word not in self:
             raise DataError(self.unknown(word))
         assert self.subwords is not None
-        return np.asarray(self.subwords.vectors_of([word])[0])
+        return np.asarray(self.subwords.vectors_of([self._spelled(word)])[0])
+
+    def _spelled(self, word: str) -> str:
+        """The word as its sub-words are spelled."""
+        return unicodedata.normalize("NFC", word) if self.normalization == "nfc" else word
 
     def unknown(self, word: str) -> str:
         """The message for a word without a vector, with words spelled alike."""

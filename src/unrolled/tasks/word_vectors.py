@@ -22,7 +22,7 @@ from unrolled.errors import ConfigError, DataError
 from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
 from unrolled.features.subwords import NGrams, Parts, Subwords
-from unrolled.features.words import LEFT_OUT, READERS, Words, choose, read_words
+from unrolled.features.words import LEFT_OUT, Words, choose, read_words, reader_for
 from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecConfig
 from unrolled.options.word_vectors import ObjectiveOptions, WordVectorsOptions
 from unrolled.tasks.trained_vectors import TrainedWordVectors
@@ -113,7 +113,8 @@ class WordVectorsTask:
         self.sources = [document.name for document in documents]
         self.start = start
         spool = Spool(scratch)
-        found = read_words(documents, READERS[options.data.tokens], spool)
+        self.normalization = "nfc" if start is None else start.normalization
+        found = read_words(documents, reader_for(options.data.tokens, self.normalization), spool)
         self.all_words = int(found.counts.sum())
         found = self._joined(found, spool)
         self.words, self.counts, rows = self._vocabulary(found)
@@ -275,7 +276,9 @@ class WordVectorsTask:
 
     def vectors(self) -> Vectors:
         """The vectors as they are now."""
-        return Vectors(self.words, self.model.vectors, self.counts, subwords=self._subwords())
+        found = Vectors(self.words, self.model.vectors, self.counts, subwords=self._subwords())
+        found.normalization = self.normalization
+        return found
 
     def _subwords(self) -> Subwords | None:
         if self.parts is None:
@@ -292,6 +295,8 @@ class WordVectorsTask:
             "words": self.all_words,
             "vocabulary": len(self.words),
         }
+        if self.normalization != "none":
+            data["normalization"] = self.normalization
         config: dict[str, Any] = {
             "model": asdict(self.model.config),
             "options": options,
