@@ -122,9 +122,10 @@ def test_several_labels_and_weights(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": 3, "label": 1}\n', r"line 1: 'text' is no text but 3"),
         ("a.jsonl", "{\n", r"line 1: is not JSON"),
         ("a.jsonl", "[1]\n", r"line 1: has no 'text'"),
-        ("a.txt", "plain text\n", r"line 1: begins with no __label__"),
+        ("a.txt", "plain text\n", r"line 1: has no __label__"),
         ("a.txt", "__label__a __label__b x\n", r"line 1: has 2 labels; if that is right, say --labels many"),
-        ("a.xlsx", "x", r"read from .csv, .tsv, .jsonl or .txt"),
+        ("a.doc", "x", r"read from .csv, .tsv, .jsonl, .json or .txt"),
+        ("a.xlsx", "x", r"files of the format xlsx are not read. Fix: convert it: python -c .*read_excel"),
         ("a.csv", "text,label\n\x00,1\n", "NUL"),
     ],
 )

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unrolled.data.paths import list_sources
-from unrolled.data.tables import chosen, table_rows, there
-from unrolled.data.text import Document, json_lines, lines_of, read_documents
+from unrolled.data.tables import chosen, is_json, json_values, read_tables, table_rows, there
+from unrolled.data.text import Document, lines_of
 from unrolled.errors import DataError, first_of
 
 __all__ = ["Captioned", "read_captions"]
@@ -25,6 +25,10 @@ __all__ = ["Captioned", "read_captions"]
 _FILE, _CAPTION = ("file", "image", "filename", "file_name"), ("caption", "text", "comment")
 _COLUMNS = {"file": _FILE, "caption": _CAPTION, "split": ("split",)}
 _ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
+_EXPECTED = (
+    'expected COCO\'s captions ("images" with "id" and "file_name", "annotations" with "image_id" and "caption") or '
+    'Karpathy\'s ("images" with "filename" and "sentences")'
+)
 _TOKEN = re.compile(r"(.+?)#\d+\t(.*)")
 
 
@@ -77,7 +81,7 @@ def read_captions(
     sources = list_sources(sources)
     found, problems, at = Captioned(), list[str](), dict[Path, int]()
     missing = dict[str, None]()
-    for document in read_documents(sources, encoding):
+    for document in read_tables(sources, encoding):
         folder = images if images is not None else Path(document.name).parent
         lines = list(_lines(document, problems))
         if problems:
@@ -112,12 +116,13 @@ def read_captions(
 
 
 def _lines(document: Document, problems: list[str]) -> Iterator[_Line]:
-    name = document.name.lower().removesuffix(".gz")
-    if name.endswith((".jsonl", ".ndjson")):
-        return _jsonl(document, problems)
-    if name.endswith(".json"):
-        return _json(document)
-    first = next(lines_of(document), "")
+    first = next((line for line in lines_of(document) if line.strip()), "")
+    if document.name.lower().removesuffix(".gz").endswith(".json") and first.lstrip().startswith("{"):
+        whole = _whole(document)
+        if isinstance(whole, dict) and not any(name in whole for name in _FILE):
+            return _json(document.name, whole, problems)
+    if is_json(document):
+        return _objects(document, problems)
     if _TOKEN.match(first):
         return _tokens(document, problems)
     return _table(document, problems)
@@ -138,34 +143,74 @@ def _table(document: Document, problems: list[str]) -> Iterator[_Line]:
         yield _Line(values["file"], values["caption"], values["split"].strip() if "split" in values else None)
 
 
-def _jsonl(document: Document, problems: list[str]) -> Iterator[_Line]:
+def _objects(document: Document, problems: list[str]) -> Iterator[_Line]:
     """{"file": ..., "caption": ...} or {"file": ..., "captions": [...]}, and "split"."""
-    for place, line, row in json_lines(document, problems):
-        row = row if isinstance(row, dict) else {}
+    for place, value in json_values(document, problems):
+        row = value if isinstance(value, dict) else {}
         file = next((row[name] for name in _FILE if name in row), None)
-        captions, split = row.get("captions") or [row[name] for name in _CAPTION if name in row], row.get("split")
-        texts = isinstance(captions, list) and captions and all(isinstance(one, str) for one in captions)
-        if not isinstance(file, str) or not texts or not isinstance(split, (str, type(None))):
-            problems.append(f'{place}: needs the texts "file" and "caption" (or a list "captions"): {line.strip()[:60]!r}')
+        captions, split = row.get("captions") or [row[name] for name in _CAPTION if name in row][:1], row.get("split")
+        texts = isinstance(captions, list) and captions and all(isinstance(text, str | None) for text in captions)
+        if not isinstance(file, str) or not texts or not isinstance(split, str | int | None):
+            given = json.dumps(value, ensure_ascii=False)[:60]
+            problems.append(f'{place}: needs the texts "file" and "caption" (or a list "captions"): {given!r}')
             continue
-        yield from (_Line(file, caption, split) for caption in captions)
+        yield from (_Line(file, caption or "", None if split is None else str(split)) for caption in captions)
 
 
-def _json(document: Document) -> Iterator[_Line]:
-    """COCO: images and annotations; Karpathy: images with sentences."""
+def _whole(document: Document) -> Any:
+    """The value of a file that is one JSON value; None for one value a line."""
     try:
-        whole = json.loads("\n".join(lines_of(document)))
-        images = {image.get("id", n): image for n, image in enumerate(whole["images"])}
-        for image in images.values():
-            file = "/".join(filter(None, (image.get("filepath"), image.get("filename") or image["file_name"])))
-            for sentence in image.get("sentences", ()):
-                yield _Line(file, sentence["raw"].strip(), image.get("split"))
-        for annotation in whole.get("annotations", ()):
-            yield _Line(images[annotation["image_id"]]["file_name"], annotation["caption"].strip(), None)
-    except (json.JSONDecodeError, RecursionError) as error:
+        return json.loads(document.text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            return None
         raise DataError(f"{document.name}: is not JSON ({error}).") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f'{document.name}: expected COCO\'s captions ("images" with "id" and "file_name", "annotations" with '
-            f'"image_id" and "caption") or Karpathy\'s ("images" with "filename" and "sentences"); missing: {error}'
-        ) from None
+    except RecursionError as error:
+        raise DataError(f"{document.name}: is not JSON ({error}).") from None
+
+
+def _json(name: str, whole: dict[str, Any], problems: list[str]) -> Iterator[_Line]:
+    """COCO: images and annotations; Karpathy: images with sentences."""
+    images, annotations = whole.get("images"), whole.get("annotations", [])
+    if not isinstance(images, list) or not isinstance(annotations, list):
+        raise DataError(f'{name}: {_EXPECTED}; missing: a list "{"annotations" if isinstance(images, list) else "images"}"')
+    files = dict[str, tuple[str, int]]()
+    for number, image in enumerate(images, start=1):
+        place, file = f"{name}, image {number}", _file_of(image)
+        if file is None:
+            problems.append(f"{place}: {_EXPECTED}; missing: 'file_name' in {json.dumps(image)[:60]!r}")
+            continue
+        key = str(image.get("id", f" {number}"))  # some writers have ids as texts in one list and as numbers in the other
+        before = files.setdefault(key, (file, number))
+        if before[0] != file:
+            problems.append(
+                f"{place}: has the id {key} of image {before[1]}: captions of {before[0]!r} and of {file!r} cannot be told "
+                "apart. Fix: give each image an id of its own"
+            )
+        for sentence in image.get("sentences") or ():
+            text = sentence.get("raw") if isinstance(sentence, dict) else sentence
+            split = image.get("split")
+            yield from _caption(place, file, text, split if split is None else str(split), problems)
+    for number, annotation in enumerate(annotations, start=1):
+        place = f"{name}, annotation {number}"
+        if not isinstance(annotation, dict) or not {"image_id", "caption"} <= annotation.keys():
+            problems.append(f'{place}: expected "image_id" and "caption", got {json.dumps(annotation)[:60]!r}')
+        elif (known := files.get(str(annotation["image_id"]))) is None:
+            yield _Line(f"image_id {annotation['image_id']!r}, which no image has", "of an image that is missing", None)
+        else:
+            yield from _caption(place, known[0], annotation["caption"], None, problems)
+
+
+def _file_of(image: Any) -> str | None:
+    """The name of an image's file: COCO's "file_name", or Karpathy's "filepath" and "filename"."""
+    values = image if isinstance(image, dict) else {}
+    name, folder = values.get("filename") or values.get("file_name"), values.get("filepath") or ""
+    return "/".join(filter(None, (folder, name))) if isinstance(name, str) and isinstance(folder, str) else None
+
+
+def _caption(place: str, file: str, caption: Any, split: str | None, problems: list[str]) -> Iterator[_Line]:
+    """A caption; null is an empty one."""
+    if isinstance(caption, str | None):
+        yield _Line(file, (caption or "").strip(), split)
+    else:
+        problems.append(f"{place}: the caption of {file!r} is no text but {json.dumps(caption)[:60]}")

@@ -1,4 +1,4 @@
-"""Labelled texts: tables (.csv, .tsv), JSON lines (.jsonl), one folder a label, `__label__` lines; .gz of each.
+"""Labelled texts: tables (.csv, .tsv), JSON (.jsonl, .json), one folder a label, `__label__` lines; .gz of each.
 
 found = read_labelled(["reviews.csv"], Columns(text="review", label="sentiment"))
 found.texts[0], found.labels[0], found.places[0]        # 'Not bad at all.', ('pos',), 'reviews.csv, line 2'
@@ -6,22 +6,24 @@ found.texts[0], found.labels[0], found.places[0]        # 'Not bad at all.', ('p
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from unrolled.data.paths import list_sources
-from unrolled.data.text import Document, json_lines, lines_of, read_documents
+from unrolled.data.tables import check_format, field_rows, json_values
+from unrolled.data.text import Document, lines_of, read_documents
 from unrolled.errors import DataError, first_of, nearest
 
-__all__ = ["Columns", "Labelled", "csv_rows", "read_labelled"]
+__all__ = ["Columns", "Labelled", "read_labelled"]
 
 _MARK = "__label__"
-_LONGEST_FIELD = 1 << 30
+#: A label wherever it stands, between the characters that fastText splits at.
+_LABEL = re.compile(rf"(?<![^ \t\r\n\v\f]){_MARK}([^ \t\r\n\v\f]*)[ \t\r\n\v\f]*")
 
 
 class Columns(NamedTuple):
@@ -102,9 +104,10 @@ def _read(path: Path, columns: Columns, encoding: str, found: Labelled, problems
         _read_folders(path, encoding, found, problems)
         return
     kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
+    check_format(path)
     if kind not in _READERS:
         raise DataError(
-            f"{path}: labelled texts are read from .csv, .tsv, .jsonl or .txt files (.gz of each), or from a folder "
+            f"{path}: labelled texts are read from .csv, .tsv, .jsonl, .json or .txt files (.gz of each), or from a folder "
             f"with a folder for each label. Rename the file, or convert it."
         )
     (document,) = read_documents([path], encoding)
@@ -129,47 +132,9 @@ def _read_folders(path: Path, encoding: str, found: Labelled, problems: list[str
             found.add(document.text, (label.name,), 1.0, str(file))
 
 
-def _read_csv(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    first = next(lines_of(document), "")
-    delimiter = ";" if ";" in first and "," not in first else ","
-    _read_table(document.name, csv_rows(document, delimiter, problems), columns, found, problems)
-
-
-def csv_rows(document: Document, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a table and the line at which each begins; what cannot be read goes to `problems`, and ends it."""
-    csv.field_size_limit(_LONGEST_FIELD)
-    name, rows = document.name, csv.reader(lines_of(document), delimiter=delimiter, strict=True)
-    while True:
-        begins = rows.line_num + 1
-        try:
-            yield begins, next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            problems.append(
-                f"{name}, line {begins}: a row cannot be read ({error}). A field with quotes, commas or line ends in it "
-                'stands in quotes, and quotes inside it are doubled: "He said ""no"", and left".'
-            )
-            return
-
-
-def _read_tsv(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    rows = enumerate((line.rstrip("\n").split("\t") for line in lines_of(document)), start=1)
-    unquoted = ((number, [_unquoted(value) for value in row]) for number, row in rows)
-    _read_table(document.name, unquoted, columns, found, problems)
-
-
-def _unquoted(value: str) -> str:
-    """The field as it is, unless a program has put it in quotes and doubled those inside."""
-    inner = value[1:-1]
-    quoted = len(value) > 1 and value[0] == value[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else value
-
-
-def _read_table(
-    name: str, rows: Iterator[tuple[int, list[str]]], columns: Columns, found: Labelled, problems: list[str]
-) -> None:
+def _read_table(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
     """Rows below a header that names the columns."""
+    name, rows = document.name, field_rows(document, problems)
     _, header = next(rows, (1, []))
     wanted = [columns.text, columns.label] + ([columns.weight] if columns.weight else [])
     for flag, column in zip(("--text", "--label", "--weight"), wanted, strict=False):
@@ -192,11 +157,11 @@ def _read_table(
 
 
 def _read_jsonl(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    for place, _, row in json_lines(document, problems):
+    for place, row in json_values(document, problems):
         names = [columns.text, columns.label] + ([columns.weight] if columns.weight else [])
         missing = next((key for key in names if not isinstance(row, dict) or key not in row), None)
         if missing is not None:
-            there = ", ".join(map(repr, row)) if isinstance(row, dict) else "not named: the line is no object"
+            there = ", ".join(map(repr, row)) if isinstance(row, dict) else "not named: it is no object"
             problems.append(f"{place}: has no {missing!r}; the fields are {there}")
         elif not isinstance(row[columns.text], str):
             problems.append(f"{place}: {columns.text!r} is no text but {str(row[columns.text])[:60]}")
@@ -206,19 +171,19 @@ def _read_jsonl(document: Document, columns: Columns, found: Labelled, problems:
 
 
 def _read_marked(document: Document, columns: Columns, found: Labelled, problems: list[str]) -> None:
-    """Lines that begin with their labels, as fastText's: `__label__pos Not bad at all.`"""
+    """Lines with their labels, as fastText's, wherever these are: `__label__pos Not bad at all.`"""
     for number, line in enumerate(lines_of(document), start=1):
         place = f"{document.name}, line {number}"
-        words = line.split()
-        n = next((i for i, word in enumerate(words) if not word.startswith(_MARK)), len(words))
-        labels = [word.removeprefix(_MARK) for word in words[:n]]
-        if not words:
+        labels = _LABEL.findall(line)
+        text = _LABEL.sub("", line).strip()
+        if not labels and not text:
             continue
-        if not labels and columns.separator is None:
-            problems.append(f"{place}: begins with no {_MARK}: {line.strip()[:60]!r}. Other formats: .csv, .tsv, .jsonl.")
+        if "" in labels:
+            problems.append(f"{place}: has an empty label, a {_MARK} without a name: {line.strip()[:60]!r}")
+        elif not labels and columns.separator is None:
+            problems.append(f"{place}: has no {_MARK}: {line.strip()[:60]!r}. Other formats: .csv, .tsv, .jsonl.")
         else:
-            text = line.split(maxsplit=n)[n] if len(words) > n else ""
-            _add(text.strip(), labels, 1.0, columns, place, found, problems)
+            _add(text, labels, 1.0, columns, place, found, problems)
 
 
 def _add(text: str, label: Any, weight: Any, columns: Columns, place: str, found: Labelled, problems: list[str]) -> None:
@@ -248,9 +213,11 @@ def _name(label: Any) -> str:
 
 
 _READERS: dict[str, Callable[[Document, Columns, Labelled, list[str]], None]] = {
-    "csv": _read_csv,
-    "tsv": _read_tsv,
+    "csv": _read_table,
+    "tsv": _read_table,
+    "tab": _read_table,
     "jsonl": _read_jsonl,
     "ndjson": _read_jsonl,
+    "json": _read_jsonl,
     "txt": _read_marked,
 }

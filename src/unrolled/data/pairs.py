@@ -1,4 +1,4 @@
-"""Sentences in two languages: two files aligned by line, one .tsv, or one .jsonl; .gz of each.
+"""Sentences in two languages: two files aligned by line, or one table (.tsv, .csv, .jsonl, .json); .gz of each.
 
 found = read_pairs(["train.de", "train.en"])
 found.sources[0], found.targets[0], found.places[0]      # 'Ein Hund rennt.', 'A dog runs.', 'train.de, line 1'
@@ -6,6 +6,7 @@ found.sources[0], found.targets[0], found.places[0]      # 'Ein Hund rennt.', 'A
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -13,10 +14,30 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.data.paths import list_sources
-from unrolled.data.text import Document, json_lines, lines_of, read_documents
+from unrolled.data.tables import field_rows, is_json, object_rows, read_tables
+from unrolled.data.text import Document, lines_of
 from unrolled.errors import ConfigError, DataError, first_of
 
 __all__ = ["Pairs", "read_pairs"]
+
+_SOURCE = ("source", "src", "source_text", "source_sentence")
+_TARGET = ("target", "tgt", "trg", "target_text", "target_sentence", "translation")
+#: Codes of ISO 639-1, with or without a region, and names of languages, as headers have them.
+_CODES = (
+    "af am ar az be bg bn bo bs ca co cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he hi hr ht hu hy id "
+    "ig is it ja jv ka kk km kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt my nb ne nl nn no ny or pa pl ps pt "
+    "ro ru rw sd si sk sl sm sn so sq sr st su sv sw ta te tg th ti tk tl tr tt ug uk ur uz vi wo xh yi yo zh zu "
+)
+_NAMES = (
+    "afrikaans arabic basque bulgarian catalan chinese croatian czech danish dutch english estonian finnish french "
+    "german greek hebrew hindi hungarian icelandic indonesian irish italian japanese korean latin latvian "
+    "lithuanian norwegian persian polish portuguese romanian russian serbian slovak slovenian spanish swahili "
+    "swedish thai turkish ukrainian urdu vietnamese welsh "
+)
+_LANGUAGE = re.compile(
+    rf"(?:(?:text|sentence|source|src|target|tgt)[ _-])?(?:(?:{'|'.join(_CODES.split())})(?:[-_][a-z]{{2,4}})?"
+    rf"|{'|'.join(_NAMES.split())})(?:[ _-](?:text|sentence))?"
+)
 
 
 @dataclass
@@ -53,22 +74,25 @@ class Pairs:
 def read_pairs(files: str | Path | Document | Iterable[str | Path | Document], encoding: str = "utf-8") -> Pairs:
     """Read a source file and a target file, or one file of both.
 
-    A .tsv has two columns, a .jsonl the fields "source" and "target". Raises DataError naming up to ten lines that are
+    A .tsv or .csv has two columns, source first, or a header that names source and target; two names of languages are a
+    header, too. A .jsonl or .json has objects with "source" and "target". Raises DataError naming up to ten lines that are
     wrong, or where two files stop being aligned; ConfigError for another number of files, or the same one twice.
     """
     files = list_sources(files, Document)
     if len(files) not in (1, 2):
-        raise ConfigError(f"give a source file and a target file, or one .tsv or .jsonl of both; got {len(files)} files")
-    documents = read_documents(files, encoding)
+        raise ConfigError(
+            f"give a source file and a target file, or one .tsv, .csv or .jsonl of both; got {len(files)} files"
+        )
+    documents = read_tables(files, encoding)
     if len(documents) != len(files):
-        raise DataError(f"{files[0]}: a folder holds no pairs of sentences; name two files, or one .tsv or .jsonl")
+        raise DataError(f"{files[0]}: a folder holds no pairs of sentences; name two files, or one .tsv, .csv or .jsonl")
     found, problems = Pairs(), list[str]()
     if len(documents) == 2:
         _read_aligned(documents[0], documents[1], found)
-    elif documents[0].name.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson")):
-        _read_jsonl(documents[0], found, problems)
+    elif is_json(documents[0]):
+        _read_json(documents[0], found, problems)
     else:
-        _read_tsv(documents[0], found, problems)
+        _read_table(documents[0], found, problems)
     if problems:
         raise DataError(first_of(problems))
     if not len(found):
@@ -101,25 +125,36 @@ def _divergence(left: list[str], right: list[str]) -> str:
     return ""
 
 
-def _read_tsv(document: Document, found: Pairs, problems: list[str]) -> None:
-    for number, line in enumerate(lines_of(document), start=1):
-        fields = line.rstrip("\r\n").split("\t")
+def _read_table(document: Document, found: Pairs, problems: list[str]) -> None:
+    """Rows of two columns, or of more below a header that names them."""
+    header, at = list[str](), None
+    for n, (number, fields) in enumerate(field_rows(document, problems)):
         place = f"{document.name}, line {number}"
-        if not line.strip():
+        if n == 0 and (at := _columns(fields)) is not None:
+            header = fields
             continue
-        if len(fields) != 2:
-            problems.append(
-                f"{place}: has {len(fields)} column{'s' * (len(fields) != 1)}; a source sentence, a tab and its "
-                f"translation are expected: {line.strip()[:60]!r}"
-            )
+        if not any(field.strip() for field in fields) and len(fields) != 2:
             continue
-        found.add(fields[0], fields[1], place)
+        if len(fields) != (len(header) or 2):
+            expected = "a source sentence, a tab and its translation are expected"
+            expected = f"the header has {len(header)}" if header else expected
+            given = " ".join(fields).strip()[:60]
+            problems.append(f"{place}: has {len(fields)} column{'s' * (len(fields) != 1)}; {expected}: {given!r}")
+            continue
+        source, target = at or (0, 1)
+        found.add(fields[source], fields[target], place)
 
 
-def _read_jsonl(document: Document, found: Pairs, problems: list[str]) -> None:
-    for place, line, row in json_lines(document, problems):
-        source, target = (row.get("source"), row.get("target")) if isinstance(row, dict) else (None, None)
-        if not isinstance(source, str) or not isinstance(target, str):
-            problems.append(f'{place}: needs the texts "source" and "target": {line.strip()[:60]!r}')
-            continue
-        found.add(source, target, place)
+def _columns(fields: list[str]) -> tuple[int, int] | None:
+    """Which columns hold source and target, if the first row is a header; None if it is a pair."""
+    names = [field.strip().lower() for field in fields]
+    source, target = (next((names.index(n) for n in known if n in names), None) for known in (_SOURCE, _TARGET))
+    if source is not None and target is not None:
+        return source, target
+    languages = len(names) == 2 and names[0] != names[1] and all(_LANGUAGE.fullmatch(name) for name in names)
+    return (0, 1) if languages else None
+
+
+def _read_json(document: Document, found: Pairs, problems: list[str]) -> None:
+    for row in object_rows(document, problems, {"source": _SOURCE, "target": _TARGET}, ("source", "target")):
+        found.add(row.values["source"], row.values["target"], row.place)

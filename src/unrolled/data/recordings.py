@@ -18,7 +18,7 @@ import numpy as np
 
 from unrolled.data.audio import ENDINGS
 from unrolled.data.paths import list_sources
-from unrolled.data.tables import chosen, object_rows, table_rows, there
+from unrolled.data.tables import chosen, is_json, object_rows, read_tables, table_rows, there
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, first_of
 
@@ -132,7 +132,7 @@ def _lines(source: Path, audio: Path | None, encoding: str, problems: list[str])
     if source.is_dir():
         yield from _pairs(source, encoding, problems)
         return
-    for document in read_documents([source], encoding):
+    for document in read_tables([source], encoding):
         folder = audio if audio is not None else Path(document.name).parent
         for place, values in _rows(document, problems):
             split = values["split"].strip() or None if "split" in values else None
@@ -140,8 +140,7 @@ def _lines(source: Path, audio: Path | None, encoding: str, problems: list[str])
 
 
 def _rows(document: Document, problems: list[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    name = document.name.lower().removesuffix(".gz")
-    read = object_rows if name.endswith((".jsonl", ".ndjson", ".json")) else table_rows
+    read = object_rows if is_json(document) else table_rows
     return read(document, problems, _COLUMNS, ("file", "text"))
 
 
