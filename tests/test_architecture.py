@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": FOUNDATION | {"kernels"},
     "features": FOUNDATION | {"data", "kernels"},
     "clock": set(),
-    "kernels": {"folders", "clock"},
+    "kernels": {"folders", "clock", "errors"},
     "cells": FOUNDATION,
     "layers": FOUNDATION | {"cells", "kernels"},
     "models": FOUNDATION | {"cells", "layers", "kernels"},

@@ -110,13 +110,15 @@ def _read(path: Path, data: np.ndarray) -> FastText:
         raise DataError(
             f"{path}, entry {done + 1} of {size} of its dictionary: is damaged or cut off. Copy the file again."
         )
+    if settings["bucket"] < 0 or settings["minn"] < 0 or settings["maxn"] < 0:
+        raise DataError(f"{path}: promises {settings['bucket']} buckets of n-grams. It is damaged: copy the file again.")
     names = [_name(path, data, row, first, last) for row, (first, last) in enumerate(ends.tolist())]
     inputs, at = _matrix(path, data, at, "inputs")
     outputs, at = _matrix(path, data, at, "outputs")
     found = FastText(settings, names[:n_words], counts[:n_words], names[n_words:], inputs, outputs)
     rows = n_words + int(settings["bucket"])
     if inputs.shape not in ((rows, settings["dim"]), (n_words, settings["dim"])) or (
-        found.ngrams[1] and len(inputs) != rows
+        found.ngrams[1] and (len(inputs) != rows or rows == n_words)
     ):
         raise DataError(f"{path}: its table is {inputs.shape}, not {rows} rows of {settings['dim']}. Copy the file again.")
     return found

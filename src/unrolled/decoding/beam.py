@@ -21,7 +21,7 @@ from torch import Tensor
 
 from unrolled.decoding.required import Prescribed, Required
 from unrolled.decoding.scoring import BeamOptions
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
 from unrolled.kernels.choose import best_of, largest, log_sums
 from unrolled.types import State, Stepper, map_state, state_tensors
 
@@ -137,6 +137,8 @@ def beam_search(
         logits, state = model.step(last, state, memory, torch.from_numpy(beam.sentence))
         # log P stays what the model says: what is forbidden keeps its share of the sum
         scored = logits.cpu().contiguous().numpy()
+        if scored.ndim != 2 or scored.shape[0] != len(last) or not scored.shape[1] or scored.dtype.kind != "f":
+            raise ShapeError(f"the model gave logits {scored.dtype} {scored.shape} for {len(last)} rows, expected (R, V)")
         log_z = log_sums(scored, torch.get_num_threads())
         _forbid(scored, beam, sentences, options, t, end=end, forbidden=forbidden)
         rows, symbols, scores = _candidates(scored, log_z, beam, sentences, options.width)

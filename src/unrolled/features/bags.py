@@ -18,7 +18,7 @@ import numpy as np
 
 from unrolled.data.text import Document
 from unrolled.data.valid_text import check_text
-from unrolled.errors import DataError
+from unrolled.errors import DataError, ShapeError
 from unrolled.features.numbering import Spool
 from unrolled.features.words import LEFT_OUT, READERS, Reader, choose, read_words, reader_for, rows_of
 from unrolled.kernels.bags import look_up, n_gram_keys, spread
@@ -76,6 +76,7 @@ class TextFeatures:
 
     tokens: what a word is, a name in READERS; words: the vocabulary, most frequent first; longest: words of the longest
     n-gram; keys (K,) uint64: the known n-grams, ascending; normalization: "nfc", or "none" in models of older versions.
+    ShapeError for keys of another kind.
     """
 
     tokens: str
@@ -83,6 +84,13 @@ class TextFeatures:
     longest: int
     keys: np.ndarray
     normalization: str = "nfc"
+
+    def __post_init__(self) -> None:
+        if self.keys.ndim != 1 or self.keys.dtype != np.uint64 or self.longest < 0:
+            raise ShapeError(
+                f"n-grams are known by keys uint64 (K,) and a length of at least 0, got {self.keys.dtype} "
+                f"{self.keys.shape} and {self.longest}"
+            )
 
     def __len__(self) -> int:
         return len(self.words) + len(self.keys)
@@ -170,6 +178,7 @@ def _joined(words: _Rows, grams: _Rows) -> Bags:
 
 def _keys(rows: _Rows, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """The hashes of all n-grams of the texts, and where those of each text begin."""
+    longest = min(longest, int(np.diff(rows.starts).max(initial=0)))  # no text has longer ones
     keys, starts = np.empty(max(0, longest - 1) * len(rows.values), np.uint64), np.zeros(len(rows.starts), np.int64)
     n = n_gram_keys(rows.values, rows.starts, longest, keys, starts)
     return keys[:n], starts

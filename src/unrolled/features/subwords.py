@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unrolled.errors import ShapeError
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.ngrams import hash_ngrams, means_of_rows
 
 __all__ = ["NGrams", "Parts", "Subwords"]
@@ -26,11 +28,21 @@ _WORDS = 65_536
 
 @dataclass(frozen=True)
 class NGrams:
-    """Which n-grams a word has: of so many characters, each in one of so many buckets. longest 0: none."""
+    """Which n-grams a word has: of so many characters, each in one of so many buckets. longest 0: none.
+
+    ShapeError for a length below 0, or for n-grams without buckets.
+    """
 
     shortest: int
     longest: int
     n_buckets: int
+
+    def __post_init__(self) -> None:
+        if min(self.shortest, self.longest, self.n_buckets) < 0 or not bool(self.longest) <= self.n_buckets < 2**32:
+            raise ShapeError(
+                f"n-grams of {self.shortest} to {self.longest} characters need 1 to {2**32 - 1} buckets, "
+                f"got {self.n_buckets}"
+            )
 
     def of(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """How many n-grams each word has (n,), and the buckets of all of them, one word after another, uint32."""
@@ -75,10 +87,16 @@ class Parts:
 class Subwords:
     """A table (V + B, D) of rows for V words and B buckets, and the vectors that it gives any word.
 
-    buckets (B,): in order, which these are; None: all of them.
+    buckets (B,): in order, which these are; None: all of them. ShapeError where table and buckets do not fit.
     """
 
     def __init__(self, ngrams: NGrams, table: np.ndarray, n_words: int, buckets: np.ndarray | None = None) -> None:
+        check_shape("the table", table.shape, (n_words + (ngrams.n_buckets if buckets is None else len(buckets)), None))
+        if buckets is not None:
+            check_shape("buckets", buckets.shape, (None,))
+            check_ids("buckets", buckets, ngrams.n_buckets)
+            if bool((buckets[1:] <= buckets[:-1]).any()):
+                raise ShapeError("buckets must rise: each stands once, in order")
         self.ngrams, self.table, self.n_words, self.buckets = ngrams, table, n_words, buckets
 
     def has(self, word: str) -> bool:
@@ -91,6 +109,8 @@ class Subwords:
         """
         counts, hashed = self.ngrams.of(words)
         given = np.full(len(words), -1) if own is None else np.asarray(own)
+        check_shape("own rows", given.shape, (len(words),))
+        check_ids("own rows", given, len(self.table), least=-1)
         starts, rows = _with_own(given, counts, self._rows(hashed))
         out = np.empty((len(words), self.table.shape[1]), np.float32)
         means_of_rows(starts, rows, self.table, out)

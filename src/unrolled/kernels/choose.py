@@ -18,14 +18,16 @@ _BLOCK = 256
 
 
 def log_sums(logits: np.ndarray, threads: int = 1) -> np.ndarray:
-    """log of the sum of exp of each row of logits (R, V): (R,) in double precision."""
+    """log of the sum of exp of each row of logits (R, V), V > 0: (R,) in double precision."""
+    assert logits.shape[1]
     found = np.empty(len(logits))
     over_rows(len(logits), lambda a, b: _log_sums(logits[a:b], found[a:b]), threads)
     return found
 
 
 def largest(logits: np.ndarray, k: int, threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest of each row of logits (R, V), largest first, of equals the first: values and columns (R, k)."""
+    """The k largest of each row of logits (R, V), k > 0, largest first, of equals the first: values and columns (R, k)."""
+    assert k > 0
     values, columns = np.full((len(logits), k), -np.inf, logits.dtype), np.zeros((len(logits), k), np.int64)
     over_rows(len(logits), lambda a, b: _largest(logits[a:b], values[a:b], columns[a:b]), threads)
     return values, columns

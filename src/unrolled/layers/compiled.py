@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, MinGRUCell, Weights
-from unrolled.errors import ShapeError
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.elman import ElmanScan
 from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
 from unrolled.kernels.lstm import LSTMScan
@@ -34,6 +34,7 @@ __all__ = [
     "as_array",
     "as_arrays",
     "bias_of",
+    "check_scan",
     "compiled_layer",
     "differentiable_gradients",
     "run_backward",
@@ -83,6 +84,18 @@ def compiled_layer(
     operation = Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index, into)
     out, *final = _Compiled.apply(operation, inputs, *start, *w[:4])
     return out if into is None else into, state_like(state, final)
+
+
+def check_scan(cell: Cell, input_size: int, rows: int, state: State, w: Weights) -> None:
+    """ShapeError unless weights and state fit the cell, the size of the inputs (D) and the rows (B): scans do not look."""
+    gates, size = cell.n_gates * cell.hidden_size, cell.output_size
+    check_shape("weight_ih", w.weight_ih.shape, (gates, input_size))
+    check_shape("weight_hh", w.weight_hh.shape, (gates if cell.sees_state else 0, size))
+    for name, bias in (("bias_ih", w.bias_ih), ("bias_hh", w.bias_hh)):
+        if bias is not None:
+            check_shape(name, bias.shape, (gates,))
+    for tensor in state_tensors(state):
+        check_shape("the state", tensor.shape, (rows, cell.hidden_size))
 
 
 _NOTHING = {np.dtype(kind): np.zeros(0, kind) for kind in (np.float32, np.float64)}
@@ -162,8 +175,11 @@ class Run(NamedTuple):
 
 
 def run_forward(op: Operation, tensors: tuple[Any, ...]) -> Run:
-    """The scan over the inputs, the state and the weights in `tensors`."""
+    """The scan over the inputs, the state and the weights in `tensors`. ShapeError for shapes that do not fit."""
     x, state, w = op.parts(tensors)
+    check_scan(op.cell, x.shape[-1], op.layout.rows, state, w)
+    inputs = x if op.index is None else op.index
+    check_shape("inputs", inputs.shape[:2], (op.layout.steps, op.layout.rows))
     layout, size, work = op.layout, op.cell.hidden_size, _workspace(op, x)
     source = _source(op, x, w, work)
     a = work.new(sum(layout.batch_sizes), size)
@@ -223,8 +239,7 @@ def _source(op: Operation, x: Tensor, w: Weights, work: Workspace) -> Source:
     weight = w.weight_ih
     if op.index is not None:
         index = as_array(op.layout.gather(op.index.unsqueeze(2), op.reverse).squeeze(1))
-        if len(index) and not 0 <= index.min() <= index.max() < len(x):
-            raise ShapeError(f"Lookup.index must lie in 0..{len(x) - 1}, got {index.min()}..{index.max()}")
+        check_ids("Lookup.index", index, len(x))
         bias = op.cell.projection_bias(w)
         projected = once(lambda *_: as_array(functional.linear(x, weight, bias)), as_array(x), as_array(weight))
         return Source(projected, _NOTHING[work.dtype], _NOTHING[work.dtype], index)

@@ -20,9 +20,10 @@ from torch.autograd.function import once_differentiable
 
 from unrolled.cells import Cell, Weights
 from unrolled.kernels.attend import add_product, approach, look, look_back
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Sink, Source
 from unrolled.kernels.workspace import Workspace
-from unrolled.layers.compiled import as_array, as_arrays, bias_of, scan_for
+from unrolled.layers.compiled import as_array, as_arrays, bias_of, check_scan, scan_for
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
@@ -59,8 +60,9 @@ def attending_layer(
 ) -> tuple[Tensor, Tensor, Tensor, State]:
     """x (T, B, D), state (B, H), of (B,): the memory that each row looks at, before (B, S): where it looked last -> outputs
     (T, B, H), contexts (T, B, M), weights (T, B, S), through which no gradient flows, all zero behind a row's end, and the
-    state there. All of one kind of number, on the CPU.
+    state there. All of one kind of number, on the CPU. ShapeError for shapes that do not fit, and rows out of range.
     """
+    _check(cell, x, state, w, asking, of, before)
     if layout.order is not None:
         x, of = x.index_select(1, layout.order), of[layout.order]
         before = before[layout.order]
@@ -73,6 +75,23 @@ def attending_layer(
     if layout.inverse is not None:
         made[:3] = [part.index_select(1, layout.inverse) for part in made[:3]]
     return made[0], made[1], made[2], layout.unsort(state_like(state, made[3:]))
+
+
+def _check(cell: Cell, x: Tensor, state: State, w: Weights, asking: Asking, of: Tensor, before: Tensor) -> None:
+    """ShapeError unless all fits."""
+    (_, rows, wide), (memories, positions, size) = x.shape, asking.keys.shape
+    seen = asking.values.shape[2]
+    check_scan(cell, wide + seen, rows, state, w)
+    check_shape("values", asking.values.shape, (memories, positions, None))
+    check_shape("lengths of memories", asking.lengths.shape, (memories,))
+    check_ids("lengths of memories", asking.lengths.numpy(), positions + 1)
+    check_shape("memories of rows", of.shape, (rows,))
+    check_ids("memories of rows", of.numpy(), memories if positions else 0)
+    check_shape("where rows looked", before.shape, (rows, positions))
+    if asking.query is not None:
+        check_shape("the query", asking.query.shape, (size, cell.output_size))
+    if asking.score is not None:
+        check_shape("the score", asking.score.shape, (size,))
 
 
 class _Operation(NamedTuple):

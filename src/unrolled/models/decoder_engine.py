@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from unrolled.errors import ShapeError
 from unrolled.kernels.attend import LOOKED, add_product, add_product_tanh, approach, look
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.step import Output, run_layers, score
 from unrolled.kernels.workspace import over_rows
 from unrolled.layers.attention import Memory
 from unrolled.models.decoder import Decoder, Writing
-from unrolled.models.engine import Engine, pack, pack_layers, pack_output, plain
+from unrolled.models.engine import Engine, check_step, pack, pack_layers, pack_output, plain
 from unrolled.types import State, state_like, state_tensors
 
 __all__ = ["TABLES", "DecoderEngine", "Listed", "Read", "Sources"]
@@ -117,9 +119,12 @@ class DecoderEngine(Engine[D], Generic[D]):
 
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: Sources, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,), or places in lists: logits (R, V), or (R, C), and the next state."""
+        """Feed symbols (R,), or places in lists: logits (R, V), or (R, C), and the next state. ShapeError for symbols,
+        sentences and states that are none of the model's.
+        """
         ids, n, size, of = last.numpy(), len(last), self.model.config.n_target, sentence_of_row.numpy()
         read, listed = memory
+        self._check(ids, state, memory, of)
         if listed is not None:
             ids, size = listed.symbols[of, ids], listed.symbols.shape[1]
         ids = np.minimum(ids, self.model.config.n_target)
@@ -134,6 +139,26 @@ class DecoderEngine(Engine[D], Generic[D]):
         stepped = state_like(hidden, map(torch.from_numpy, made.hidden))
         after = stepped if read is None else Writing(stepped, torch.from_numpy(weights), torch.from_numpy(o))
         return torch.from_numpy(logits), after
+
+    def _check(self, ids: np.ndarray, state: State, memory: Sources, of: np.ndarray) -> None:
+        read, listed = memory
+        hidden = state.hidden if isinstance(state, Writing) else state
+        check_step(self.model.decoder, ids, state_tensors(hidden))
+        check_shape("sentences of rows", of.shape, ids.shape)
+        if listed is not None:
+            check_ids("places in lists", ids, listed.symbols.shape[1])
+            check_ids("sentences of rows", of, len(listed.symbols))
+        if read is None:
+            return
+        check_ids("sentences of rows", of, len(read.lengths))
+        check_shape("keys", read.keys.shape, (len(read.lengths), None, self._key_size))
+        check_shape("values", read.values.shape, (*read.keys.shape[:2], self._value_size))
+        check_ids("lengths of sentences", read.lengths, read.keys.shape[1] + 1)
+        if isinstance(state, Writing):
+            check_shape("where rows looked", state.attention.shape, (len(ids), read.keys.shape[1]))
+            check_shape("what rows were fed", state.fed.shape, (len(ids), self._read_symbols.shape[1]))
+        elif self.model.config.pace or self.model.config.input_feeding:
+            raise ShapeError("the state must be what `start` or `step` returned: it says where the decoder looked")
 
     def _rows(self, given: _Given, made: _Made, first: int, last: int) -> None:
         """Rows first to last of a step."""
@@ -187,9 +212,12 @@ class DecoderEngine(Engine[D], Generic[D]):
         self._read_symbols = functional.linear(vectors, read_out[:, -size:], model.readout.bias).numpy()
         self._read_out = pack(read_out[:, :-size])
         self._output = pack_output(model.output, rounded=self.rounded)
+        self._value_size = read_out.shape[1] - size - model.config.decoder_size
+        self._key_size = 0
         self._query, self._score, self._scale = None, np.zeros(0, np.float32), np.float32(1)
         if model.attention is not None:
-            query, network = model.attention.query, model.attention.score
+            query, key, network = model.attention.query, model.attention.key, model.attention.score
+            self._key_size = key.out_features if isinstance(key, torch.nn.Linear) else self._value_size
             self._query = pack(query.weight) if isinstance(query, torch.nn.Linear) else None
             self._score = self._score if network is None else network.weight.detach().numpy()[0].copy()
             self._scale = np.float32(model.attention.scale)

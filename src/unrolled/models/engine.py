@@ -8,6 +8,7 @@ output matrix in bytes; each symbol that may be the most likely one is scored ex
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ConfigError
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.step import KINDS, Layers, Output
 from unrolled.kernels.workspace import Workspace
 from unrolled.layers.output import FullOutput
 from unrolled.layers.recurrent import Recurrent
 
-__all__ = ["Engine", "pack", "pack_layers", "pack_output", "plain", "step_kind"]
+__all__ = ["Engine", "check_step", "pack", "pack_layers", "pack_output", "plain", "step_kind"]
 
 _WORK = Workspace(np.dtype(np.float32), 1)
 _EVERY = slice(None)
@@ -78,6 +80,14 @@ def _parameters(module: nn.Module) -> list[Tensor]:
 def plain(model: nn.Module, cell: Cell) -> bool:
     """Whether a model is in single precision on the CPU, of a cell that is stepped by a kernel."""
     return all(p.device.type == "cpu" and p.dtype == torch.float32 for p in model.parameters()) and bool(step_kind(cell))
+
+
+def check_step(recurrent: Recurrent, ids: np.ndarray, state: Sequence[Tensor]) -> None:
+    """ShapeError unless a step is given symbols (R,), which are not below 0, and tensors (R, L, H) as the state."""
+    check_shape("symbols", ids.shape, (None,))
+    check_ids("symbols", ids, None)
+    for tensor in state:
+        check_shape("the state", tensor.shape, (len(ids), recurrent.n_layers, recurrent.cell.hidden_size))
 
 
 def pack(weight: Tensor) -> np.ndarray:

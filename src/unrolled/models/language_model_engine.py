@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unrolled.errors import ShapeError
 from unrolled.kernels.step import run_layers, score
 from unrolled.layers.output import FullOutput
-from unrolled.models.engine import Engine, pack_layers, pack_output, plain
+from unrolled.models.engine import Engine, check_step, pack_layers, pack_output, plain
 from unrolled.models.language_model import LanguageModel
 from unrolled.types import State, state_like, state_tensors
 
@@ -42,11 +41,10 @@ class StepEngine(Engine[LanguageModel]):
 
     @torch.no_grad()
     def step(self, last: Tensor, state: State, memory: None, sentence_of_row: Tensor) -> tuple[Tensor, State]:
-        """Feed symbols (R,): logits (R, V) and the next state."""
+        """Feed symbols (R,), which are not below 0: logits (R, V) and the next state. ShapeError for others."""
         self._refresh()
+        check_step(self.model.recurrent, last.numpy(), state_tensors(state))
         ids = last.clamp(max=self.model.config.n_symbols)
-        if len(ids) and int(ids.min()) < 0:
-            raise ShapeError(f"symbols are numbered from 0, got {int(ids.min())}")
         old = [s.float().contiguous().numpy() for s in state_tensors(state)]  # bfloat16 under autocast
         new = [torch.empty(s.shape) for s in old]
         h, c, new_h, new_c = old[0], old[-1], new[0].numpy(), new[-1].numpy()  # cells with one tensor do not look at c

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.step import Output
 from unrolled.kernels.workspace import Kept, keeping
 from unrolled.layers.attention import Memory
@@ -35,6 +36,9 @@ class TranslatorEngine(DecoderEngine[Translator]):
         """
         self._refresh()
         ids, lengths, *lists = source
+        if lists:
+            check_shape("lists", lists[0].shape, (len(ids), None))
+            check_ids("lists", lists[0], None)
         listed = Listed(lists[0], [self._part(symbols) for symbols in lists[0]]) if lists else None
         return self._sources(*self._started((ids, lengths)), listed)
 

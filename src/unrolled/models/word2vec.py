@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, ShapeError
+from unrolled.kernels.bounds import check_ids, check_shape, check_starts
 from unrolled.kernels.huffman import huffman
 from unrolled.kernels.ngrams import means_of_rows
 from unrolled.kernels.noise import alias_table
@@ -79,11 +80,20 @@ class Word2Vec:
         counts: (V,) how often each word stands in the text.
         seed: of the vectors' start, uniform in +-1/2D as word2vec has it; outputs start at zero.
         parts: what each word is made of, if the configuration asks for sub-words.
+
+    Raises:
+        ConfigError: sizes or counts below their least, or parts without the option.
+        ShapeError: parts that are no rows of the table.
     """
 
     def __init__(self, config: Word2VecConfig, counts: np.ndarray, seed: int = 1, parts: WordParts | None = None) -> None:
         if len(counts) != config.n_words or config.n_words < 2:
             raise ConfigError(f"word2vec needs two words or more, and a count for each: {config.n_words}, {len(counts)}")
+        if min(config.vector_size, config.window, config.negatives) < 1 or np.min(counts) < 0:
+            raise ConfigError(
+                f"word2vec needs vectors, a window and negatives of at least 1, and counts of at least 0: got "
+                f"{config.vector_size}, {config.window}, {config.negatives}, {np.min(counts)}"
+            )
         if config.objective == "softmax" and config.n_words > _MOST_SOFTMAX:
             raise ConfigError(
                 f"the full softmax goes through all {config.n_words:,} words at each step. Take --objective "
@@ -95,6 +105,10 @@ class Word2Vec:
         self._has_bias = config.objective == "softmax" and config.context == "left" and config.architecture == "cbow"
         columns = padded(config.vector_size + self._has_bias)
         rows = config.n_words + (len(parts.buckets) if parts else 0)
+        if parts is not None:
+            check_shape("starts of parts", parts.starts.shape, (config.n_words + 1,))
+            check_starts("starts of parts", parts.starts, len(parts.rows))
+            check_ids("rows of parts", parts.rows, rows)
         self.inputs, self.outputs = table(rows, columns), table(config.n_words, columns)
         random = np.random.default_rng(seed)
         for first in range(0, rows, 65_536):
@@ -102,6 +116,7 @@ class Word2Vec:
             some[:] = (random.random(some.shape, np.float32) - np.float32(0.5)) / np.float32(config.vector_size)
         self._keep = _kept(self.counts, config.subsample)
         self._objective = self._make_objective()
+        self._targets = self._most_targets()
 
     @property
     def input_vectors(self) -> np.ndarray:
@@ -134,8 +149,13 @@ class Word2Vec:
 
         An inner node of the tree is carried over where it still tells the same two sets of old words apart, whatever new
         words have joined them; its vector is turned round if the sets have changed sides. Other nodes begin at zero.
+        ConfigError for tables of other sizes, counts below 0, and buckets that are not among this one's.
         """
         old, n_buckets = len(counts), 0 if buckets is None else len(buckets)
+        if old < 2 or np.min(counts) < 0:
+            raise ConfigError(f"vectors to learn on from need two words or more, and counts of at least 0; got {old} words")
+        if buckets is not None and (self._parts is None or not np.isin(buckets, self._parts.buckets).all()):
+            raise ConfigError("the n-grams to learn on from are not among those of the words: take the same n-gram options")
         if old > self.config.n_words or inputs.shape != (old + n_buckets, self.config.vector_size):
             raise ConfigError(f"tables of {inputs.shape} numbers cannot become {self.input_vectors.shape}")
         self.input_vectors[:old] = inputs[:old]
@@ -181,15 +201,17 @@ class Word2Vec:
         before, self.outputs = self.outputs, table(n_words + threads * copies, columns)
         self.outputs[:n_words] = before[:n_words]
         return [
-            new_desk(seed, STRETCH, self._most_targets(), columns, (n_words + k * copies, copies, threads))
+            new_desk(seed, STRETCH, self._targets, columns, (n_words + k * copies, copies, threads))
             for k, seed in enumerate(seeds)
         ]
 
     def train(self, ids: np.ndarray, rates: tuple[float, float], desk: Desk) -> Trained:
         """Train on at most STRETCH ids (N,) int32, -1 between sentences, the learning rate going from one to the other.
 
-        Threads may call this at once, each with its own desk; it works without the interpreter's lock.
+        Threads may call this at once, each with its own desk; it works without the interpreter's lock. ShapeError for ids
+        out of range, and for a desk of another model, or from before the last call of `desks`.
         """
+        self._check(ids, desk)
         config = self.config
         rule = Rule(
             config.architecture == "cbow",
@@ -203,6 +225,18 @@ class Word2Vec:
         if self._parts is None:
             return Trained(*train_stretch(ids, self._keep, *rest))
         return Trained(*train_parts(ids, self._keep, self._parts.starts, self._parts.rows, *rest))
+
+    def _check(self, ids: np.ndarray, desk: Desk) -> None:
+        columns, own = self.inputs.shape[1], desk.own
+        check_shape("ids", ids.shape, (None,))
+        check_ids("ids", ids, self.config.n_words, least=-1)
+        if len(ids) > len(desk.kept):
+            raise ShapeError(f"ids: at most {len(desk.kept)} at once, got {len(ids)}")
+        check_shape("the desk's mean", desk.mean.shape, (2 * columns,))
+        check_shape("the desk's copies", desk.before.shape, (int(own[1]) * columns,))
+        rows = int(own[0] + own[1]) if own[1] else self.config.n_words
+        if len(desk.y_rows) < 2 * self._targets or not self.config.n_words <= rows <= len(self.outputs):
+            raise ShapeError("the desk belongs to another model, or to fewer threads: ask for new ones with `desks`")
 
 
 def _kept(counts: np.ndarray, part: float) -> np.ndarray:

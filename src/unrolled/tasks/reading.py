@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from unrolled.errors import FolderError
+from unrolled.errors import FolderError, ShapeError
 from unrolled.features.bags import Bags, TextFeatures
 from unrolled.features.words import READERS
 from unrolled.folders import read_json, write_bytes, write_json
@@ -75,7 +75,11 @@ class Reading:
         if config["tokens"] not in READERS:
             raise FolderError(f"{folder}: reads {config['tokens']!r}, which this version does not know.")
         normalization = config.get("normalization", "none")
-        return Reading(TextFeatures(config["tokens"], words, config["ngrams"], keys, normalization), config["strip_tags"])
+        try:
+            features = TextFeatures(config["tokens"], words, config["ngrams"], keys, normalization)
+        except (ShapeError, TypeError) as error:
+            raise FolderError(f"{folder}: its n-grams are damaged: {error}. Copy the folder again.") from None
+        return Reading(features, config["strip_tags"])
 
 
 @dataclass(frozen=True)
