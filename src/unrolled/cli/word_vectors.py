@@ -93,6 +93,8 @@ def run_word_vectors(
                         f"{event.all_words:,} words; {len(event.words):,} different ones are frequent enough for a vector; "
                         f"{describe_limits(event.limits)} on {event.threads} thread{'s' if event.threads > 1 else ''}"
                     )
+                    if event.notice:
+                        line.say(event.notice)
                 case Progress():
                     left = event.seconds * (event.total / event.words - 1)
                     line.show(

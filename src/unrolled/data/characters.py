@@ -134,7 +134,7 @@ def word_pattern(joining: str, *, with_connectors: bool, alone: str = HAN) -> st
     """
     letter = rf"[^\W{alone}]" if with_connectors else rf"[^\W_{alone}]"
     other = f"[{marks()}{connectors() if with_connectors else ''}]"
-    rest = f"(?:{letter}++|{other}++|[{formats()}]++(?={letter}|{other})|{ZWJ})*+"
+    rest = f"(?:{letter}++|{other}++|{ZWJ}++|[{formats()}]++(?={letter}|{other}))*+"
     return f"(?=\\w)[{alone}][{marks()}]*+|(?:{letter}|{other}){rest}{f'(?:[{joining}]{letter}{rest})*' if joining else ''}"
 
 

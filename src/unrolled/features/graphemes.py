@@ -53,7 +53,7 @@ def _pattern() -> re.Pattern[str]:
             f"[{_REGIONAL}]{{2}}",
             f"[{_LEADING}]*(?:[{_VOWEL}]+|[{open_syllable}][{_VOWEL}]*|[{syllable}])[{_TRAILING}]*|[{_LEADING}]+|[{_TRAILING}]+",
             f"[{PICTOGRAPHS}](?:[{modifiers()}{_EXTENDING}]*{ZWJ}[{PICTOGRAPHS}])*",
-            f"[{_CONSONANTS}](?:(?={extending}*[{_LINKERS}]{extending}*[{_CONSONANTS}]){extending}+[{_CONSONANTS}])*",
+            f"[{_CONSONANTS}](?:(?:(?![{_LINKERS}]){extending})*+[{_LINKERS}]{extending}*+[{_CONSONANTS}])*",
             f"[^{controls}]",
         ]
     )

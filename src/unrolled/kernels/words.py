@@ -119,6 +119,9 @@ def _word_goes_on(codes, at, kinds):  # type: ignore[no-untyped-def]
         return at + 1 < end and kinds[codes[at + 1]] == LETTER
     if kind != FORMAT:
         return False
+    if kinds[codes[at - 1]] == FORMAT:
+        return True  # it was decided at the beginning of the run
+    end = min(end, at + LONGEST)  # so that the time is linear where joiners and other format characters alternate
     while at < end and (kinds[codes[at]] == FORMAT or kinds[codes[at]] == ZERO_WIDTH_JOINER):
         at += 1
     return at < end and (kinds[codes[at]] == LETTER or kinds[codes[at]] == MARK)

@@ -27,8 +27,10 @@ class CaptionDataOptions(Section):
     images: str | None = Field(None, description="Folder of the images; unset: that of the captions.")
     train_split: str | None = Field(None, description="Learn from lines of this split; unset: from all.")
     valid_split: str | None = Field(None, description="Choose the best model by lines of this split.")
-    tokens: Literal["words", "whitespace", "char", "bpe", "unigram", "chinese-words"] = Field(
-        "whitespace", description="What a symbol of a caption is."
+    tokens: Literal["auto", "words", "whitespace", "char", "graphemes", "bpe", "unigram", "chinese-words"] = Field(
+        "auto",
+        description="What a symbol of a caption is; auto, by script: whitespace; Chinese: chinese-words, or char without "
+        "the extra zh; Japanese, Thai, Lao, Khmer, Burmese: graphemes.",
     )
     plain: bool = Field(True, description="Captions in lower case, without punctuation.")
     vocabulary_size: int | None = Field(None, ge=3, description="Most symbols; unset: the tokenizer's own limit.")

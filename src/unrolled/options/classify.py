@@ -46,10 +46,19 @@ class LabelledDataOptions(Section):
         description="Which those are. drawn: by chance; last: the last ones as they stand in the files, for texts whose "
         "neighbours belong together (reviews of one film), so that validation texts are as new as others will be.",
     )
-    tokens: Literal["words-and-marks", "words", "cased-words", "whitespace", "chinese-words"] = Field(
+    tokens: Literal[
+        "auto",
         "words-and-marks",
-        description="What a word is: words in lower case and punctuation marks (a Han character is a word); words alone; "
-        "as written; whatever stands between blanks; words of a Chinese dictionary.",
+        "words",
+        "cased-words",
+        "whitespace",
+        "graphemes",
+        "graphemes-and-marks",
+        "chinese-words",
+    ] = Field(
+        "auto",
+        description="What a word is: words in lower case and punctuation (a Han character is a word); as written; between "
+        "blanks; a dictionary's. auto: words-and-marks, or by script chinese-words (extra zh) or graphemes-and-marks.",
     )
     strip_tags: bool = Field(False, description="Leave out what looks like a tag of HTML.")
     class_weights: Literal["none", "balanced"] = Field(

@@ -25,7 +25,8 @@ class DataOptions(Section):
     """How the text is read."""
 
     tokens: str = Field(
-        "char", description="What a symbol is: char, words, whitespace, bpe, unigram or chinese-words. Han text: char."
+        "char",
+        description="What a symbol is: char, graphemes, words, whitespace, bpe, unigram, chinese-words. Han: char.",
     )
     vocabulary_size: int | None = Field(None, ge=3, description="Most symbols kept; unset takes the tokenizer's own limit.")
     min_count: int | None = Field(None, ge=1, description="Rarer symbols become unknown; unset takes the tokenizer's own.")

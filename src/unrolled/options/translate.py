@@ -15,7 +15,7 @@ __all__ = ["FIXED", "LARGEST", "PRESETS", "PairOptions", "SearchOptions", "Trans
 class PairOptions(Section):
     """How the sentences are read."""
 
-    tokens: Literal["char", "words", "whitespace", "bpe", "unigram", "chinese-words"] = Field(
+    tokens: Literal["char", "graphemes", "words", "whitespace", "bpe", "unigram", "chinese-words"] = Field(
         "bpe", description="What a symbol is, on both sides."
     )
     vocabulary_size: int | None = Field(None, ge=3, description="Most symbols a side; unset: the tokenizer's own limit.")

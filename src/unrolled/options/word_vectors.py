@@ -14,10 +14,19 @@ __all__ = ["FIXED", "PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataO
 class WordDataOptions(Section):
     """How the text is read."""
 
-    tokens: Literal["words", "cased-words", "words-and-marks", "whitespace", "chinese-words"] = Field(
+    tokens: Literal[
+        "auto",
         "words",
-        description="What a word is: letters and digits in lower case (a Han character is a word); the same as written; "
-        "words and punctuation marks; whatever stands between blanks; words of a Chinese dictionary.",
+        "cased-words",
+        "words-and-marks",
+        "whitespace",
+        "graphemes",
+        "graphemes-and-marks",
+        "chinese-words",
+    ] = Field(
+        "auto",
+        description="What a word is: letters and digits in lower case (a Han character is a word); as written; between "
+        "blanks; a dictionary's. auto: words, or by script chinese-words (extra zh) or graphemes.",
     )
     min_count: int = Field(5, ge=1, le=10**9, description="Rarer words get no vector.")
     vocabulary_size: int | None = Field(None, ge=2, description="Most words that get a vector; unset: all.")

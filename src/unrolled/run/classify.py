@@ -90,7 +90,7 @@ def train_classifier(
     where = noted(sources, valid, examples, held)
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train classify --config this-file\n{to_toml(options)}")
-        write_record(folder, NAME, options, {}, where)
+        write_record(folder, NAME, split.options, {}, where)
         yield from _train(options, split, folder, resume=False)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from unrolled.config import flat, resolve, to_toml
+from unrolled.config import flat, resolve, take_auto, to_toml
 from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
 from unrolled.errors import ConfigError, DataError
@@ -50,6 +50,7 @@ def word_vectors_options(
     """
     before = flat(start.config.get("options") or {}) if start else {}
     options = resolve(WordVectorsOptions, preset=before, file=file, flags=flags, settings=settings)
+    options = take_auto(options, before)
     now = flat(options.model_dump())
     for name in FIXED if start else ():
         if name in before and now[name] != before[name]:
@@ -88,7 +89,7 @@ def train_word_vectors(
         stack.enter_context(new_run(folder, ranks, overwrite=overwrite))
         if ranks.first:
             write_text(folder / "config.toml", f"# unrolled train word-vectors --config this-file\n{to_toml(options)}")
-            write_record(folder, NAME, options, {"train": documents})
+            write_record(folder, NAME, task.options, {"train": documents})
         yield task
         yield from _follow(task, folder)
 

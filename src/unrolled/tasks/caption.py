@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unrolled.config import take_auto
 from unrolled.data.captions import Captioned
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import ConfigError, DataError
@@ -18,6 +19,7 @@ from unrolled.features.caption_rows import CaptionBatch, CaptionRows
 from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_codec import Side
 from unrolled.features.pixels import shifted
+from unrolled.features.scripts import AutomaticTokens
 from unrolled.metrics.captions import caption_scores, plain
 from unrolled.models.captioner import Captioner, CaptionerConfig
 from unrolled.options.batches import take_batch
@@ -91,6 +93,10 @@ def _drawn_anew(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+#: What `--tokens auto` takes.
+_TOKENS = AutomaticTokens("whitespace", han="chinese-words", han_without="char", unspaced="graphemes")
+
+
 class CaptionTask:
     """Implements `types.Task` for captions. seen: what there is of the images to learn from, then of those to choose by;
     vectors: of words, to begin with.
@@ -117,7 +123,8 @@ class CaptionTask:
         if not texts or not self.references:
             raise DataError("\n".join(["none of the images can be read:", *seen.problems[:10]]))
         every = [text for some in texts for text in some]
-        self.side = side or Side.fit(every, data.tokens, data.vocabulary_size, data.min_count)
+        options = take_auto(options, {"tokens": side.tokenizer.name if side else _TOKENS.choose(every)})
+        self.side = side or Side.fit(every, options.data.tokens, data.vocabulary_size, data.min_count)
         encoded = [[self.side.encode(text) for text in some] for some in texts]
         kept = [[row for row in some if len(row) <= data.longest + 1] for some in encoded]
         learned = [i for i, some in enumerate(kept) if some]

@@ -19,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from unrolled.config import take_auto
 from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
 from unrolled.features.fingerprints import contradictory, fingerprints, mixed
 from unrolled.features.labels import LabelSet
+from unrolled.features.scripts import AutomaticTokens
 from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
     confidence_for_precision,
@@ -60,6 +62,12 @@ _BLENDS = 21
 _STRETCH = 500
 #: Texts read in all epochs together, and the least and the most epochs for it.
 _READ, _LEAST, _MOST = 100_000, 10, 100
+
+
+#: What `--tokens auto` takes.
+_TOKENS = AutomaticTokens(
+    "words-and-marks", han="chinese-words", han_without="words-and-marks", unspaced="graphemes-and-marks"
+)
 
 
 class Facts(NamedTuple):
@@ -105,6 +113,7 @@ class Split:
         counts = Counter(label for labels in examples.labels for label in labels)
         different = contradictory(keys, map(frozenset, examples.labels))
         self.facts = Facts(len(self.train), len(self.valid), examples.empty, different, overlap, dict(counts))
+        self.options = take_auto(options, {"tokens": _TOKENS.choose(self.train.texts)})
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
         #: The names of the files, and where things stood in them.
         self.sources, self.columns = ["examples"], columns_of(data)

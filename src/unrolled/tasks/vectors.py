@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.data.characters import is_han
 from unrolled.data.vector_files import read_vectors, write_vectors
 from unrolled.data.word_tests import Analogies, Similarities, read_word_test
 from unrolled.errors import DataError
@@ -146,7 +147,17 @@ class Vectors:
         alike = [other for other in (word.lower(), word.capitalize()) if other != word and other in self]
         alike += [w for w in difflib.get_close_matches(word, self.words[:_SUGGESTED], n=3, cutoff=0.7) if w not in alike]
         hint = f" Nearest in spelling: {', '.join(alike[:3])}." if alike else ""
+        hint += self._single_characters(word)
         return f"the word {word!r} has no vector: it is not among the {len(self):,} words.{hint}"
+
+    def _single_characters(self, word: str) -> str:
+        """A hint where each character of a word has a vector, as in vectors of Chinese text without a dictionary."""
+        if len(word) < 2 or not all(is_han(c) and self._row(c) is not None for c in word):
+            return ""
+        return (
+            " Its characters have vectors: these were trained on single characters. Fix: install the extra zh and train "
+            "with --tokens chinese-words, or ask for one character."
+        )
 
     def all_known(self, words: Sequence[str]) -> None:
         """DataError that names the words without a vector, if there are any."""

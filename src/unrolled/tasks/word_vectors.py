@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from unrolled.config import AUTO, take_auto
 from unrolled.data.text import Document
 from unrolled.data.word_tests import Analogies, Similarities
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
+from unrolled.features.scripts import AutomaticTokens, dominant_script, has_chinese_words
 from unrolled.features.subwords import NGrams, Parts, Subwords
 from unrolled.features.words import LEFT_OUT, Words, choose, read_words, reader_for
 from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecConfig
@@ -40,6 +42,10 @@ _LAST_RATE = 1 / 250
 DEFAULT_EPOCHS = 5
 #: Seconds between two reports of progress.
 _REPORT = 0.25
+
+
+#: What `--tokens auto` takes; without the extra `zh`, Chinese words are single characters.
+_TOKENS = AutomaticTokens("words", han="chinese-words", han_without="words", unspaced="graphemes")
 
 
 class Progress(NamedTuple):
@@ -109,6 +115,11 @@ class WordVectorsTask:
         ranks: Ranks | None = None,
     ) -> None:
         _check(options.model)
+        self.single_characters = False
+        if options.data.tokens == AUTO:
+            script = dominant_script(chunk for document in documents for chunk in document.chunks())
+            self.single_characters = script == "han" and not has_chinese_words()
+            options = take_auto(options, {"tokens": _TOKENS.of_script(script)})
         self.options, self.probes, self.threads, self.ranks = options, probes, threads, ranks or Ranks()
         self.sources = [document.name for document in documents]
         self.start = start
@@ -136,6 +147,16 @@ class WordVectorsTask:
         self.epochs = self.limits.epochs or DEFAULT_EPOCHS
         self.metrics: dict[str, Any] = {}
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
+
+    @property
+    def notice(self) -> str:
+        """What a user should know of the words that `--tokens auto` takes; "" if there is nothing."""
+        if not self.single_characters:
+            return ""
+        return (
+            "Chinese text: each Han character is a word, and words of several characters get no vector. Fix: install the "
+            "extra zh, which finds the words (--tokens chinese-words)."
+        )
 
     def _joined(self, found: Words, spool: Spool) -> Words:
         """The text with its phrases as words; those are learned from it, or known from the vectors learned on from."""
