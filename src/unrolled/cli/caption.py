@@ -140,8 +140,8 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     print(f"{'not proved best':<24}{found['not_proved_optimal']}")
 
 
-def _predict(trained: Any, images: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    return trained.captions(images, search_options(trained, given)[0], 1 if one_by_one else 32)
+def _predict(trained: Any, images: Iterable[str], given: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
+    return trained.captions(images, search_options(trained, given)[0], batch_size or 32)
 
 
 def _explain(trained: Any, name: str, image: str | None, given: dict[str, Any]) -> tuple[str, Any]:
@@ -149,5 +149,15 @@ def _explain(trained: Any, name: str, image: str | None, given: dict[str, Any]) 
     return f"What {name} sees in {Path(image).name}", trained.explain(image, search_options(trained, given)[0])
 
 
+def _read(_: Any, column: str | None) -> Any:
+    """Read paths of images, a line or a row each."""
+    from unrolled.data.inputs import read_paths
+
+    names = [column] if column else ["file", "image", "filename", "file_name", "path"]
+    return lambda name, encoding: read_paths(name, names, encoding)
+
+
 _FLAGS = {"beam", "n_best", "settings", "images", "split"}
-SPEAKER = Speaker("a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer)
+SPEAKER = Speaker(
+    "a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer, media="an image", read=_read
+)

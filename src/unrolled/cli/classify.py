@@ -12,7 +12,7 @@ import typer
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
-from unrolled.cli.speaker import Speaker, needed
+from unrolled.cli.speaker import Speaker, needed, text_reader
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 from unrolled.options.training import describe_limits
@@ -241,8 +241,13 @@ def answer(prediction: Any, problem: str | None, *, as_json: bool) -> str:
     return "\t".join(f"{label}\t{prediction.probabilities[label]:.4f}" for label in prediction.labels)
 
 
-def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    return trained.predictions(texts, given["threshold"], batch_size=1 if one_by_one else 1024)
+def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
+    return trained.predictions(texts, given["threshold"], batch_size=batch_size or 1024)
+
+
+def _read(trained: Any, column: str | None) -> Any:
+    """Read texts of tables by the column of training."""
+    return text_reader(trained, column or trained.columns.text)
 
 
 def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:
@@ -250,4 +255,6 @@ def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tu
     return f"Why {name} answers: {text[:60]}", trained.explain(text)
 
 
-SPEAKER = Speaker("a classifier", frozenset({"text", "label", "threshold", "out"}), _evaluate, _explain, _predict, answer)
+SPEAKER = Speaker(
+    "a classifier", frozenset({"text", "label", "threshold", "out"}), _evaluate, _explain, _predict, answer, read=_read
+)

@@ -118,15 +118,15 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.tasks.adaptive import adapter
 
     documents = read_documents(files, given["encoding"])
-    found = trained.evaluate(documents, given["batch_size"], adapter(given["adapt"], given["settings"] or ()))
+    found = trained.evaluate(documents, given["batch_size"] or 16, adapter(given["adapt"], given["settings"] or ()))
     if given["as_json"]:
         print(json.dumps(found))
     else:
         _show_perplexity(found, given["adapt"])
 
 
-def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    return trained.scores(texts, batch_size=1 if one_by_one else 16)
+def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
+    return trained.scores(texts, batch_size=batch_size or 16)
 
 
 def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Line", "Progress", "left_out", "resumed", "say", "validation", "what_next", "why_ended"]
+__all__ = ["Line", "Progress", "count", "left_out", "resumed", "say", "validation", "what_next", "why_ended"]
 
 _EVERY_SECONDS = 10.0
 
@@ -18,6 +18,11 @@ _EVERY_SECONDS = 10.0
 def say(message: str = "") -> None:
     """A message for people. Where nobody can be reached any more, work goes on."""
     _write(f"{message}\n")
+
+
+def count(n: float, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: "1 minute", "0.5 minutes", "1,000 texts"."""
+    return f"{n:,g} {noun if n == 1 else plural or f'{noun}s'}"
 
 
 class Line:

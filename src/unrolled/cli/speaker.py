@@ -9,28 +9,38 @@ from typing import Any
 
 from unrolled.errors import ConfigError
 
-__all__ = ["Speaker", "needed", "scored_answer", "search_options"]
+__all__ = ["Speaker", "needed", "scored_answer", "search_options", "text_reader"]
 
 #: The flags of a verb by their names, as they were given.
 Given = dict[str, Any]
-_ALWAYS = frozenset({"encoding", "batch_size", "overwrite", "as_json"})
+_ALWAYS = frozenset({"encoding", "batch_size", "overwrite", "as_json", "threads"})
+
+
+def text_reader(_: Any, column: str | None) -> Callable[[str, str], Iterable[Any]]:
+    """Read the texts of a file: lines, or the column "text" of a table."""
+    from unrolled.data.inputs import read_inputs
+
+    return lambda name, encoding: read_inputs(name, [column or "text"], encoding)
 
 
 @dataclass(frozen=True)
 class Speaker:
     """kind: what such a model is called; flags: those that mean something to it, of any verb.
 
-    evaluate: prints how good a model is on files. predict: the answers to texts, one by one or many at once; answer: the
-    line of one, or of a text that could not be read. explain: title and explanation of a text. Those that are None cannot
-    be asked of it.
+    evaluate: prints how good a model is on files. predict: the answers to texts, computed in batches of a size, None for
+    the usual one; answer: the line of one, or of a text that could not be read. explain: title and explanation of a text.
+    Those that are None cannot be asked of it. media: what one input is where inputs are files, such as "an image".
+    read: given the model and a column, a function that yields the inputs of a file in an encoding.
     """
 
     kind: str
     flags: frozenset[str]
     evaluate: Callable[[Any, Sequence[str], Given], None]
     explain: Callable[[Any, str, str | None, Given], tuple[str, Any]]
-    predict: Callable[[Any, Iterable[str], Given, bool], Iterable[Any]] | None = None
+    predict: Callable[[Any, Iterable[Any], Given, int | None], Iterable[Any]] | None = None
     answer: Callable[..., str] | None = None
+    media: str = ""
+    read: Callable[[Any, str | None], Callable[[str, str], Iterable[Any]]] = text_reader
 
     def check(self, verb: str, given: Given) -> None:
         """ConfigError for flags that say nothing to such a model."""

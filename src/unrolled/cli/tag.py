@@ -175,13 +175,21 @@ def answer(found: Any, problem: str | None, *, as_json: bool) -> str:
     return "".join(f"{word}\t{label}\n" for word, label in zip(found.words, found.labels, strict=True))
 
 
-def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
-    return trained.predictions(texts, batch_size=1 if one_by_one else 256)
+def _predict(trained: Any, texts: Iterable[str], _: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
+    return trained.predictions(texts, batch_size=batch_size or 256)
+
+
+def _read(trained: Any, column: str | None) -> Any:
+    """Read texts, or sentences of files with a word a line, as those of training."""
+    from unrolled.data.inputs import read_sentences
+
+    return lambda name, encoding: read_sentences(name, [column or "text"], trained.columns, encoding)
 
 
 def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tuple[str, Any]:
     text = needed(text)
-    return f"How {name} labels: {text[:60]}", trained.explain(text)
+    (explained,) = trained.explain([text])
+    return f"How {name} labels: {' '.join(explained['tokens'])[:60]}", explained
 
 
-SPEAKER = Speaker("a tagger", frozenset({"out"}), _evaluate, _explain, _predict, answer)
+SPEAKER = Speaker("a tagger", frozenset({"out"}), _evaluate, _explain, _predict, answer, read=_read)

@@ -193,7 +193,7 @@ def _lines(path: Path | None) -> list[str]:
     return found
 
 
-def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterator[Any]:
+def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], batch_size: int | None) -> Iterator[Any]:
     from unrolled.errors import ConfigError, UnrolledError
     from unrolled.tasks.subtitles import cues
 
@@ -207,7 +207,7 @@ def _predict(trained: Any, sounds: Iterable[str], given: dict[str, Any], one_by_
             yield shown(one, cue=cue)
             cue += len(cues(one.words))
         return
-    for n, one in enumerate(trained.transcripts(sounds, search, batch_size=1 if one_by_one else 16)):
+    for n, one in enumerate(trained.transcripts(sounds, search, batch_size=batch_size or 16)):
         if n and form in ("srt", "vtt"):
             raise ConfigError(f"--format {form}: subtitles are those of one recording; ask for each on its own")
         yield one if isinstance(one, UnrolledError) else shown(one)
@@ -259,6 +259,16 @@ def _explain(trained: Any, name: str, sound: str | None, given: dict[str, Any]) 
     return f"What {name} hears in {Path(sound).name}", trained.explain(sound, _search(trained, given))
 
 
+def _read(_: Any, column: str | None) -> Any:
+    """Read paths of recordings, a line or a row each."""
+    from unrolled.data.inputs import read_paths
+
+    names = [column] if column else ["file", "path", "audio", "audio_filepath", "filename", "wav_filename", "wav"]
+    return lambda name, encoding: read_paths(name, names, encoding)
+
+
 _HELP = {"language_model", "hotwords", "phrases", "settings"}
 _FLAGS = {"beam", "n_best", "audio", "split", "format", "timestamps", "stream"} | _HELP
-SPEAKER = Speaker("a speech recogniser", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer)
+SPEAKER = Speaker(
+    "a speech recogniser", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer, media="a recording", read=_read
+)

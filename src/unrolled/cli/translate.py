@@ -172,14 +172,14 @@ def _show(found: dict[str, Any]) -> None:
         print(f"beam {row['width']:<4}norm {norm:<14}{row['bleu']:8.2f} BLEU")
 
 
-def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], one_by_one: bool) -> Iterable[Any]:
+def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
     from unrolled.errors import ConfigError
     from unrolled.tasks.translation import Wishes
 
     trained = _joined(trained, given)
     if given["sample"] is None:
         wishes = Wishes(given["prefix"] or "", given["require"] or (), given["replace_unknown"])
-        return trained.translations(texts, _search(trained, given)[0], wishes, 1 if one_by_one else 64)
+        return trained.translations(texts, _search(trained, given)[0], wishes, batch_size or 64)
     if any(given[name] for name in ("prefix", "require", "replace_unknown", "beam", "n_best")):
         raise ConfigError("--sample draws by chance: leave out --beam, --n-best, --prefix, --require, --replace-unknown")
     _, options = _search(trained, given)
@@ -198,6 +198,14 @@ def _explain(trained: Any, name: str, text: str | None, given: dict[str, Any]) -
     return f"How {name} translates: {text[:60]}", trained.explain(text, given["reference"], given["exact"])
 
 
+def _read(_: Any, column: str | None) -> Any:
+    """Read the source sentences of a file: lines, or the source column of a table, by default the first."""
+    from unrolled.data.inputs import read_inputs
+
+    names = [column] if column else ["source", "src"]
+    return lambda name, encoding: read_inputs(name, names, encoding, header=column is not None)
+
+
 _FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded"}
 _FLAGS |= {"shortlist", "choose", "out", "reference", "exact"}
-SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer)
+SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer, read=_read)

@@ -2,62 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import caption, classify, language_model, tag, transcribe, translate, word_vectors
+from unrolled.cli.checks import check_helpers, check_report, verb_advice
 from unrolled.cli.flags import AsJson, Folder, Model
-from unrolled.cli.progress import say
-from unrolled.cli.speaker import Speaker
-from unrolled.errors import ConfigError, PartialFailure, UnrolledError
-from unrolled.folders import check_new
+from unrolled.cli.inputs import check_files, check_output, collect_inputs, one_line, set_threads, single_input
+from unrolled.cli.progress import count, say
+from unrolled.cli.verb_flags import (
+    SEARCH,
+    BatchSize,
+    Beam,
+    Column,
+    Ensemble,
+    HotWords,
+    LanguageModel,
+    Phrases,
+    Shortlist,
+    Threads,
+    Threshold,
+    speaker_of,
+)
+from unrolled.errors import ConfigError, MissingExtra, PartialFailure, UnrolledError
+from unrolled.folders import check_new, write_stream
 
 __all__ = ["evaluate", "explain", "predict"]
-
-#: By the class of what was loaded: names, so that nothing is imported before it is used.
-_SPEAKERS = {
-    "TrainedLanguageModel": language_model.SPEAKER,
-    "Vectors": word_vectors.SPEAKER,
-    "TrainedWordVectors": word_vectors.SPEAKER,
-    "TrainedClassifier": classify.SPEAKER,
-    "TrainedTagger": tag.SPEAKER,
-    "TrainedTranslator": translate.SPEAKER,
-    "TrainedCaptioner": caption.SPEAKER,
-    "TrainedRecognizer": transcribe.SPEAKER,
-}
-
-Beam = Annotated[
-    int | None, typer.Option(min=1, help="Translators, captioners, recognisers: hypotheses side by side; 1: greedy.")
-]
-Ensemble = Annotated[
-    list[str] | None,
-    typer.Option(help="Translators: another run that translates along, by the mean of probabilities; may be repeated."),
-]
-LanguageModel = Annotated[
-    str | None,
-    typer.Option(help="Recognisers: a language model that helps: a run, of characters or words, or an .arpa file."),
-]
-HotWords = Annotated[Path | None, typer.Option(help="Recognisers: a file of words and phrases to listen for, a line each.")]
-Phrases = Annotated[Path | None, typer.Option(help="Recognisers: a file of the only phrases there are, a line each.")]
-Shortlist = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Translators: write only so many likely symbols for each of the source; faster, a little worse."
-    ),
-]
-_SEARCH = (
-    "Translators, captioners: of the search, norm, alpha, reward, coverage, min_length, max_length, no_repeat; "
-    "recognisers: lm_weight, reward, hotword_weight"
-)
-Threshold = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Classifiers: answer only from this probability on; unset: as chosen at training."),
-]
 
 
 def evaluate(
@@ -67,7 +44,8 @@ def evaluate(
         typer.Argument(help="Texts: files, .gz files, folders, or -. Labelled texts and tests of word vectors: files."),
     ],
     encoding: Annotated[str, typer.Option(help="Encoding of the files.")] = "utf-8",
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts read side by side; changes no result.")] = 16,
+    batch_size: BatchSize = None,
+    threads: Threads = None,
     adapt: Annotated[
         str | None, typer.Option(help="Learn from each text while reading it: cache (words) or dynamic (all tokens).")
     ] = None,
@@ -75,7 +53,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "-s",
-            help="key=value. Of --adapt, cache: window, sharpness, weight; dynamic: tokens, rate, pull. " + _SEARCH + ".",
+            help="key=value. Of --adapt, cache: window, sharpness, weight; dynamic: tokens, rate, pull. " + SEARCH + ".",
         ),
     ] = None,
     vocabulary: Annotated[
@@ -118,6 +96,9 @@ def evaluate(
     """
     from unrolled.tasks import load
 
+    check_helpers(ensemble, language_model, hotwords, phrases, {"--images": images, "--audio": audio})
+    check_report(out, files, overwrite=overwrite)
+    set_threads(threads)
     trained = load(model)
     given = {
         "encoding": encoding,
@@ -142,9 +123,8 @@ def evaluate(
         "overwrite": overwrite,
         "as_json": as_json,
     }
-    speaker = _speaker(trained)
+    speaker = speaker_of(trained)
     speaker.check("evaluate", given)
-    check_new(out, overwrite=overwrite)
     speaker.evaluate(trained, files, given)
 
 
@@ -152,8 +132,22 @@ def predict(
     model: Folder,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts, or files of images or sound; without any, the lines of standard input."),
+        typer.Argument(help="Texts, or files of images or sound; - or none: the lines of standard input."),
     ] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            help="File of inputs: .txt with one per line, or a table (.csv, .tsv, .jsonl); may be repeated; -: standard "
+            "input. Of images or recordings: paths, relative to the file.",
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the answers, one line per input; nothing is printed.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    text: Column = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the files of --input.")] = "utf-8",
+    batch_size: BatchSize = None,
+    threads: Threads = None,
     threshold: Threshold = None,
     beam: Beam = None,
     n_best: Annotated[
@@ -186,39 +180,68 @@ def predict(
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("-s", help=f"key=value. {_SEARCH}; of --sample, temperature, top_k, top_p, min_p, seed."),
+        typer.Option("-s", help=f"key=value. {SEARCH}; of --sample, temperature, top_k, top_p, min_p, seed."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a model says of given texts, one line each: log-probability (nats), perplexity and surprisal of every token; of
-    a classifier the label and its probability; of a tagger the label of every word, or the text with capitals and marks;
-    of a translator the translation; of a captioner what an image shows; of a recogniser what a recording says.
+    """Print a model's answer for each input: of a classifier the label and its probability; of a tagger the label of every
+    word, or the text with capitals and punctuation; of a translator the translation; of a captioner the caption; of a
+    speech recognizer the transcript; of a language model log-probability (nats), perplexity and surprisal of every token.
 
     Examples:
 
     unrolled predict runs/books < lines.txt
 
     unrolled predict runs/sentiment "not bad at all" --json
+
+    unrolled predict runs/sentiment --input reviews.csv --out answers.jsonl --json
     """
     from unrolled.tasks import load
 
+    names, arguments = inputs or [], texts or []
+    check_files(names, arguments, stream=stream)
+    check_output(out, [*names, *arguments])
+    check_new(out, overwrite=overwrite)
+    check_helpers(ensemble, language_model, hotwords, phrases)
+    set_threads(threads)
     trained = load(model)
-    speaker, given = _speaker(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
+    speaker, given = speaker_of(trained), {"threshold": threshold, "beam": beam, "n_best": n_best}
     given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
     given |= {"sample": sample, "settings": settings, "rounded": rounded, "shortlist": shortlist}
     given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
     given |= {"format": format, "timestamps": timestamps, "stream": stream}
     if speaker.predict is None or speaker.answer is None:
-        raise ConfigError(f"{model}: {speaker.kind} say nothing of texts. What it is: unrolled info {model}")
+        raise ConfigError(
+            f"{model}: holds {speaker.kind}, which predict does not answer with.{verb_advice(trained, model)}"
+        )
     speaker.check("predict", given)
-    interactive, bad, number = not texts and sys.stdin.isatty(), dict[int, str](), 0
-    found = speaker.predict(trained, texts if texts else () if stream else _lines(bad), given, interactive)
-    for number, answer in enumerate(found, start=1):
-        if isinstance(answer, UnrolledError):
-            bad[number] = str(answer)
-        print(speaker.answer(answer, bad.get(number), as_json=as_json), flush=interactive or stream)
+    reads_stdin = "-" in names or "-" in arguments or not (names or arguments)
+    interactive, bad = reads_stdin and sys.stdin.isatty(), dict[int, str]()
+    given_inputs: Any = arguments if stream else collect_inputs(trained, speaker, arguments, names, text, encoding, bad)
+    answers = speaker.predict(trained, given_inputs, given, 1 if interactive else batch_size)
+    as_is = out is None or (format in ("srt", "vtt") and not as_json)
+    written = _written(answers, partial(speaker.answer, as_json=as_json), bad, as_is=as_is)
+    total = itertools.count()
+    if out is None:
+        for line in written:
+            next(total)
+            print(line, flush=interactive or stream)
+    else:
+        write_stream(out, (f"{line}\n".encode("utf-8", "backslashreplace") for line in written if next(total) >= 0))
+    answered = next(total)
+    if out is not None:
+        say(f"wrote {count(answered, 'answer')} to {out}")
     if bad:
-        raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {number} inputs could not be read."]))
+        raise PartialFailure("\n".join([*list(bad.values())[:10], f"{len(bad)} of {answered} inputs could not be read."]))
+
+
+def _written(answers: Iterable[Any], answer: Callable[..., str], bad: dict[int, str], *, as_is: bool) -> Iterator[str]:
+    """What is printed or written for each answer; errors are noted in `bad`. as_is: answers may have several lines."""
+    for number, result in enumerate(answers, start=1):
+        if isinstance(result, UnrolledError):
+            bad[number] = str(result)
+        line = answer(result, bad.get(number))
+        yield line if as_is else one_line(line)
 
 
 def explain(
@@ -227,8 +250,16 @@ def explain(
         str | None, typer.Argument(help="The text, or the file of an image or a recording; none for word vectors.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="HTML page or .png picture to write; without it, JSON is printed.")
+        Path | None, typer.Option(help="File to write: .html, .png or .json; without it, JSON is printed.")
     ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--input", help="File with the one input: a text, or a path relative to it; -: standard input."),
+    ] = None,
+    column: Column = None,
+    encoding: Annotated[str, typer.Option(help="Encoding of the file of --input.")] = "utf-8",
+    batch_size: BatchSize = None,
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     reference: Annotated[
         str | None, typer.Option(help="Translators: a right translation; is it search or model that misses it?")
@@ -241,7 +272,7 @@ def explain(
     language_model: LanguageModel = None,
     hotwords: HotWords = None,
     phrases: Phrases = None,
-    settings: Annotated[list[str] | None, typer.Option("-s", help=f"key=value. {_SEARCH}.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("-s", help=f"key=value. {SEARCH}.")] = None,
     words: Annotated[int | None, typer.Option(min=1, help="Words on the map of word vectors; 1000 if not given.")] = None,
 ) -> None:
     """Show what happens inside while the model reads a text, or why a text gets its label; where each word of a caption
@@ -259,42 +290,45 @@ def explain(
     from unrolled.pictures.page import page
     from unrolled.tasks import load
 
+    del batch_size  # there is one input
+    check_files([file] if file else [], [text] if text else [])
+    check_output(out, [name for name in (file, text) if name])
+    _check_suffix(out)
     check_new(out, overwrite=overwrite)
+    check_helpers(ensemble, language_model, hotwords, phrases)
+    set_threads(threads)
     trained = load(model)
-    speaker, given = _speaker(trained), {"words": words, "reference": reference, "exact": exact}
+    speaker, given = speaker_of(trained), {"words": words, "reference": reference, "exact": exact}
     given |= {"beam": beam, "ensemble": ensemble, "settings": settings}
     given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
     speaker.check("explain", given)
-    title, found = speaker.explain(trained, Path(model).name, text, given)
+    asked = single_input(trained, speaker, text, file, column, encoding) if speaker.predict is not None else text or file
+    title, found = speaker.explain(trained, Path(model).name, asked, given)
     if found.get("cut"):
         shown = found.get("shown") or f"{len(found['tokens'])} tokens"
         say(f"only the first {shown} are explained")
     if out is None:
         print(json.dumps(found, ensure_ascii=False))
         return
-    if out.suffix.lower() == ".png":
-        from unrolled.errors import MissingExtra
-
-        try:
-            from unrolled.pictures.png import explanation
-        except ImportError:
-            raise MissingExtra("matplotlib", "plots", "Writing PNG pictures") from None
-        explanation(found, out)
-    else:
-        write_text(out, page(title, found))
+    match out.suffix.lower():
+        case ".png":
+            _write_png(found, out)
+        case ".json":
+            write_text(out, json.dumps(found, ensure_ascii=False) + "\n")
+        case _:
+            write_text(out, page(title, found))
     say(f"wrote {out}")
 
 
-def _speaker(trained: Any) -> Speaker:
-    """What the verbs do with what was loaded."""
-    return _SPEAKERS[type(trained).__name__]
+def _check_suffix(out: Path | None) -> None:
+    """Usage error for a file that explanations are not written to; MissingExtra for pictures without matplotlib."""
+    if out is not None and out.suffix.lower() not in (".html", ".htm", ".png", ".json"):
+        raise typer.BadParameter(f"--out {out}: got the suffix {out.suffix!r}, expected .html, .png or .json.")
+    if out is not None and out.suffix.lower() == ".png" and importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtra("matplotlib", "plots", "Writing PNG pictures")
 
 
-def _lines(bad: dict[int, str]) -> Iterator[str]:
-    """Lines of standard input; one that is not UTF-8 is noted in `bad` by its number and read as empty."""
-    for number, raw in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            bad[number] = f"<standard input>, line {number}: not utf-8 at byte {error.start} of the line."
-            yield ""
+def _write_png(found: Any, out: Path) -> None:
+    from unrolled.pictures.png import explanation
+
+    explanation(found, out)
