@@ -122,7 +122,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.data.captions import read_captions
 
     captioned = read_captions(files, given["images"], split=given["split"], encoding=given["encoding"])
-    found, _ = trained.evaluate(captioned, search_options(trained, given)[0])
+    found, _ = trained.evaluate(captioned, search_options(trained, given)[0], batch_size=given["batch_size"] or 32)
     for problem in found["unread"][:10]:
         say(problem)
     if given["as_json"]:

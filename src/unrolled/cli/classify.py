@@ -11,13 +11,13 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
+from unrolled.cli.progress import Progress, count, left_out, resumed, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed, text_reader
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
 from unrolled.options.training import describe_limits
 
-__all__ = ["SPEAKER", "answer", "classify", "follow_classifier", "run_classifier", "show_classes"]
+__all__ = ["SPEAKER", "answer", "classify", "follow_classifier", "run_classifier", "show_classes", "show_unknown_labels"]
 
 
 @guarded
@@ -186,7 +186,9 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
 
     columns, out = trained.columns, given["out"]
     columns = columns._replace(text=given["text"] or columns.text, label=given["label"] or columns.label, weight=None)
-    found = trained.evaluate(read_labelled(files, columns, given["encoding"]), given["threshold"])
+    examples = read_labelled(files, columns, given["encoding"])
+    trained.check_labels(examples, ", ".join(files))
+    found = trained.evaluate(examples, given["threshold"], batch_size=given["batch_size"])
     if out is not None:
         write_text(out, page(f"On {', '.join(files)}", {"blocks": judged(found, "these texts")}))
         say(f"wrote {out}")
@@ -196,8 +198,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     for key, name in (("examples", "texts"), ("empty", "without text, left out"), ("seen_in_training", "seen in training")):
         if found[key] or key == "examples":
             print(f"{name:<24}{found[key]}")
-    for name, n in found["unknown_labels"].items():
-        print(f"{'label not in training':<24}{name} ({n} times)")
+    show_unknown_labels(found["unknown_labels"])
     if "accuracy" in found:
         low, high = found["accuracy_interval"]
         print(f"{'accuracy':<24}{100 * found['accuracy']:.2f} %  (95 % interval {100 * low:.2f} to {100 * high:.2f})")
@@ -211,6 +212,16 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
         print(f"{'  without those seen':<24}{key.replace('_', ' ')} {value:.4f}")
     show_classes(found["classes"])
     _show_confusion(found)
+
+
+def show_unknown_labels(unknown: dict[str, int], shown: int = 10) -> None:
+    """Print the most frequent labels that the model does not know, cut, and how many there are."""
+    for name, n in list(unknown.items())[:shown]:
+        cut = name if len(name) <= 40 else f"{name[:40]}..."
+        print(f"{'label not in training':<24}{cut} ({count(n, 'time')})")
+    if len(unknown) > shown:
+        rest = sum(list(unknown.values())[shown:])
+        print(f"{'':<24}and {count(len(unknown) - shown, 'other label')} ({count(rest, 'time')})")
 
 
 def show_classes(classes: dict[str, dict[str, Any]], first: str = "label", last: str = "texts") -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.classify import show_classes
+from unrolled.cli.classify import show_classes, show_unknown_labels
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
@@ -142,7 +142,8 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
 
     out = given["out"]
     examples = read_examples(files, trained.columns, given["encoding"], restore=trained.reading.restores)
-    found = trained.evaluate(examples)
+    trained.check_labels(examples, ", ".join(files))
+    found = trained.evaluate(examples, batch_size=given["batch_size"])
     if out is not None:
         write_text(out, page(f"On {', '.join(files)}", {"blocks": judged(found, "these sentences")}))
         say(f"wrote {out}")
@@ -151,8 +152,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
         return
     for key, name in (("sentences", "sentences"), ("tokens", "words"), ("seen_in_training", "seen in training")):
         print(f"{name:<24}{found[key]}")
-    for name, n in found["unknown_labels"].items():
-        print(f"{'label not in training':<24}{name} ({n} times)")
+    show_unknown_labels(found["unknown_labels"])
     for key, name in (("accuracy", "accuracy"), ("accuracy_unknown_words", "  on unknown words")):
         if found[key] is not None:
             print(f"{name:<24}{100 * found[key]:.2f} %")

@@ -14,7 +14,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
+from unrolled.cli.progress import Progress, count, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import unknown_name
@@ -121,7 +121,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.data.recordings import read_recordings
 
     recordings = read_recordings(files, given["audio"], split=given["split"], encoding=given["encoding"])
-    found, _ = trained.evaluate(recordings, _search(trained, given))
+    found, _ = trained.evaluate(recordings, _search(trained, given), batch_size=given["batch_size"] or 16)
     for problem in found["unread"][:10]:
         say(problem)
     if given["as_json"]:
@@ -147,8 +147,18 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
         print(f"\n{'said':<24}{'heard':<24}{'times':>6}")
         for said, heard, n in found["confusions"]:
             print(f"{said or '(nothing)':<24}{heard or '(nothing)':<24}{n:>6}")
-    for one in found["errors"][:20]:
-        print(f"\n{one['file']}\n  said   {one['said']}\n  heard  {one['heard']}")
+    _show_errors(found["errors"], given["audio"], files)
+
+
+def _show_errors(errors: Sequence[dict[str, str]], audio: Path | None, files: Sequence[str], shown: int = 5) -> None:
+    """Print the first wrong transcripts, their files relative to the folder of the recordings; --json has all."""
+    folders = [audio] if audio is not None else [Path(file) if Path(file).is_dir() else Path(file).parent for file in files]
+    for error in errors[:shown]:
+        file = Path(error["file"])
+        name = next((file.relative_to(folder) for folder in folders if file.is_relative_to(folder)), file)
+        print(f"\n{name}\n  said   {error['said']}\n  heard  {error['heard']}")
+    if len(errors) > shown:
+        print(f"\n{count(len(errors) - shown, 'more wrong transcript')}: all are in --json")
 
 
 class _Shown(NamedTuple):

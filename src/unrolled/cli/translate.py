@@ -136,7 +136,7 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     (options, _), trained = _search(trained, given), _joined(trained, given)
     if trained.swapped(pairs):
         say("the model finds the other direction far likelier: have source and target changed places?")
-    found, rows = evaluated(trained, pairs, options)
+    found, rows = evaluated(trained, pairs, options, given["batch_size"] or 64)
     if given["choose"]:
         found["choices"] = [choice._asdict() for choice in choices(trained, pairs, options)]
     if given["out"] is not None:

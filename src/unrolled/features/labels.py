@@ -10,7 +10,7 @@ Ordered labels as Frank and Hall 2001, "A simple approach to ordinal classificat
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -20,9 +20,23 @@ import numpy as np
 from unrolled.data.labelled import Labelled
 from unrolled.errors import ConfigError, DataError, first_of, nearest
 
-__all__ = ["LabelSet"]
+__all__ = ["LabelSet", "check_known"]
 
 _SHOWN = 10
+
+
+def check_known(unknown: Mapping[str, int], total: int, names: Sequence[str], name: str) -> None:
+    """DataError where all `total` labels of the data called `name` are unknown to a model with the labels `names`."""
+    if not total or sum(unknown.values()) < total:
+        return
+    theirs, ours = (
+        ", ".join([*(repr(label[:40]) for label in list(some)[:_SHOWN]), *(["..."] if len(some) > _SHOWN else [])])
+        for some in (unknown, names)
+    )
+    raise DataError(
+        f"{name}: got the labels {theirs}, none of which the model knows; expected {ours}. "
+        "Fix: evaluate on data of the same task, or name the right column."
+    )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.errors import ConfigError, FolderError
 from unrolled.features.fingerprints import fingerprints, read_seen
-from unrolled.features.labels import LabelSet
+from unrolled.features.labels import LabelSet, check_known
 from unrolled.folders import header, open_model, prepare_model, write_bytes, write_json, write_text
 from unrolled.metrics.classification import (
     calibration_error,
@@ -177,17 +177,29 @@ class TrainedClassifier:
         least = given[0] if given else 0.0
         return [[int(i)] if row[i] >= least else [] for i, row in zip(best, p, strict=True)]
 
-    def evaluate(self, examples: Any, threshold: float | None = None, p: np.ndarray | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        examples: Any,
+        threshold: float | None = None,
+        p: np.ndarray | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> dict[str, Any]:
         """Accuracy, F1, confusion and calibration on labelled texts; how many of them stood in the training texts.
 
         examples: `Labelled` texts, or one or several paths of files that hold them in the columns of training.
-        p: the probabilities (n, C) of the texts, if they are there already.
+        p: the probabilities (n, C) of the texts, if they are there already. batch_size: texts computed at once.
         """
         if not isinstance(examples, Labelled):
-            examples = read_labelled(evaluation_paths(examples, NAME), self.columns._replace(weight=None))
+            paths = evaluation_paths(examples, NAME)
+            examples = read_labelled(paths, self.columns._replace(weight=None))
+            self.check_labels(examples, ", ".join(map(str, paths)))
         if not len(examples):
             raise ConfigError("there are no examples to evaluate on")
-        p = self.probabilities(examples.texts) if p is None else p
+        if p is None:
+            size = batch_size or len(examples)
+            groups = (examples.texts[at : at + size] for at in range(0, len(examples), size))
+            p = np.concatenate([self.probabilities(group) for group in groups])
         given, unknown = self.labels.given(examples.labels)
         again = np.isin(fingerprints(examples.texts), self.seen)
         found: dict[str, Any] = {"examples": len(examples), "empty": examples.empty, "seen_in_training": int(again.sum())}
@@ -198,6 +210,11 @@ class TrainedClassifier:
             keys = ("accuracy", "exact", "macro_f1", "micro_f1", "log_loss", "calibration_error")
             found["without_seen"] = {key: without[key] for key in keys if key in without}
         return found
+
+    def check_labels(self, examples: Labelled, name: str) -> None:
+        """DataError where the model knows none of the labels of the examples; name: of their files."""
+        _, unknown = self.labels.given(examples.labels)
+        check_known(unknown, sum(map(len, examples.labels)), self.labels.names, name)
 
     def judged(self, given: np.ndarray, p: np.ndarray, threshold: float | None = None) -> dict[str, Any]:
         """How good probabilities p (n, C) are for right answers as `LabelSet.given` has them."""

@@ -36,11 +36,14 @@ class Judged(NamedTuple):
 
 
 def evaluated(
-    trained: TrainedTranslator, pairs: Pairs, options: BeamOptions | None = None
+    trained: TrainedTranslator, pairs: Pairs, options: BeamOptions | None = None, batch_size: int = _TOGETHER
 ) -> tuple[dict[str, Any], list[Judged]]:
-    """What `TrainedTranslator.evaluate` says, with the `shares` of blame; and each pair judged."""
+    """What `TrainedTranslator.evaluate` says, with the `shares` of blame; and each pair judged.
+
+    batch_size: texts translated at once.
+    """
     corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
-    made = trained.translate(pairs.sources, options)
+    made = trained.translate(pairs.sources, options, batch_size=batch_size)
     rows = list(judged(trained, pairs, made, options))
     return trained.evaluate(pairs, made) | shares(rows), rows
 

@@ -7,6 +7,7 @@ tagger.predict([["Harry", "met", "Hermione"]])[0].labels    # inside a list: wor
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -23,7 +24,7 @@ from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import bounds_of
 from unrolled.features.fingerprints import fingerprints, read_seen
 from unrolled.features.forms import WordForms
-from unrolled.features.labels import LabelSet
+from unrolled.features.labels import LabelSet, check_known
 from unrolled.features.tagged_rows import tagged_batch
 from unrolled.features.tokenizers import words_in
 from unrolled.folders import (
@@ -190,24 +191,27 @@ class TrainedTagger:
                 yield TaggedText(tuple(row), labels, sure, text)
                 at += len(row)
 
-    def evaluate(self, examples: Any) -> dict[str, Any]:
+    def evaluate(self, examples: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Accuracy and F1 by label; of whole entities if labels mark them; on words that training did not know.
 
         examples: `Tagged` sentences, one or several paths of files that hold them as those of training did, or
-        documents of `unrolled.lines`.
+        documents of `unrolled.lines`. batch_size: sentences computed at once.
         """
         if not isinstance(examples, Tagged):
             sources = evaluation_paths(examples, NAME, Document)
             examples = read_restorable(sources) if self.reading.restores else read_tagged(sources, self.columns)
+            self.check_labels(examples, ", ".join(map(str, sources)))
         if not len(examples):
             raise ConfigError("there are no sentences to evaluate on")
         found: dict[str, Any] = {"sentences": len(examples), "tokens": sum(map(len, examples.words))}
         found["seen_in_training"] = int(np.isin(fingerprints(map(" ".join, examples.words)), self.seen).sum())
         place = {label: i for i, label in enumerate(self.labels.names)}
         given = np.array([place.get(label, -1) for labels in examples.labels for label in labels], np.int64)
-        unknown = {label for labels in examples.labels for label in labels if label not in place}
-        found["unknown_labels"] = {name: sum(labels.count(name) for labels in examples.labels) for name in sorted(unknown)}
-        return found | self.judged(examples, given, self.probabilities(examples.words))
+        unknown = Counter(label for labels in examples.labels for label in labels if label not in place)
+        found["unknown_labels"] = dict(unknown.most_common())
+        size = batch_size or len(examples)
+        groups = (examples.words[at : at + size] for at in range(0, len(examples), size))
+        return found | self.judged(examples, given, np.concatenate([self.probabilities(group) for group in groups]))
 
     def judged(self, examples: Tagged, given: np.ndarray, p: np.ndarray) -> dict[str, Any]:
         """How good probabilities (N, K) are for the right labels (N,), -1 for one that training did not have: a mistake."""
@@ -232,6 +236,12 @@ class TrainedTagger:
             "confusion": table.tolist(),
             "reliability": [list(b) for b in bins],
         }
+
+    def check_labels(self, examples: Tagged, name: str) -> None:
+        """DataError where the model knows none of the labels of the examples; name: of their files."""
+        given = [label for labels in examples.labels for label in labels]
+        unknown = Counter(label for label in given if label not in self.labels.names)
+        check_known(unknown, len(given), self.labels.names, name)
 
     def explain(self, text: str | Iterable[str | Sequence[str]]) -> Any:
         """The probability of each label at each word, and what each word adds to the label of each other.

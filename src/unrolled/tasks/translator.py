@@ -307,6 +307,8 @@ class TrainedTranslator:
     ) -> TrainedTranslator:
         """An ensemble with models that read and write the same symbols: the mean of their probabilities."""
         for other in others:
+            if not isinstance(other, TrainedTranslator):
+                raise ConfigError(f"ensemble: got a {type(other).__name__}, expected translators")
             if other.codec.to_json() != self.codec.to_json():
                 raise ConfigError("models can translate together only if they have the same vocabularies: train them alike")
         found = TrainedTranslator(self.model, self.codec, self.search, self.metrics, self.longest, self.shortlist)
