@@ -235,7 +235,7 @@ def test_hotwords_change_what_is_heard_and_none_are_refused() -> None:
 
 
 ARPA = r"""\data\
-ngram 1=4
+ngram 1=5
 ngram 2=2
 
 \1-grams:
@@ -263,9 +263,9 @@ def test_an_arpa_file_backs_off(tmp_path: Path) -> None:
     assert r == pytest.approx((-0.3 - 2.0) * math.log(10))
     assert model.ending([("b",)]) == [pytest.approx(-0.4 * math.log(10))]
     assert not NGrams({("a",): (-1.0, 0.0), ("<s>",): (-1.0, 0.0)}, 1).words
-    (tmp_path / "bad.arpa").write_text("\\1-grams:\n-0.2\ta b\n")
+    (tmp_path / "bad.arpa").write_text("\\data\\\nngram 1=1\n\\1-grams:\n-0.2\ta b\n")
     (tmp_path / "no.arpa").write_text("hello\n")
-    for name, reason in (("bad", "line 2: expected log10 P"), ("no", "no language model in the ARPA format")):
+    for name, reason in (("bad", "line 4: got .*, expected log10 P"), ("no", "no language model in the ARPA format")):
         with pytest.raises(DataError, match=rf"{name}\.arpa.*{reason}"):
             read_arpa(tmp_path / f"{name}.arpa")
 

@@ -218,7 +218,9 @@ def test_a_language_model_helps(songs: Path, recognizer: TrainedRecognizer, tmp_
     """One that knows a single word makes it likelier than its sound, if it counts much."""
     tokens = ["do", "re", "mi", "fa", "sol", "la", "ti"]
     grams = "".join(f"{-0.01 if w == 'mi' else -4.0}\t{w}\n" for w in tokens)
-    (tmp_path / "mi.arpa").write_text(f"\\data\\\n\n\\1-grams:\n-9\t<unk>\n-1\t</s>\n{grams}\\end\\\n")
+    (tmp_path / "mi.arpa").write_text(
+        f"\\data\\\nngram 1={2 + grams.count(chr(10))}\n\n\\1-grams:\n-9\t<unk>\n-1\t</s>\n{grams}\\end\\\n"
+    )
     samples, _ = sung(["re", "mi"], np.random.default_rng(0))
     fusion = Fusion.of(recognizer.side, language_model=tmp_path / "mi.arpa")
     assert recognizer.transcribe(samples, Search(20, fusion=fusion)).text == "re mi"

@@ -23,6 +23,7 @@ __all__ = [
     "PrintConfig",
     "Quiet",
     "Settings",
+    "UnicodeErrors",
     "with_options",
 ]
 
@@ -36,6 +37,11 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run in
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Show the options as TOML and stop.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Settings = Annotated[list[str] | None, typer.Option("-s", help="Any option as key=value.")]
+
+UnicodeErrors = Annotated[
+    str,
+    typer.Option("--unicode-errors", help="Words in a file of vectors that are not UTF-8: strict, replace or ignore."),
+]
 
 
 def with_options(

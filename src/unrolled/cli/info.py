@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from unrolled import __version__
+from unrolled.cli.flags import UnicodeErrors
+from unrolled.errors import ConfigError
 from unrolled.folders import model_folder, read_config, tensor_shapes
 
 __all__ = ["info"]
@@ -26,12 +28,13 @@ def info(
         str | None, typer.Argument(help="A run or model folder, or a file of word vectors; without one, this installation.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """What is in a model folder or a file of word vectors, or what is installed (Markdown to paste into a report).
 
     Example: unrolled info runs/books
     """
-    found = _installation() if model is None else _model(model)
+    found = _installation() if model is None else _model(model, unicode_errors)
     if as_json:
         print(json.dumps(found))
         return
@@ -68,9 +71,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _model(path: str) -> dict[str, dict[str, Any]]:
+def _model(path: str, errors: str) -> dict[str, dict[str, Any]]:
     if Path(path).is_file():
-        return _vectors(path)
+        return _vectors(path, errors)
+    if errors != "strict":
+        raise ConfigError(f"{path}: is no file of word vectors: --unicode-errors has no effect on it")
     folder = model_folder(path)
     config = read_config(folder)
     shapes = tensor_shapes(folder / "model.safetensors")
@@ -90,10 +95,10 @@ def _model(path: str) -> dict[str, dict[str, Any]]:
     return {section: rows for section, rows in found.items() if rows}
 
 
-def _vectors(path: str) -> dict[str, dict[str, Any]]:
+def _vectors(path: str, errors: str) -> dict[str, dict[str, Any]]:
     from unrolled.data.vector_files import read_vectors
 
-    found = read_vectors(path)
+    found = read_vectors(path, errors)
     twice = f"{len(found.twice)}, such as {found.twice[0]!r}; the first of each counts" if found.twice else "none"
     return {
         "Word vectors": {

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli.checks import check_helpers, check_report, verb_advice
-from unrolled.cli.flags import AsJson, Folder, Model
+from unrolled.cli.flags import AsJson, Folder, Model, UnicodeErrors
 from unrolled.cli.inputs import check_files, check_output, collect_inputs, one_line, set_threads, single_input
 from unrolled.cli.progress import count, say
 from unrolled.cli.verb_flags import (
@@ -81,6 +81,7 @@ def evaluate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     as_json: AsJson = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """How good a model is: perplexity of texts; word pairs and analogies of word vectors; accuracy, F1 by label, confusion
     and calibration of classifiers; accuracy and F1, of whole entities too, of taggers; BLEU, chrF and errors of
@@ -99,7 +100,7 @@ def evaluate(
     check_helpers(ensemble, language_model, hotwords, phrases, {"--images": images, "--audio": audio})
     check_report(out, files, overwrite=overwrite)
     set_threads(threads)
-    trained = load(model)
+    trained = load(model, errors=unicode_errors)
     given = {
         "encoding": encoding,
         "batch_size": batch_size,

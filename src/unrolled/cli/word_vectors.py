@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli.flags import AsJson, ConfigFile, Files, Model, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
+from unrolled.cli.flags import (
+    AsJson,
+    ConfigFile,
+    Files,
+    Model,
+    Out,
+    Overwrite,
+    PrintConfig,
+    Quiet,
+    Settings,
+    UnicodeErrors,
+    with_options,
+)
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
 from unrolled.cli.speaker import Speaker
@@ -137,12 +149,13 @@ def neighbors(
     n: Annotated[int, typer.Option("-n", min=1, help="Neighbours of each.")] = 10,
     index: Annotated[Path | None, typer.Option(help="Look them up in this index; see unrolled index.")] = None,
     as_json: AsJson = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """The words whose vectors point most nearly the same way, and the cosine.
 
     Example: unrolled neighbors runs/vec king queen
     """
-    vectors = _vectors(model)
+    vectors = _vectors(model, unicode_errors)
     asked = list(words) if words else [line.strip() for line in sys.stdin if line.strip()]
     known = [word for word in asked if word in vectors]
     searched = vectors if index is None else _indexed(vectors, index)
@@ -169,6 +182,7 @@ def index(
     out: Annotated[Path, typer.Option(help="The file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """Make an index of neighbours for millions of words, and measure how many it finds (needs the extra ann).
 
@@ -177,7 +191,7 @@ def index(
     from unrolled.tasks.neighbor_index import make_index
 
     check_new(out, overwrite=overwrite, what="file")
-    made = make_index(_vectors(model), out)
+    made = make_index(_vectors(model, unicode_errors), out)
     if as_json:
         print(json.dumps(made._asdict()))
         return
@@ -194,12 +208,13 @@ def analogy(
     c: Annotated[str, typer.Argument(help="so is this one to what?")],
     n: Annotated[int, typer.Option("-n", min=1, help="Answers.")] = 10,
     as_json: AsJson = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """What is to C as B is to A?
 
     Example: unrolled analogy runs/vec man king woman
     """
-    for word, cosine in _vectors(model).analogy(a, b, c, n):
+    for word, cosine in _vectors(model, unicode_errors).analogy(a, b, c, n):
         print(json.dumps({"word": word, "cosine": cosine}, ensure_ascii=False) if as_json else f"{word}\t{cosine:.4f}")
 
 
@@ -210,6 +225,7 @@ def export(
         str, typer.Option("--format", help="word2vec-bin, word2vec-text, glove, safetensors, tsv or fasttext-bin.")
     ] = "word2vec-bin",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+    unicode_errors: UnicodeErrors = "strict",
 ) -> None:
     """Write word vectors to a file that other programs read.
 
@@ -220,7 +236,7 @@ def export(
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
     check_new(out, overwrite=overwrite, what="file")
-    vectors = _vectors(model)
+    vectors = _vectors(model, unicode_errors)
     vectors.export(out, kind)
     say(f"wrote {len(vectors):,} vectors of {vectors.size} numbers to {out}, {FORMATS[kind]}")
 
@@ -235,11 +251,11 @@ def _trained(path: str) -> Any:
     return TrainedWordVectors.load(path)
 
 
-def _vectors(path: str) -> Any:
+def _vectors(path: str, errors: str) -> Any:
     from unrolled.tasks import load
     from unrolled.tasks.vectors import Vectors
 
-    found = load(path)
+    found = load(path, errors=errors)
     if not isinstance(found, Vectors):
         raise ConfigError(f"{path}: is no folder or file of word vectors. Train some: unrolled train word-vectors --help")
     return found

@@ -8,6 +8,7 @@ Jurafsky and Martin, Speech and Language Processing, chapter 3.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ from unrolled.errors import DataError
 __all__ = ["NGrams", "read_arpa"]
 
 _LN10 = math.log(10)
-_NEVER = -99.0
+#: log10 P of an unknown word where a model has no <unk>: KenLM's `unknown_missing_logprob`.
+_NEVER = -100.0
+_COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
+#: Between fields. U+00A0, U+3000 and others occur within words.
+_BETWEEN = " \t\r\n"
+_BLANK = re.compile(r"[ \t]+")
 #: What a blank is called in models of characters.
 _BLANKS = ("<space>", "▁", "|", "_")
 
@@ -63,33 +69,81 @@ class NGrams:
 
 
 def read_arpa(path: str | Path) -> NGrams:
-    """Read a file. DataError naming the line that is not as the format has it."""
+    """Read a file. DataError naming the line that is not as the format has it, or what is missing of the file."""
     (document,) = read_documents([path], "utf-8")
     return _parsed(document)
 
 
 def _parsed(document: Document) -> NGrams:
-    grams, order, n = dict[Gram, tuple[float, float]](), 0, 0
+    """Read the sections; each has as many n-grams as the counts at the file's begin say."""
+    counts, grams = dict[int, int](), dict[Gram, tuple[float, float]]()
+    n, begun, ended = 0, False, False
     for number, line in enumerate(lines_of(document), start=1):
-        text = line.strip("\r\n")
-        if text.startswith("\\") and text.rstrip().endswith("-grams:"):
-            n = int(text[1:].partition("-")[0])
-            order = max(order, n)
-        elif text.startswith("\\end\\"):
+        place, text = f"{document.name}, line {number}", line.strip(_BETWEEN)
+        if text == "\\data\\":
+            begun = True
+        elif text == "\\end\\":
+            ended = True
             break
-        elif n and text.strip():
-            fields = text.split("\t") if "\t" in text else text.split()
-            tokens = tuple(fields[1].split()) if "\t" in text and len(fields) > 1 else tuple(fields[1 : n + 1])
-            rest = fields[2:] if "\t" in text else fields[n + 1 :]
-            try:
-                values = float(fields[0]), float(rest[0]) if rest else 0.0
-            except ValueError:
-                values = None
-            if values is None or len(tokens) != n:
-                raise DataError(
-                    f"{document.name}, line {number}: expected log10 P, {n} tokens and perhaps a backoff: {text[:60]!r}"
-                )
-            grams[tokens] = values
-    if not grams:
-        raise DataError(f"{document.name}: is no language model in the ARPA format: it has no \\1-grams:.")
-    return NGrams(grams, order)
+        elif not begun or not text:  # what comes before \data\ is a comment
+            continue
+        elif text.startswith("\\") and text.endswith("-grams:"):
+            _check_count(document.name, grams, counts, n)
+            n = _order(text, n, counts, place)
+        elif n == 0:
+            counts |= _count(text, place)
+        else:
+            gram, values = _gram(text, n, place)
+            if gram in grams:
+                raise DataError(f"{place}: the n-gram {' '.join(gram)!r} is there twice. Fix: make the file anew.")
+            grams[gram] = values
+    if not begun or not grams:
+        raise DataError(f"{document.name}: is no language model in the ARPA format: it has no \\data\\ and \\1-grams:.")
+    _check_count(document.name, grams, counts, n)
+    missing = next((order for order, count in sorted(counts.items()) if order > n and count), 0)
+    if missing or not ended:
+        what = f"its \\{missing}-grams: are missing" if missing else "it has no \\end\\"
+        raise DataError(f"{document.name}: is cut off: {what}. Fix: copy it again.")
+    return NGrams(grams, n)
+
+
+def _count(text: str, place: str) -> dict[int, int]:
+    """A line such as "ngram 2=17"."""
+    match = _COUNT.fullmatch(text)
+    if match is None:
+        raise DataError(f"{place}: got {text[:60]!r}, expected a count as in 'ngram 1=5000', or \\1-grams:.")
+    return {int(match[1]): int(match[2])}
+
+
+def _order(text: str, before: int, counts: dict[int, int], place: str) -> int:
+    """The order of a section such as \\2-grams:, which follows that of the order below."""
+    order = text[1:].removesuffix("-grams:")
+    if order != str(before + 1) or before + 1 not in counts:
+        count = "" if order != str(before + 1) else f" with a count 'ngram {order}=' at the file's begin"
+        raise DataError(f"{place}: got {text[:60]!r}, expected \\{before + 1}-grams:{count}. Fix: make the file anew.")
+    return before + 1
+
+
+def _check_count(name: str, grams: dict[Gram, tuple[float, float]], counts: dict[int, int], n: int) -> None:
+    """DataError where a section has fewer or more n-grams than the file's begin says."""
+    found = len(grams) - sum(count for order, count in counts.items() if order < n)
+    if n and found != counts[n]:
+        fix = "The file is cut off, or was changed. Fix: copy or make it again."
+        raise DataError(f"{name}: has {found:,} {n}-grams, but its \\data\\ promises {counts[n]:,}. {fix}")
+
+
+def _gram(text: str, n: int, place: str) -> tuple[Gram, tuple[float, float]]:
+    """Tokens, log10 P and backoff of a line; spaces and tabs alone are between tokens, as in KenLM."""
+    fields = _BLANK.split(text)
+    try:
+        p, backoff = float(fields[0]), float(fields[n + 1]) if len(fields) > n + 1 else 0.0
+    except ValueError:
+        p = backoff = math.nan
+    if not n + 1 <= len(fields) <= n + 2:
+        p = math.nan
+    if not p <= 0 or not math.isfinite(backoff):
+        raise DataError(
+            f"{place}: got {text[:60]!r}, expected log10 P, at most 0, {n} token{'s' * (n > 1)} and perhaps a backoff. "
+            "Fix: correct the line, or make the file anew."
+        )
+    return tuple(fields[1 : n + 1]), (p, backoff)

@@ -13,6 +13,7 @@ All numbers are little-endian.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ import numpy as np
 from unrolled.errors import DataError
 from unrolled.kernels.records import read_dictionary
 
-__all__ = ["CODES", "MAGIC", "FastText", "read_fasttext", "write_fasttext"]
+__all__ = ["CODES", "MAGIC", "FastText", "decode_words", "read_fasttext", "write_fasttext"]
 
 MAGIC = (793_712_314).to_bytes(4, "little")
 _VERSIONS = (11, 12)
@@ -84,15 +85,18 @@ class FastText(NamedTuple):
         return found
 
 
-def read_fasttext(path: Path, data: np.ndarray) -> FastText:
-    """The model in the bytes of a file. DataError if they are cut off, damaged, or of a kind that cannot be read."""
+def read_fasttext(path: Path, data: np.ndarray, errors: str = "strict") -> FastText:
+    """Read the model in the bytes of a file. DataError if they are cut off, damaged, or of a kind that cannot be read.
+
+    errors: what becomes of bytes that are not UTF-8, see `vector_files.ERRORS`.
+    """
     try:
-        return _read(path, data)
+        return _read(path, data, errors)
     except (struct.error, IndexError, KeyError) as error:
         raise DataError(f"{path}: the fastText model is damaged or cut off ({error}). Copy it again.") from None
 
 
-def _read(path: Path, data: np.ndarray) -> FastText:
+def _read(path: Path, data: np.ndarray, errors: str) -> FastText:
     head = _HEAD.unpack(data[: _HEAD.size].tobytes())
     settings: dict[str, float] = dict(zip(_SETTINGS, head[2:], strict=False)) | {"t": head[-1], "version": head[1]}
     if head[1] not in _VERSIONS or settings["model"] not in _MODELS or settings["loss"] not in _LOSSES:
@@ -112,7 +116,9 @@ def _read(path: Path, data: np.ndarray) -> FastText:
         )
     if settings["bucket"] < 0 or settings["minn"] < 0 or settings["maxn"] < 0:
         raise DataError(f"{path}: promises {settings['bucket']} buckets of n-grams. It is damaged: copy the file again.")
-    names = [_name(path, data, row, first, last) for row, (first, last) in enumerate(ends.tolist())]
+    names = decode_words(path, data, ends, errors, "word")
+    if errors != "strict" and len(set(names)) < size:  # rows of n-grams follow those of words: none can be left out
+        names = _apart(names, [data[first:last].tobytes() for first, last in ends.tolist()])
     inputs, at = _matrix(path, data, at, "inputs")
     outputs, at = _matrix(path, data, at, "outputs")
     found = FastText(settings, names[:n_words], counts[:n_words], names[n_words:], inputs, outputs)
@@ -124,12 +130,27 @@ def _read(path: Path, data: np.ndarray) -> FastText:
     return found
 
 
-def _name(path: Path, data: np.ndarray, row: int, first: int, last: int) -> str:
-    raw = data[first:last].tobytes()
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{path}, word {row + 1}: {raw!r} is not UTF-8. Train on text in UTF-8.") from None
+def _apart(names: list[str], raw: list[bytes]) -> list[str]:
+    """Words that became the same without the bytes that are not UTF-8, with these as \\xNN."""
+    seen = Counter(names)
+    return [
+        name if seen[name] == 1 else word.decode("utf-8", "backslashreplace") for name, word in zip(names, raw, strict=True)
+    ]
+
+
+def decode_words(path: Path, data: np.ndarray, ends: np.ndarray, errors: str, unit: str) -> list[str]:
+    """Decode the words between places of a file (V, 2). DataError that names row and remedy where one is not UTF-8."""
+    words = list[str]()
+    for row, (first, last) in enumerate(ends.tolist(), start=1):
+        raw = data[first:last].tobytes()
+        try:
+            words.append(raw.decode("utf-8", errors))
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{path}, {unit} {row}: the word {raw!r} is not UTF-8. Fix: --unicode-errors replace puts U+FFFD in place "
+                'of such bytes, ignore leaves them out; from Python: errors="replace".'
+            ) from None
+    return words
 
 
 def _matrix(path: Path, data: np.ndarray, at: int, what: str) -> tuple[np.ndarray, int]:

@@ -8,11 +8,13 @@
     safetensors     a tensor "vectors" (V, D), the words in the header
     fasttext-bin    see `fasttext.py`; what it needs beside the vectors is written by `tasks/trained_vectors.py`
 
-Every word is checked to be UTF-8 and to stand there once, every number to be one, the file to be whole.
+Every word is checked to be UTF-8 (or made so, see ERRORS) and to be there once, every number to be one, the file to be
+whole.
 """
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import zlib
@@ -24,12 +26,12 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from unrolled.data.fasttext import MAGIC, read_fasttext
+from unrolled.data.fasttext import MAGIC, decode_words, read_fasttext
 from unrolled.errors import ConfigError, DataError, unknown_name
 from unrolled.folders import write_stream
 from unrolled.kernels.records import read_binary, read_text
 
-__all__ = ["FORMATS", "VectorFile", "read_vectors", "write_vectors"]
+__all__ = ["ERRORS", "FORMATS", "VectorFile", "read_vectors", "write_vectors"]
 
 #: Formats that can be written, with what they are good for.
 FORMATS = {
@@ -40,7 +42,15 @@ FORMATS = {
     "tsv": "spreadsheets, embedding projectors",
     "fasttext-bin": "fastText and gensim: with sub-words, outputs and counts, of a model folder",
 }
+#: What becomes of bytes in words that are not UTF-8.
+ERRORS = {
+    "strict": "the file is refused",
+    "replace": "U+FFFD stands in their place",
+    "ignore": "they are left out",
+}
 _MOST = 2**40
+#: The first bytes of text in other encodings: byte order marks.
+_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 class VectorFile(NamedTuple):
@@ -59,16 +69,22 @@ class VectorFile(NamedTuple):
     facts: dict[str, Any] | None = None
 
 
-def read_vectors(path: str | Path) -> VectorFile:
-    """Read a file of word vectors. DataError names row, word and remedy where it is damaged or of no known format."""
+def read_vectors(path: str | Path, errors: str = "strict") -> VectorFile:
+    """Read a file of word vectors. DataError names row, word and remedy where it is damaged or of no known format.
+
+    errors: what becomes of bytes in words that are not UTF-8, as gensim's `unicode_errors`: one of ERRORS. Published files
+    have such words: word2vec cuts long ones at a byte. Of words that become the same, the first counts.
+    """
     path = Path(path)
+    if errors not in ERRORS:
+        raise unknown_name("way to treat bytes that are not UTF-8", errors, ERRORS)
     data = _bytes(path)
     if bytes(data[:4]) == MAGIC:
-        return _fasttext(path, data)
+        return _fasttext(path, data, errors)
     if len(data) > 8 and data[8] == ord("{") and int.from_bytes(data[:8].tobytes(), "little") < len(data):
         kind, words, vectors = "safetensors", *_safetensors(path, data)
     else:
-        kind, words, vectors = _rows(path, data)
+        kind, words, vectors = _rows(path, data, errors)
     seen: dict[str, int] = {}
     for row, word in enumerate(words):
         seen.setdefault(word, row)
@@ -80,8 +96,8 @@ def read_vectors(path: str | Path) -> VectorFile:
     return VectorFile(kind, words, vectors, twice)
 
 
-def _fasttext(path: Path, data: np.ndarray) -> VectorFile:
-    found = read_fasttext(path, data)
+def _fasttext(path: Path, data: np.ndarray, errors: str) -> VectorFile:
+    found = read_fasttext(path, data, errors)
     if len(set(found.words)) < len(found.words):
         raise DataError(f"{path}: a word stands in its dictionary twice. Copy the file again.")
     vectors = found.inputs[: len(found.words)]
@@ -118,8 +134,13 @@ def _first_line(data: np.ndarray) -> bytes:
     return head[: head.index(b"\n")] if b"\n" in head else head
 
 
-def _rows(path: Path, data: np.ndarray) -> tuple[str, list[str], np.ndarray]:
+def _rows(path: Path, data: np.ndarray, errors: str) -> tuple[str, list[str], np.ndarray]:
     """The formats of rows, told apart by their first line and what follows it."""
+    mark = _MARKS.get(bytes(data[:2]))
+    if mark:
+        raise DataError(f"{path}: is text in {mark}. Fix: convert it: iconv -f {mark} -t UTF-8 {path} > NEW")
+    if bytes(data[:3]) == codecs.BOM_UTF8:
+        data = data[3:]
     line = _first_line(data)
     fields = line.split()
     header = len(fields) == 2 and all(field.isdigit() for field in fields)
@@ -130,9 +151,9 @@ def _rows(path: Path, data: np.ndarray) -> tuple[str, list[str], np.ndarray]:
                 f"{path}: is a file, but not of word vectors: it begins with {line[:40]!r}. Known are word2vec (binary and "
                 "text), GloVe, .vec, safetensors and tsv; a model is a folder."
             )
-        rows = int(np.count_nonzero(data == 10)) + (bool(len(data)) and data[-1] != 10)
-        kind = "tsv" if b"\t" in line else "glove"
-        return kind, *_filled(path, data, 0, (rows, size), text=True)
+        data = data[: _end_of_text(data)]
+        kind, rows = "tsv" if b"\t" in line else "glove", int(np.count_nonzero(data == 10)) + 1
+        return kind, *_filled(path, data, 0, (rows, size), errors, text=True)
     rows, size = (int(field) for field in fields)
     if not 0 < rows * size < _MOST:
         raise DataError(f"{path}: the first line promises {rows} words of {size} numbers. Make the file anew.")
@@ -145,7 +166,15 @@ def _rows(path: Path, data: np.ndarray) -> tuple[str, list[str], np.ndarray]:
             f"{path}: the first line promises {rows:,} words of {size:,} numbers, at least {needed:,} bytes, but the file "
             f"has {len(data):,}. It is cut off, or its first line is wrong. Copy it again."
         )
-    return ("word2vec-text" if text else "word2vec-bin"), *_filled(path, data, start, (rows, size), text=text)
+    return ("word2vec-text" if text else "word2vec-bin"), *_filled(path, data, start, (rows, size), errors, text=text)
+
+
+def _end_of_text(data: np.ndarray) -> int:
+    """Bytes before the blank lines that a file may end with."""
+    end = len(data)
+    while end and data[end - 1] in b" \t\r\n":
+        end -= 1
+    return end
 
 
 def _is_number(field: bytes) -> bool:
@@ -157,7 +186,7 @@ def _is_number(field: bytes) -> bool:
 
 
 def _filled(
-    path: Path, data: np.ndarray, start: int, shape: tuple[int, int], *, text: bool
+    path: Path, data: np.ndarray, start: int, shape: tuple[int, int], errors: str, *, text: bool
 ) -> tuple[list[str], np.ndarray]:
     """All rows from place `start` on."""
     vectors, ends = np.empty(shape, np.float32), np.empty((shape[0], 2), np.int64)
@@ -176,16 +205,7 @@ def _filled(
             f"{path}: has more than the {shape[0]:,} words of {shape[1]:,} numbers that its first line promises: "
             f"{rest[:40]!r}. Correct the first line."
         )
-    return list(_words(path, whole, ends)), vectors
-
-
-def _words(path: Path, data: np.ndarray, ends: np.ndarray) -> Iterator[str]:
-    for row, (first, last) in enumerate(ends.tolist()):
-        raw = data[first:last].tobytes()
-        try:
-            yield raw.decode("utf-8")
-        except UnicodeDecodeError:
-            raise DataError(f"{path}, row {row + 1}: the word {raw!r} is not UTF-8. Convert the file to UTF-8.") from None
+    return decode_words(path, whole, ends, errors, "row"), vectors
 
 
 def _safetensors(path: Path, data: np.ndarray) -> tuple[list[str], np.ndarray]:

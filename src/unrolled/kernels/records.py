@@ -82,7 +82,7 @@ def read_text(data, at, vectors, ends):  # type: ignore[no-untyped-def]
             while place > at and data[place - 1] != _SPACE and data[place - 1] != _TAB:
                 place -= 1
             place -= 1
-        if place <= at:
+        if place < at:  # an empty word is one, too
             return row, at
         ends[row, 0], ends[row, 1] = at, place
         for k in range(size):
@@ -106,7 +106,7 @@ def read_binary(data, at, vectors, ends):  # type: ignore[no-untyped-def]
         end = start
         while end < length and data[end] != _SPACE and data[end] != _LINE:
             end += 1
-        if end == start or end + 1 + size > length or data[end] != _SPACE:
+        if end + 1 + size > length or data[end] != _SPACE:
             return row, at
         ends[row, 0], ends[row, 1] = start, end
         vectors[row] = data[end + 1 : end + 1 + size]
@@ -122,7 +122,7 @@ def read_dictionary(data, at, ends, counts, kinds):  # type: ignore[no-untyped-d
         end = at
         while end < length and data[end] != 0:
             end += 1
-        if end == at or end + 10 > length:
+        if end + 10 > length:
             return row, at
         ends[row, 0], ends[row, 1] = at, end
         count = np.int64(0)

@@ -71,6 +71,10 @@ class TransferOptions(Section):
         description="Word vectors that the embedding begins with: a run of train word-vectors, or a file of any format.",
     )
     freeze_vectors: bool = Field(False, description="Do not train the embedding; needs --no-tied.")
+    unicode_errors: Literal["strict", "replace", "ignore"] = Field(
+        "strict",
+        description="What to do with words in a file of vectors that are not UTF-8: refuse, replace or drop bytes.",
+    )
 
 
 class LanguageModelOptions(Section):
@@ -86,7 +90,7 @@ class LanguageModelOptions(Section):
 FIXED = (
     frozenset(DataOptions.model_fields)
     | {name for name in ModelOptions.model_fields if not name.startswith(("dropout", "penalty"))}
-    | {"batch_size", "window", "accumulate", "optimiser", "vectors", "freeze_vectors"}
+    | {"batch_size", "window", "accumulate", "optimiser", "vectors", "freeze_vectors", "unicode_errors"}
 )
 
 #: With more different characters than this, text is written in something like Chinese.

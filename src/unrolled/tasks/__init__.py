@@ -43,15 +43,19 @@ def unknown_task(name: object) -> ConfigError:
     return ConfigError(f"unknown task {name!r}; known: {', '.join(TASKS)}.{task_advice(str(name), TASKS)}")
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, *, errors: str = "strict") -> Any:
     """Open a trained model: a model folder, a run folder (its best model), or a file of word vectors.
+
+    errors: for a file of word vectors, what becomes of bytes in words that are not UTF-8: "strict", "replace", "ignore".
 
     FolderError or DataError if it cannot be used.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"load: got {type_name(path)}, expected the path of a run or model folder (str or Path).")
     if Path(path).is_file():
-        return importlib.import_module("unrolled.tasks.vectors").Vectors.from_file(path)
+        return importlib.import_module("unrolled.tasks.vectors").Vectors.from_file(path, errors)
+    if errors != "strict":
+        raise ConfigError(f"{path}: is no file of word vectors: --unicode-errors (errors={errors!r}) has no effect on it")
     folder = model_folder(path)
     name = read_config(folder).get("task")
     if name not in TASKS:

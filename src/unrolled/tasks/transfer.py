@@ -34,9 +34,12 @@ class Transferred(NamedTuple):
         return f"given vectors for {self.found:,} of {self.symbols:,} symbols, the others begin at random{missing}"
 
 
-def vectors_at(path: str) -> Vectors:
-    """The word vectors that --vectors names. ConfigError if it is something else."""
-    found = load(path)
+def vectors_at(path: str, errors: str = "strict") -> Vectors:
+    """The word vectors that --vectors names. ConfigError if it is something else.
+
+    errors: what becomes of bytes in words of a file that are not UTF-8.
+    """
+    found = load(path, errors=errors)
     if not isinstance(found, Vectors):
         raise ConfigError(f"--vectors {path}: is a model, but not of word vectors")
     return found
@@ -47,8 +50,10 @@ def given_vectors(given: WordVectorOptions) -> Vectors | None:
     if given.vectors is None:
         if given.freeze_vectors:
             raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
+        if given.unicode_errors != "strict":
+            raise ConfigError("--unicode-errors needs --vectors")
         return None
-    return vectors_at(given.vectors)
+    return vectors_at(given.vectors, given.unicode_errors)
 
 
 def encoder_at(path: str) -> Any:
@@ -79,8 +84,10 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
     if given.freeze_vectors and (path is None or model.config.tied):
         raise ConfigError("--freeze-vectors needs --vectors, and --no-tied: a tied embedding is the output matrix too")
     if path is None:
+        if given.unicode_errors != "strict":
+            raise ConfigError("--unicode-errors needs --vectors")
         return None
-    vectors = vectors_at(path)
+    vectors = vectors_at(path, given.unicode_errors)
     if isinstance(embedding, OneHot):
         raise ConfigError("--vectors needs an embedding to go to: not with --input one-hot")
     if embedding.size != vectors.size:

@@ -68,9 +68,12 @@ class Vectors:
         self._questions = 0
 
     @staticmethod
-    def from_file(path: str | Path) -> Vectors:
-        """The vectors in a file, see `data/vector_files.py`. DataError if it is damaged or of no known format."""
-        found = read_vectors(path)
+    def from_file(path: str | Path, errors: str = "strict") -> Vectors:
+        """The vectors in a file, see `data/vector_files.py`. DataError if it is damaged or of no known format.
+
+        errors: what becomes of bytes in words that are not UTF-8: "strict", "replace", "ignore".
+        """
+        found = read_vectors(path, errors)
         if found.ngrams is None:
             return Vectors(found.words, np.require(found.vectors, requirements="A"), found.counts)
         shortest, longest, n_buckets, table = found.ngrams
