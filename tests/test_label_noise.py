@@ -61,7 +61,7 @@ def test_labels_that_are_missing_or_too_many() -> None:
         data.labels[i] = tuple(label for label in ("a", "b") if (label in data.labels[i]) != (label == "a"))
     found = checked(data, labels="many", ngrams=1)
     named = {doubt.place: doubt for doubt in found.doubts}
-    assert len(right.keys() & named.keys()) > 0.9 * len(right)
+    assert len(right.keys() & named.keys()) >= 0.9 * len(right)
     assert len(named.keys() - right.keys()) < 15
     assert all(set(named[place].suggested) == set(right[place]) for place in right.keys() & named.keys())
 

@@ -27,8 +27,8 @@ _LETTERS = 24
 class Forms(NamedTuple):
     """The F different words of some sentences, and these as their numbers.
 
-    rows (F,) in the vocabulary, V for a word that is not in it; letters (F, C) int64, sizes (F,); numbers (N,) of all
-    words, of sentence i at starts[i]:starts[i + 1].
+    rows (F,) in the vocabulary, V for a word that is not in it, V + 1 + i for word i of `WordForms.given`; letters (F, C)
+    int64, sizes (F,); numbers (N,) of all words, of sentence i at starts[i]:starts[i + 1].
     """
 
     rows: np.ndarray
@@ -43,11 +43,13 @@ class WordForms:
     """What is known: words in lower case, most frequent first; letters, others having the number after the last.
 
     Words are looked up in Unicode's normal form C; normalization is "none" in models of older versions, which did not.
+    given: further words in lower case that have a vector and no place in the training sentences.
     """
 
     words: list[str]
     letters: list[str]
     normalization: str = "nfc"
+    given: Sequence[str] = ()
 
     @staticmethod
     def learned(sentences: Iterable[Sequence[str]], min_count: int = 2, most: int | None = None) -> WordForms:
@@ -82,7 +84,10 @@ class WordForms:
 
     @cached_property
     def _row(self) -> dict[str, int]:
-        return {word: row for row, word in enumerate(self.words)}
+        unknown = len(self.words)
+        return dict(zip(self.given, range(unknown + 1, unknown + 1 + len(self.given)), strict=True)) | {
+            word: row for row, word in enumerate(self.words)
+        }
 
     @cached_property
     def _letter(self) -> dict[str, int]:

@@ -99,6 +99,18 @@ class LabelSet:
             return table, unknown
         return np.array([self._place.get(label[0], -1) for label in labels], np.int64), unknown
 
+    def prior(self, labels: Sequence[tuple[str, ...]], weights: np.ndarray) -> np.ndarray:
+        """Return logits (K,) float64 of a text that nothing is known of: of the labels' frequencies, weights (n,) counted.
+
+        Every label has occurred once more than it has, so that none is impossible.
+        """
+        flat, starts = self.targets(labels)
+        counts = np.bincount(flat, np.repeat(weights, np.diff(starts)), minlength=self.n_outputs)
+        if self.kind == "one":
+            z = np.log(counts + 1)
+            return z - z.mean()
+        return np.log(counts + 1) - np.log(np.maximum(weights.sum() - counts, 0) + 1)
+
     def probabilities(self, z: np.ndarray, temperature: float = 1.0) -> np.ndarray:
         """Logits (n, K) -> P (n, C), in float64."""
         z = z.astype(np.float64) / temperature

@@ -1,7 +1,7 @@
 """Texts as bags of features: the averaged classifier of the notes, trained one text after another.
 
     h = sum of s E[f] / (r + sum of s)    over the features f of a text, s their importance (1, or idf), r: see below
-    z = W h + b
+    z = W h + b                           b, the log prior of the labels, is given and not learned
     P = softmax(z), or 1 / (1 + exp(-z)) where labels are independent
 
 The gradient of a mean reaches each feature by its share, as in fastText (Joulin et al. 2017, arXiv:1607.01759). In
@@ -124,7 +124,7 @@ def _mean(kept, n, importance, rest, vectors, h):  # type: ignore[no-untyped-def
 
 @kernel
 def _curvature(h, output, shares):  # type: ignore[no-untyped-def]
-    """Half of 1 + |h|^2 + |W|^2 sum of squared shares of the features: bias, output and vectors."""
+    """Half of 1 + |h|^2 + |W|^2 sum of squared shares of the features: output and vectors, and 1 for a bias."""
     length, weight = np.float32(1), np.float32(0)
     for d in range(len(h)):
         length += h[d] * h[d]
@@ -139,8 +139,9 @@ def train_bags(bags, order, tables, rates, rule, random):  # type: ignore[no-unt
     """One step of gradient descent for each text of `order`; returns the sums of their losses and of their weights.
 
     bags: features (N,), starts (n + 1,), labels (M,), label_starts (n + 1,), weights (n,) of the texts; tables:
-    vectors (F, D), importance (F,) or none, output (K, D), bias (K,); rates: learning rate at the first and at the last;
-    rule: rest, dropout, whether labels are independent, whether vectors stay; random (1,): the generator's state.
+    vectors (F, D), importance (F,) or none, output (K, D), bias (K,), which stays; rates: learning rate at the first and
+    at the last; rule: rest, dropout, whether labels are independent, whether vectors stay; random (1,): the state of the
+    generator.
     """
     features, starts, labels, label_starts, weights = bags
     vectors, importance, output, bias = tables
@@ -179,7 +180,6 @@ def train_bags(bags, order, tables, rates, rule, random):  # type: ignore[no-unt
             for d in range(size):
                 gradient[d] += move * output[k, d]
                 output[k, d] += move * h[d]
-            bias[k] += move
         for i in range(label_starts[text], label_starts[text + 1]):
             wanted[labels[i]] = 0
         if frozen or total <= 0:

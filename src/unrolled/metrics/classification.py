@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _LEAST = 1e-12
+#: Least and highest temperature.
+_TEMPERATURES = (0.05, 1000.0)
 
 
 class Bin(NamedTuple):
@@ -59,7 +61,12 @@ def f1_scores(given: np.ndarray, predicted: np.ndarray) -> list[dict[str, float 
 
 
 def log_loss(given: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -log P of what is right, in nats; over columns that are independent if `given` is a table."""
+    """Return the mean of -log P of what is right, in nats; over columns that are independent if `given` is a table.
+
+    Examples whose label is unknown, -1, are left out.
+    """
+    if given.ndim == 1:
+        given, probabilities = given[given >= 0], probabilities[given >= 0]
     p = np.clip(probabilities, _LEAST, 1)
     if given.ndim == 1:
         return abs(float(np.log(p[np.arange(len(p)), given]).mean()))
@@ -87,40 +94,66 @@ def calibration_error(bins: list[Bin]) -> float:
     return sum(b.n * abs(b.confidence - b.right) for b in bins) / total if total else 0.0
 
 
-def temperature_for(loss: Callable[[float], float]) -> float:
-    """The temperature T, between 1/20 and 20, at which the validation loss of logits / T is least. Golden section in log T.
+def temperature_for(given: np.ndarray, probabilities: Callable[[float], np.ndarray]) -> float:
+    """Return the temperature T at which n validation texts have the least log loss, but no more confidence than they show.
 
-    Guo et al. 2017, arXiv:1706.04599, section 4.2: one number for all classes, so that no decision changes.
+    Guo et al. 2017, arXiv:1706.04599, section 4.2. Where all texts are right the least loss is at T = 0. So the mean
+    confidence is at most (n + 1) / (n + 2): what n right answers of n say of the next one (Laplace's rule of succession).
+
+    Args:
+        given: Right answers, shaped as in `log_loss`.
+        probabilities: P (n, C) of the texts at a temperature.
     """
-    low, high, ratio = np.log(0.05), np.log(20.0), (np.sqrt(5) - 1) / 2
-    while high - low > 1e-3:
+    low, high, ratio = *np.log(_TEMPERATURES), (np.sqrt(5) - 1) / 2
+    while high - low > 1e-3:  # golden section in log T
         a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if loss(float(np.exp(a))) <= loss(float(np.exp(b))) else (a, high)
-    return float(np.exp((low + high) / 2))
+        loss_a, loss_b = (log_loss(given, probabilities(float(np.exp(t)))) for t in (a, b))
+        low, high = (low, b) if loss_a <= loss_b else (a, high)
+    temperature = float(np.exp((low + high) / 2))
+    most = (len(given) + 1) / (len(given) + 2)
+    if _confidence(given, probabilities(temperature)) <= most:
+        return temperature
+    low, high = np.log(temperature), np.log(_TEMPERATURES[1])
+    while high - low > 1e-3:  # confidence falls with T
+        middle = (low + high) / 2
+        low, high = (middle, high) if _confidence(given, probabilities(float(np.exp(middle)))) > most else (low, middle)
+    return float(np.exp(high))
+
+
+def _confidence(given: np.ndarray, p: np.ndarray) -> float:
+    """Return the mean probability of the answers, of all pairs of text and label if `given` is a table."""
+    return float((p.max(1) if given.ndim == 1 else np.maximum(p, 1 - p)).mean())
 
 
 def threshold_for_f1(given: np.ndarray, probability: np.ndarray) -> float:
-    """The threshold of one class (n,) at which F1 is highest; .5 if the class never occurs."""
-    order = np.argsort(-probability, kind="stable")
-    hits = np.cumsum(given[order])
+    """Return the threshold of one class (n,) at which F1 is highest, the highest of equal ones; .5 if it never occurs."""
+    falling, hits, ends = _answered(given, probability)
     if not len(hits) or not hits[-1]:
         return 0.5
-    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
-    return _between(probability[order], int(f1.argmax()))
+    f1 = 2 * hits[ends] / (ends + 1 + hits[-1])
+    return _between(falling, int(ends[f1.argmax()]))
 
 
 def threshold_for_precision(given: np.ndarray, probability: np.ndarray, target: float) -> float | None:
     """The lowest threshold of one class (n,) at which at least `target` of what is answered is right; None if none does."""
-    order = np.argsort(-probability, kind="stable")
-    sorted_, hits = probability[order], np.cumsum(given[order])
-    ends = np.flatnonzero(np.append(sorted_[1:] != sorted_[:-1], True)) if len(sorted_) else np.zeros(0, int)
+    falling, hits, ends = _answered(given, probability)
     reached = ends[hits[ends] >= target * (ends + 1)]
-    return _between(sorted_, int(reached[-1])) if len(reached) else None
+    return _between(falling, int(reached[-1])) if len(reached) else None
 
 
 def confidence_for_precision(right: np.ndarray, confidence: np.ndarray, target: float) -> float | None:
     """The lowest confidence from which on at least `target` of the answers (n,) are right; None if there is none."""
     return threshold_for_precision(right.astype(np.int64), confidence, target)
+
+
+def _answered(given: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the probabilities (n,) from the highest on, the hits (n,) up to each, and the places at which a threshold can
+    lie: those of the last of equal probabilities.
+    """
+    order = np.argsort(-probability, kind="stable")
+    falling = probability[order]
+    ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)) if len(falling) else np.zeros(0, int)
+    return falling, np.cumsum(given[order]), ends
 
 
 def _between(falling: np.ndarray, last: int) -> float:

@@ -4,7 +4,8 @@
     z = W h + b,   P = softmax(z)                                   or 1 / (1 + exp(-z)) for labels that are independent
 
 With r = 0, h is the mean. It sees no order but that within an n-gram. Since h is a mean, z is a sum over the features: what
-each contributes is known exactly. Joulin et al. 2017, arXiv:1607.01759 (fastText); Iyyer et al. 2015 (word dropout).
+each contributes is known exactly. b is the log prior of the labels and not learned, so that a text without evidence has
+the prior. Joulin et al. 2017, arXiv:1607.01759 (fastText); Iyyer et al. 2015 (word dropout).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class AverageConfig:
 class AverageClassifier(nn.Module):
     """vectors (F, D), output (K, D), bias (K,), importance (F,) or none; D is filled up with zeros to a multiple of 16.
 
-    Output and bias start at zero, vectors small and at random, so that the first step moves the output alone.
+    The output starts at zero, vectors small and at random, so that the first step moves the output alone.
     """
 
     importance: Tensor

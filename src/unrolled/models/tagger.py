@@ -30,7 +30,9 @@ __all__ = ["Tagger", "TaggerConfig"]
 
 @dataclass(frozen=True)
 class TaggerConfig:
-    """Sizes and dropout probabilities; V words, K labels. spelling_size: units that read letters, a direction; 0: none."""
+    """Sizes and dropout probabilities; V words, K labels. spelling_size: units that read letters, a direction; 0: none;
+    n_given: words that are not trained, whose vectors are given.
+    """
 
     n_words: int
     n_letters: int
@@ -47,6 +49,7 @@ class TaggerConfig:
     dropout_output: float = 0.0
     dropout_word: float = 0.0
     dropout_weight: float = 0.0
+    n_given: int = 0
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -77,13 +80,19 @@ class _Batch(Protocol):
 
 
 class Tagger(nn.Module):
-    """Embedding and spelling of words, deep recurrent layer, an output at every position."""
+    """Embedding and spelling of words, deep recurrent layer, an output at every position.
+
+    given: vectors (n_given, D) of words that do not occur in training; never trained.
+    """
+
+    given: Tensor | None
 
     def __init__(self, config: TaggerConfig) -> None:
         super().__init__()
         self.config = config
         cell, size = CELLS[config.cell], config.spelling_size
         self.embedding = Embedding(config.n_words, config.embedding_size, word_dropout=config.dropout_word)
+        self.register_buffer("given", torch.zeros(config.n_given, config.embedding_size) if config.n_given else None)
         self.letters = Embedding(config.n_letters, config.letter_size) if size else None
         self.spelling = Recurrent(cell(size), config.letter_size, bidirectional=True) if size else None
         self.recurrent = Recurrent(
@@ -101,8 +110,15 @@ class Tagger(nn.Module):
         return self.output.weight.device
 
     def words(self, rows: Tensor, letters: Tensor, sizes: Tensor) -> Tensor:
-        """Different words, rows (U,) of the vocabulary and letters (U, C) of sizes (U,) -> vectors (U, D)."""
+        """Different words, rows (U,) of the vocabulary and letters (U, C) of sizes (U,) -> vectors (U, D).
+
+        Rows below V are trained, V is an unknown word, V + 1 + i is word i of `given`.
+        """
         known = self.embedding(rows)
+        if self.given is not None:
+            others = rows - self.config.n_words - 1  # (U,)
+            vectors = functional.embedding(others.clamp(min=0), self.given) * self.embedding.scale
+            known = torch.where((others >= 0).unsqueeze(1), vectors, known)
         if self.letters is None or self.spelling is None:
             return known
         x = Lookup.of(self.letters, letters.t())

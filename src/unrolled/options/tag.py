@@ -10,7 +10,16 @@ from unrolled.config import Section
 from unrolled.options.training import TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
-__all__ = ["FIXED", "LARGEST", "PRESETS", "TagOptions", "TagSelectionOptions", "TaggedDataOptions", "TaggerOptions"]
+__all__ = [
+    "FIXED",
+    "LARGEST",
+    "PRESETS",
+    "TagOptions",
+    "TagSelectionOptions",
+    "TagVectorOptions",
+    "TaggedDataOptions",
+    "TaggerOptions",
+]
 
 
 class TaggedDataOptions(Section):
@@ -53,6 +62,18 @@ class TaggerOptions(Section):
     dropout_weight: float = Field(0.0, ge=0, lt=1, description="Dropout of recurrent weights.")
 
 
+class TagVectorOptions(WordVectorOptions):
+    """What was learned elsewhere."""
+
+    vector_words: int = Field(
+        50_000,
+        ge=0,
+        le=10_000_000,
+        description="First words of --vectors that are known though they do not occur in training; 0: none.",
+        json_schema_extra={"unrecorded": 0},
+    )
+
+
 class TagSelectionOptions(Section):
     """How the best model is selected."""
 
@@ -68,7 +89,7 @@ class TagOptions(Section):
 
     data: TaggedDataOptions = TaggedDataOptions()
     model: TaggerOptions = TaggerOptions()
-    transfer: WordVectorOptions = WordVectorOptions()
+    transfer: TagVectorOptions = TagVectorOptions()
     selection: TagSelectionOptions = TagSelectionOptions()
     training: TrainingOptions = TrainingOptions()
 
@@ -77,7 +98,7 @@ class TagOptions(Section):
 FIXED = (
     frozenset(TaggedDataOptions.model_fields)
     | {name for name in TaggerOptions.model_fields if not name.startswith("dropout")}
-    | set(WordVectorOptions.model_fields)
+    | set(TagVectorOptions.model_fields)
     | {"batch_size", "window", "accumulate", "optimiser"}
 )
 

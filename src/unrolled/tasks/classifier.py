@@ -8,7 +8,7 @@ classifier.predict(["Not bad.", "Awful."])                  # a list of two pred
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, overload
@@ -64,12 +64,17 @@ NETWORKS: dict[str, Any] = {"average": AverageNetwork, "rnn": RecurrentNetwork, 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of probabilities. temperature: what logits are divided by; thresholds: of each label where there can be
-    many, else one, below which nothing is answered.
+    """What becomes of logits. temperature: what they are divided by; shift (K,): what is added then, so that a text without
+    evidence has the prior; thresholds: of each label where there can be many, else one, below which nothing is answered.
     """
 
     temperature: float = 1.0
     thresholds: tuple[float, ...] = field(default=())
+    shift: tuple[float, ...] = field(default=())
+
+    def calibrated(self, z: np.ndarray) -> np.ndarray:
+        """Logits (n, K) -> calibrated logits (n, K), float64."""
+        return z.astype(np.float64) / self.temperature + (np.array(self.shift) if self.shift else 0.0)
 
 
 class Prediction(NamedTuple):
@@ -110,7 +115,8 @@ class TrainedClassifier:
         folder, config = open_model(path, NAME, "a text classifier")
         try:
             labels = LabelSet(tuple(config["labels"]["names"]), config["labels"]["kind"])
-            decision = Decision(config["decision"]["temperature"], tuple(config["decision"]["thresholds"]))
+            stored = config["decision"]
+            decision = Decision(stored["temperature"], tuple(stored["thresholds"]), tuple(stored.get("shift", ())))
             network = NETWORKS[config["network"]].load(folder, config)
             columns = Columns(**config["columns"])
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
@@ -125,7 +131,8 @@ class TrainedClassifier:
         config = header(NAME)
         config |= {"network": kind, "labels": self.labels.to_json(), "metrics": self.metrics}
         config |= {"columns": self.columns._asdict()}
-        config |= {"decision": {"temperature": self.decision.temperature, "thresholds": list(self.decision.thresholds)}}
+        config |= {"decision": {name: value for name, value in asdict(self.decision).items() if value != ()}}
+        config["decision"].setdefault("thresholds", [])
         config |= self.network.save(folder) | (extra or {})
         write_bytes(folder / "seen.bin", self.seen.tobytes())
         write_json(folder / "metrics.json", self.metrics)
@@ -138,7 +145,7 @@ class TrainedClassifier:
 
     def calibrated(self, z: np.ndarray) -> np.ndarray:
         """P (n, C) for logits z (n, K) of the network."""
-        return self.labels.probabilities(z, self.decision.temperature)
+        return self.labels.probabilities(self.decision.calibrated(z))
 
     @overload
     def predict(self, texts: str, threshold: float | None = None, *, batch_size: int = 1024) -> Prediction: ...

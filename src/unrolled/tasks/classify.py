@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -92,7 +93,8 @@ class Epoch(NamedTuple):
 class Split:
     """Labelled examples, those to learn from and those to choose by; the same for every network that is trained on them.
 
-    weights (n,) float32: how much each training example counts, 1 in the mean; seen: fingerprints of all texts.
+    weights (n,) float32: how much each training example counts, 1 in the mean; prior (K,): logits of a text that nothing is
+    known of; seen: fingerprints of the training texts.
     """
 
     def __init__(self, options: ClassifyOptions, examples: Labelled, valid: Labelled | None = None) -> None:
@@ -108,13 +110,14 @@ class Split:
         else:
             self.train, self.valid = examples, _known(valid, self.labels)
             train_keys, valid_keys = keys, fingerprints(valid.texts)
-        self.seen = np.concatenate([train_keys, valid_keys])
+        self.seen = train_keys
         overlap = int(np.isin(valid_keys, train_keys).sum())
         counts = Counter(label for labels in examples.labels for label in labels)
         different = contradictory(keys, map(frozenset, examples.labels))
         self.facts = Facts(len(self.train), len(self.valid), examples.empty, different, overlap, dict(counts))
         self.options = take_auto(options, {"tokens": _TOKENS.choose(self.train.texts)})
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
+        self.prior = self.labels.prior(self.train.labels, self.weights)
         #: The names of the files, and where things stood in them.
         self.sources, self.columns = ["examples"], columns_of(data)
 
@@ -160,6 +163,7 @@ class AverageTraining:
             labels.independent,
         )
         model = AverageClassifier(config, weighted=options.weighting == "idf")
+        model.bias.copy_(torch.from_numpy(self.split.prior))
         if options.weighting == "idf":
             model.importance.copy_(torch.from_numpy(inverse_frequency(self.bags, len(features))))
         if vectors is not None:
@@ -236,14 +240,21 @@ def calibrated(network: Network, split: Split, options: ClassifyOptions, z: np.n
     """The classifier: probabilities calibrated, thresholds chosen on the validation texts, whose logits are z (n, K)."""
     labels = split.labels
     given, _ = labels.given(split.valid.labels)
-    temperature = temperature_for(lambda t: log_loss(given, labels.probabilities(z, t)))
-    p = labels.probabilities(z, temperature)
-    thresholds = _thresholds(options, given, p)
-    found = TrainedClassifier(network, labels, Decision(temperature, thresholds), seen=split.seen, columns=split.columns)
+    scale = partial(_scaled, split, network.logits([""])[0].astype(np.float64))
+    temperature = temperature_for(given, lambda t: labels.probabilities(scale(t).calibrated(z)))
+    decision = scale(temperature)
+    p = labels.probabilities(decision.calibrated(z))
+    decision = replace(decision, thresholds=_thresholds(options, given, p))
+    found = TrainedClassifier(network, labels, decision, seen=split.seen, columns=split.columns)
     held = found.judged(given, p)
     found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
     found.metrics |= {"temperature": temperature}
     return found
+
+
+def _scaled(split: Split, nothing: np.ndarray, temperature: float) -> Decision:
+    """The evidence of a text, its logits minus those (K,) of a text without any, divided by T, is added to the prior."""
+    return Decision(temperature, shift=tuple((split.prior - nothing / temperature).tolist()))
 
 
 def blended(
@@ -255,14 +266,12 @@ def blended(
     """
     given, _ = split.labels.given(split.valid.labels)
 
-    def loss(scores: np.ndarray, t: float) -> float:
-        return log_loss(given, split.labels.probabilities(scores, t))
-
     def temperature(scores: np.ndarray) -> float:
-        return temperature_for(partial(loss, scores))
+        return temperature_for(given, partial(split.labels.probabilities, scores))
 
     def least(blend: BlendedNetwork) -> float:
-        return loss(mixed := blend.mixed(*z), temperature(mixed))
+        mixed = blend.mixed(*z)
+        return log_loss(given, split.labels.probabilities(mixed, temperature(mixed)))
 
     first, second = (1 / temperature(scores) for scores in z)
     parts = np.linspace(0, 1, _BLENDS).tolist()

@@ -30,6 +30,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     tokens, parts, bias = trained.network.explain(text)
     prediction = trained.predict(text)
     labels, temperature = trained.labels, trained.decision.temperature
+    less = ", less a shift towards the frequencies of the labels" if any(trained.decision.shift) else ""
     names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
     spans = places(text, tokens[:_TOKENS]).tolist()
@@ -47,7 +48,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
             "kind": "heat",
             "title": "What each token adds to the score of each label",
             "note": "Red speaks for the label, blue against it; with the bias, the sum over a row is the score before "
-            f"softmax, times temperature {temperature:.3f}."
+            f"softmax{less}, times temperature {temperature:.3f}."
             + (" The mean over labels is taken off: it changes no probability." if centred else ""),
             **_heat(parts[:_TOKENS], tokens, names, shown, centred=centred),
         },
@@ -77,6 +78,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         "bias": [float(v) for v in bias],
         "left_out": [[float(v) for v in row] for row in missed],
         "temperature": temperature,
+        "shift": list(trained.decision.shift),
         "label": prediction.label,
         "probabilities": prediction.probabilities,
         "prefixes": [[float(p) for p in row] for row in turns],

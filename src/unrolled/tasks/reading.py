@@ -51,6 +51,10 @@ class Reading:
         """Words, then n-grams, of each text; what is not known is left out."""
         return self.features.encode(without_tags(texts) if self.strip_tags else texts)
 
+    def has_known(self, ids: np.ndarray) -> bool:
+        """Whether the ids of a text are of known words at all."""
+        return bool((ids < self.n_symbols).any())
+
     def split(self, text: str) -> list[tuple[str, int]]:
         """The words of a text as they are written, and the row of each, negative where it has none."""
         (read,) = without_tags([text]) if self.strip_tags else [text]
@@ -106,6 +110,11 @@ class EncoderReading:
         sizes = np.array([len(row) for row in rows], np.int64)
         features = np.concatenate(rows) if rows else np.zeros(0, np.int32)
         return Bags(features, np.concatenate([[0], np.cumsum(sizes)]), sizes)
+
+    def has_known(self, ids: np.ndarray) -> bool:
+        """Whether the ids of a text are of known symbols at all."""
+        vocabulary = self.codec.vocabulary
+        return bool(np.isin(ids, (vocabulary.unknown, vocabulary.begin, vocabulary.end), invert=True).any())
 
     def split(self, text: str) -> list[tuple[str, int]]:
         """What each token stands for in the text, and its id."""

@@ -102,7 +102,7 @@ class RecurrentTask:
 
     def _network(self, model: nn.Module) -> RecurrentNetwork:
         assert isinstance(model, Classifier)
-        return RecurrentNetwork(model, self.reading)
+        return RecurrentNetwork(model, self.reading, self.split.prior.astype(np.float32))
 
     def evaluate(self, model: nn.Module) -> dict[str, Any]:
         """Loss and accuracy on the validation texts, whose logits are kept for `save`."""

@@ -26,10 +26,10 @@ _STEPS = 64
 
 
 class RecurrentNetwork:
-    """Implements `Network`."""
+    """Implements `Network`. nothing (K,): the logits of a text without a known word; None: those of the network."""
 
-    def __init__(self, model: Classifier, reading: Reading | EncoderReading) -> None:
-        self.model, self.reading = model, reading
+    def __init__(self, model: Classifier, reading: Reading | EncoderReading, nothing: np.ndarray | None = None) -> None:
+        self.model, self.reading, self.nothing = model, reading, nothing
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """z (n, K)."""
@@ -46,6 +46,8 @@ class RecurrentNetwork:
         for start, end in pairwise(bounds_of(sizes[order], _TOKENS)):
             ids, lengths = padded_rows([rows[i] for i in order[start:end]], config.n_symbols)
             z[order[start:end]] = self.model(ids.to(self.model.device), lengths.to(self.model.device)).cpu().numpy()
+        if self.nothing is not None:
+            z[[not self.reading.has_known(row) for row in rows]] = self.nothing
         return z
 
     def explain(self, text: str) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -68,12 +70,15 @@ class RecurrentNetwork:
             parts[known, k] = added[len(lead) :][: len(known)]
         with torch.no_grad():
             nothing = self.model.read(torch.zeros_like(embedded).unsqueeze(1), lengths[:1])[0].numpy()
+        if self.nothing is not None and not self.reading.has_known(ids.numpy()):
+            nothing, parts = self.nothing.copy(), np.zeros_like(parts)
         return [word for word, _ in words], parts, nothing
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Weights and vocabulary."""
         save_weights(self.model, folder / "model.safetensors")
-        return {"model": self.model.config.to_json(), "reading": self.reading.save(folder)}
+        nothing = {} if self.nothing is None else {"nothing": self.nothing.tolist()}
+        return {"model": self.model.config.to_json(), "reading": self.reading.save(folder)} | nothing
 
     @staticmethod
     def load(folder: Path, config: dict[str, Any]) -> RecurrentNetwork:
@@ -83,4 +88,5 @@ class RecurrentNetwork:
             raise FolderError(f"{folder}: the vocabulary has {n} words, config.json asks for {sizes.n_symbols}.")
         model = Classifier(sizes)
         load_weights(model, folder / "model.safetensors")
-        return RecurrentNetwork(model.eval(), reading)
+        nothing = np.array(config["nothing"], np.float32) if "nothing" in config else None
+        return RecurrentNetwork(model.eval(), reading, nothing)

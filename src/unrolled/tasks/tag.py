@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,9 +60,9 @@ class TagTask:
         counts = Counter(label for labels in examples.labels for label in labels)
         self.labels = known.labels if known else LabelSet(_labels(counts), "one")
         parts = _split(examples, keys, valid, data.valid_fraction, options.training.seed)
-        (self.train, train_keys), (self.valid, valid_keys) = parts
-        self.seen = np.concatenate([train_keys, valid_keys])
-        forms = known.reading.forms if known else WordForms.learned(self.train.words, data.min_count, data.vocabulary_size)
+        (self.train, self.seen), (self.valid, valid_keys) = parts
+        self.vectors = given_vectors(options.transfer)
+        forms = known.reading.forms if known else self._forms(options)
         self.reading = TaggerReading(forms, data.restore, data.split)
         words = sum(map(len, self.train.words))
         options = take_batch(options, examples=len(self.train), tokens=words, largest=LARGEST)
@@ -82,7 +83,7 @@ class TagTask:
             len(self.rows.labels),
             len(self.given),
             contradictory(keys, map(tuple, examples.labels)),
-            int(np.isin(valid_keys, train_keys).sum()),
+            int(np.isin(valid_keys, self.seen).sum()),
             examples.cut,
             dict(counts),
         )
@@ -90,6 +91,15 @@ class TagTask:
         self.usual = _usual(self.train, self.valid)
         self.transferred: Transferred | None = None
         self._held = np.zeros((len(self.given), len(self.labels)), np.float32)
+
+    def _forms(self, options: TagOptions) -> WordForms:
+        """The words and letters of the training sentences, and the first words that have vectors of their own."""
+        forms = WordForms.learned(self.train.words, options.data.min_count, options.data.vocabulary_size)
+        if self.vectors is None:
+            return forms
+        first = dict.fromkeys(word.lower() for word in self.vectors.words[: options.transfer.vector_words])
+        known = set(forms.words)
+        return replace(forms, given=[word for word in first if word not in known])
 
     def _places(self, examples: Tagged) -> np.ndarray:
         """The labels of all words, as numbers. DataError for a label that training does not have."""
@@ -103,13 +113,15 @@ class TagTask:
 
     def build(self) -> Tagger:
         """A fresh model of the configured size, its embedding given where there are vectors."""
-        sizes, forms = self.options.model.model_dump(), self.reading.forms
-        vectors = given_vectors(self.options.transfer)
+        sizes, forms, vectors = self.options.model.model_dump(), self.reading.forms, self.vectors
         if vectors is not None:
             sizes["embedding_size"] = vectors.size
+        sizes["n_given"] = len(forms.given)
         model = Tagger(TaggerConfig(len(forms.words), len(forms.letters), len(self.labels), **sizes))
         if vectors is not None:
             self.transferred = fill_rows(model.embedding.weight, forms.words, vectors)
+            if model.given is not None:
+                fill_rows(model.given, forms.given, vectors)
         model.embedding.weight.requires_grad_(not self.options.transfer.freeze_vectors)
         return model
 
@@ -150,7 +162,7 @@ class TagTask:
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder; calibrated on the validation sentences as they were read last."""
         found = self.trained(model)
-        found.temperature = temperature_for(lambda t: log_loss(self.given, self.labels.probabilities(self._held, t)))
+        found.temperature = temperature_for(self.given, lambda t: self.labels.probabilities(self._held, t))
         held = found.judged(self.valid, self.given, self.labels.probabilities(self._held, found.temperature))
         found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
         found.metrics |= {"temperature": found.temperature, "valid_accuracy_usual_label": self.usual}

@@ -116,13 +116,16 @@ class TrainedTagger:
             sizes, reading = TaggerConfig(**config["model"]), config["reading"]
             labels, temperature = LabelSet(tuple(config["labels"]), "one"), float(config["temperature"])
             stored = read_json(folder / "vocabulary.json")
-            forms = WordForms(list(stored["words"]), list(stored["letters"]), reading.get("normalization", "none"))
+            words, letters, given = (list(stored.get(name, ())) for name in ("words", "letters", "given"))
+            forms = WordForms(words, letters, reading.get("normalization", "none"), given)
             columns = TaggedColumns(**config["columns"])
             found = TaggerReading(forms, bool(reading["restores"]), str(reading["split"]))
             model = Tagger(sizes)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
             raise FolderError(f"{folder}: config.json does not describe a tagger ({error}).") from None
-        if (len(forms.words), len(forms.letters), len(labels)) != (sizes.n_words, sizes.n_letters, sizes.n_outputs):
+        n_given = len(forms.given)
+        counts = (len(forms.words), n_given, len(forms.letters), len(labels))
+        if counts != (sizes.n_words, sizes.n_given, sizes.n_letters, sizes.n_outputs):
             raise FolderError(f"{folder}: vocabulary or labels are not those of config.json. Copy the folder again.")
         load_weights(model, folder / "model.safetensors")
         seen = read_seen(folder)
@@ -139,7 +142,9 @@ class TrainedTagger:
         config |= {"columns": self.columns._asdict(), "model": self.model.config.to_json(), "metrics": self.metrics}
         config |= extra or {}
         save_weights(self.model, folder / "model.safetensors")
-        write_json(folder / "vocabulary.json", {"words": self.reading.forms.words, "letters": self.reading.forms.letters})
+        forms = self.reading.forms
+        given = {"given": list(forms.given)} if forms.given else {}
+        write_json(folder / "vocabulary.json", {"words": forms.words, "letters": forms.letters} | given)
         write_bytes(folder / "seen.bin", self.seen.tobytes())
         write_json(folder / "metrics.json", self.metrics)
         write_text(folder / "README.md", tagger_card(config))
@@ -218,7 +223,7 @@ class TrainedTagger:
         answer = p.argmax(1)
         right, known = answer == given, given >= 0
         forms = self.reading.forms.encode(examples.words)
-        strange = (forms.rows == len(self.reading.forms.words))[forms.numbers]
+        strange = (forms.rows >= len(self.reading.forms.words))[forms.numbers]
         table = confusion(given[known], answer[known], len(self.labels))
         scores = label_scores(table)
         found: dict[str, Any] = {"accuracy": float(right.mean())}
