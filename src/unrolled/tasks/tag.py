@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,8 @@ class TagTask:
         forms = WordForms.learned(self.train.words, options.data.min_count, options.data.vocabulary_size)
         if self.vectors is None:
             return forms
-        first = dict.fromkeys(word.lower() for word in self.vectors.words[: options.transfer.vector_words])
+        chosen = self.vectors.words[: options.transfer.vector_words]
+        first = dict.fromkeys(unicodedata.normalize("NFC", word).lower() for word in chosen)
         known = set(forms.words)
         return replace(forms, given=[word for word in first if word not in known])
 
