@@ -30,7 +30,6 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     tokens, parts, bias = trained.network.explain(text)
     prediction = trained.predict(text)
     labels, temperature = trained.labels, trained.decision.temperature
-    less = ", less a shift towards the frequencies of the labels" if any(trained.decision.shift) else ""
     names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
     spans = places(text, tokens[:_TOKENS]).tolist()
@@ -47,9 +46,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         {
             "kind": "heat",
             "title": "What each token adds to the score of each label",
-            "note": "Red speaks for the label, blue against it; with the bias, the sum over a row is the score before "
-            f"softmax{less}, times temperature {temperature:.3f}."
-            + (" The mean over labels is taken off: it changes no probability." if centred else ""),
+            "note": _note(trained, centred=centred),
             **_heat(parts[:_TOKENS], tokens, names, shown, centred=centred),
         },
         {
@@ -86,6 +83,16 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
         "shown": len(spans),
         "blocks": blocks,
     }
+
+
+def _note(trained: TrainedClassifier, *, centred: bool) -> str:
+    """What the numbers of the first heat map add up to."""
+    shift = ", less a shift towards the frequencies of the labels" if any(trained.decision.shift) else ""
+    return (
+        "Red speaks for the label, blue against it; with the bias, the sum over a row is the score before "
+        f"softmax{shift}, times temperature {trained.decision.temperature:.3f}."
+        + (" The mean over labels is taken off: it changes no probability." if centred else "")
+    )
 
 
 def _outputs(trained: TrainedClassifier) -> list[str]:
