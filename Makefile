@@ -1,4 +1,4 @@
-# make demo    a fresh clone -> a trained model -> text it wrote
+# make demo    a fresh clone -> a trained model -> text it wrote; with all that `unrolled demo TASK` needs
 # make test    lint, format, types and the test suite
 # make check   lint, format and types alone;  make docs   the documentation as HTML in build/docs
 # Nothing is installed outside $(VENV).
@@ -29,7 +29,7 @@ $(VENV)/.made:
 	touch $@
 
 $(VENV)/.demo: $(VENV)/.made pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plots,speech,translate,vision]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt

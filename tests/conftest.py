@@ -52,9 +52,9 @@ def run_folder(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def vector_run(english_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of small word vectors; beside it "parts", with sub-words."""
     folder = tmp_path_factory.mktemp("runs")
-    flags = {"vector_size": 20, "epochs": 3, "min_count": 2, "threads": 1, "buckets": 50_000}
-    for name in ("vec", "parts"):
-        unrolled.train("word-vectors", [english_file], folder / name, options=flags | {"subwords": name == "parts"})
+    flags = {"vector_size": 20, "epochs": 3, "min_count": 2, "threads": 1}
+    for name, parts in (("vec", {}), ("parts", {"subwords": True, "buckets": 50_000})):
+        unrolled.train("word-vectors", [english_file], folder / name, options=flags | parts)
     return folder / "vec"
 
 

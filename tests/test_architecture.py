@@ -11,15 +11,17 @@ import unrolled
 
 ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"aliases", "errors", "types", "config", "folders", "options", "clock", ""}
+FOUNDATION = {"aliases", "conditions", "errors", "extras", "types", "config", "folders", "options", "clock", ""}
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
     "aliases": {"errors"},
-    "errors": set(),
+    "errors": {"extras"},
+    "extras": set(),
     "types": {"errors"},
-    "config": {"aliases", "errors"},
+    "conditions": set(),
+    "config": {"aliases", "conditions", "errors"},
     "folders": {"errors"},
-    "options": {"config", "options"},
+    "options": {"conditions", "config", "options"},
     "data": FOUNDATION | {"kernels"},
     "features": FOUNDATION | {"data", "kernels"},
     "clock": set(),

@@ -242,5 +242,5 @@ def test_a_blend_answers_along_with_the_average(tmp_path: Path) -> None:
     )
     *_, done = resume_classifier(tmp_path / "run", allow_changes=True)
     assert isinstance(unrolled.load(tmp_path / "run").network, BlendedNetwork)
-    with pytest.raises(ConfigError, match="--blend is for recurrent networks"):
+    with pytest.raises(ConfigError, match="--blend has no effect with --network average"):
         classify_options(flags={"blend": True})

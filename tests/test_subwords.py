@@ -212,7 +212,8 @@ def test_what_cannot_be() -> None:
 def train(text: str, out: Path, start: Any = None, **flags: Any) -> TrainedWordVectors:
     corpus = out.parent / f"{out.name}.txt"
     corpus.write_text(text, encoding="utf-8")
-    flags = {"epochs": 1, "vector_size": 16, "threads": 1, "buckets": 100_000, "subwords": True} | flags
+    flags = {"epochs": 1, "vector_size": 16, "threads": 1, "subwords": True} | flags
+    flags |= {"buckets": flags.get("buckets", 100_000)} if flags["subwords"] else {}
     options = word_vectors_options(flags=flags, start=start)
     list(train_word_vectors(options, [corpus], out, start=start))
     return TrainedWordVectors.load(out)

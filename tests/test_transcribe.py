@@ -47,7 +47,7 @@ FLAGS |= {
     "streaming": True,
 }
 FLAGS |= {"average_decay": 0.9, "warp": 0.0, "speed": 0.0, "warmup_steps": 20, "nothing": 0.05, "window": 100}
-FLAGS |= {"dropout_between": 0.0, "dropout_heard": 0.0}
+FLAGS |= {"dropout_heard": 0.0}
 
 
 def table(folder: Path, n: int, seed: int = 1, split: str = "train") -> list[str]:

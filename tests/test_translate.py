@@ -35,6 +35,7 @@ SIZES = {"tokens": "char", "embedding_size": 16, "encoder_size": 24, "decoder_si
 FLAGS = SIZES | {"threads": 1, "minutes": 5, "epochs": 12, "batch_size": 16, "window": 8, "learning_rate": 0.01}
 FLAGS |= {"warmup_steps": 10, "evaluations": 3, "smoothing": 0.0}
 FLAGS |= {f"dropout_{kind}": 0.0 for kind in ("input", "output", "word")}
+WITHOUT_ATTENTION = {name: value for name, value in FLAGS.items() if name != "attention_size"} | {"attention": "none"}
 
 
 def reversed_words(n: int = 400, seed: int = 0) -> Pairs:
@@ -238,7 +239,7 @@ def test_unknown_words_become_those_that_were_looked_at() -> None:
     told = found.told("der Zug", row, Hypothesis(symbols, [-1, -1, -1], -1, looked), optimal=True)
     assert told.text == "the Zug"
     assert told.symbols[1] == UNKNOWN
-    plain = TranslateTask(translate_options(flags=FLAGS | {"attention": "none"}), pairs, pairs.part([0, 1]))
+    plain = TranslateTask(translate_options(flags=WITHOUT_ATTENTION), pairs, pairs.part([0, 1]))
     with pytest.raises(ConfigError, match="needs a model with attention"):
         plain.trained(plain.build()).translate(["der Hund"], wishes=Wishes(replace_unknown=True))
 
@@ -357,8 +358,8 @@ def test_from_the_command_line(translator: Path, tmp_path: Path) -> None:
 
 def test_two_validation_files_and_no_attention(tmp_path: Path) -> None:
     train, valid = write(tmp_path, "train", reversed_words(120)), write(tmp_path, "valid", reversed_words(20, seed=1))
-    args = [part for key, value in (FLAGS | {"epochs": 2}).items() for part in ("-s", f"{key}={value}")]
-    _, said = run("train", "translate", *train, "--valid", *valid, "--attention", "none", "--out", tmp_path / "run", *args)
+    args = [part for key, value in (WITHOUT_ATTENTION | {"epochs": 2}).items() for part in ("-s", f"{key}={value}")]
+    _, said = run("train", "translate", *train, "--valid", *valid, "--out", tmp_path / "run", *args)
     assert "120 pairs to train on, 20 to validate on" in said
     found = unrolled.load(tmp_path / "run")
     assert found.translate(["ab"])[0].attention is None

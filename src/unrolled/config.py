@@ -10,21 +10,27 @@ model's config.json keep the value that was taken, and resuming and loading use 
 
 The limits of a training run (`LIMITS`) replace each other: a command (flags and environment) that gives one of them
 switches off those of the file, and a file those of the preset.
+
+Options that have no effect in the chosen configuration (`conditions`) are not accepted silently: a flag or a setting is a
+UsageError, a value in a config file an error where it differs from the default, an environment variable a notice. What is
+written to config.toml are the options that have an effect.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
-from unrolled.errors import ConfigError, nearest, unknown_name
+from unrolled.conditions import Condition, flag
+from unrolled.errors import ConfigError, UsageError, nearest, unknown_name
 
 __all__ = [
     "AUTO",
@@ -33,6 +39,8 @@ __all__ = [
     "Leaf",
     "Options",
     "Section",
+    "check_environment",
+    "effective",
     "explain",
     "flat",
     "leaves",
@@ -43,7 +51,12 @@ __all__ = [
     "take_auto",
     "to_toml",
     "typed_settings",
+    "with_facts",
 ]
+
+#: Environment variables of the package that are no options.
+_VARIABLES = frozenset({"CACHE", "DEBUG", "SERVE", "THREADS", "TOKEN"})
+_PREFIX = "UNROLLED_"
 
 
 #: The value of an option that is derived from the data, and its type: `batch_size: Annotated[int, Field(ge=1)] | Auto`.
@@ -58,6 +71,13 @@ class Section(BaseModel):
     """Base of all option models: frozen, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    #: Of a model made of sections: when an option has an effect, by its name; an option that is not named always has.
+    conditions: ClassVar[Mapping[str, Condition]] = {}
+
+    #: By option the layer that its value came from, and what is known of the run (`with_facts`).
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _facts: dict[str, bool] = PrivateAttr(default_factory=dict)
 
 
 class Leaf(NamedTuple):
@@ -85,25 +105,53 @@ def resolve(
     options: type[Options],
     *,
     preset: Mapping[str, Any] | None = None,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
     file: Mapping[str, Any] | None = None,
     flags: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
+    check_effects: bool = True,
 ) -> Options:
-    """Put the layers together. `preset` and `flags` are flat (leaf name -> value), `file` has sections as TOML does,
-    `settings` are written key=value.
+    """Put the layers together and refuse options that have no effect.
+
+    Args:
+        options: the model of all options of a task, made of sections.
+        preset, flags: flat, by option. file: by section, as TOML has it. settings: written key=value.
+        presets: all presets of the task: their values are no error in a config file, whichever preset is chosen.
+        check_effects: False where the layers are not complete yet.
+
+    Raises:
+        ConfigError: for an unknown option or UNROLLED_* variable, a value that is not allowed, an option in a config file
+            that has no effect.
+        UsageError: for a flag or a setting that has no effect.
     """
     section_of = {leaf.name: leaf.section for leaf in leaves(options)}
-    tree: dict[str, dict[str, Any]] = {section: {} for section in options.model_fields}
-    environment = {
-        name: os.environ[f"UNROLLED_{name.upper()}"] for name in section_of if f"UNROLLED_{name.upper()}" in os.environ
+    foreign = check_environment() - section_of.keys() - {name.lower() for name in _VARIABLES}
+    layers = {
+        "preset": preset or {},
+        "config file": _flatten(file or {}, section_of),
+        "environment": {name: os.environ[_variable(name)] for name in section_of if _variable(name) in os.environ},
+        "options": dict(map(parse_assignment, settings)) | dict(flags or {}),
     }
+    tree, origins = _merge(layers, section_of)
+    try:
+        found = options.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+    if check_effects:
+        _forget_usual(origins, tree, options, (preset or {}, *(presets or {}).values()))
+        found._origins.update(origins)
+        _refuse_idle(found, [f"{_variable(name)} (an option of another command)" for name in sorted(foreign)])
+    return found
+
+
+def _merge(
+    layers: Mapping[str, Mapping[str, Any]], section_of: Mapping[str, str]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return the values by section and option, later layers over earlier ones, and the layer of each by option."""
+    tree: dict[str, dict[str, Any]] = {section: {} for section in section_of.values()}
+    origins: dict[str, str] = {}
     limited_by_command = False
-    for origin, layer in (
-        ("preset", preset or {}),
-        ("config file", _flatten(file or {}, section_of)),
-        ("environment", environment),
-        ("options", dict(map(parse_assignment, settings)) | dict(flags or {})),
-    ):
+    for origin, layer in layers.items():
         named: dict[str, Any] = {}
         for key, value in layer.items():
             section, _, name = key.replace("-", "_").rpartition(".")
@@ -116,10 +164,111 @@ def resolve(
                 tree[section_of[name]].pop(name, None)
         for name, value in named.items():
             tree[section_of[name]][name] = value
-    try:
-        return options.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from None
+            origins[name] = origin
+    return tree, origins
+
+
+def _forget_usual(
+    origins: dict[str, str],
+    tree: Mapping[str, Mapping[str, Any]],
+    options: type[Section],
+    presets: Iterable[Mapping[str, Any]],
+) -> None:
+    """Forget the config file as origin of values that are defaults: of the option, or of a preset."""
+    usual = {leaf.name: [leaf.field.default] for leaf in leaves(options)}
+    for values in presets:
+        for name, value in values.items():
+            usual[name.replace("-", "_")].append(value)
+    for name, value in flat(tree).items():
+        if origins[name] == "config file" and value in usual[name]:
+            del origins[name]
+
+
+def with_facts(options: Options, facts: Mapping[str, bool]) -> Options:
+    """Return the options with what is known of the run, as `conditions.FACTS` names it.
+
+    Raises UsageError or ConfigError, as `resolve` does, for options that turn out to have no effect.
+    """
+    found = options.model_copy()
+    found._facts = options._facts | dict(facts)
+    _refuse_idle(found, [])
+    return found
+
+
+def _idle(options: Section) -> dict[str, str]:
+    """Return why options have no effect, by name."""
+    values = flat({section: dict(getattr(options, section)) for section in type(options).model_fields})
+    values |= options._facts
+    conditions = type(options).conditions
+    unmet = {leaf.name: conditions[leaf.name].unmet(values) for leaf in leaves(type(options)) if leaf.name in conditions}
+    return {name: why for name, why in unmet.items() if why is not None}
+
+
+def _refuse_idle(options: Section, notes: list[str]) -> None:
+    """Raise an error for options that were given and have no effect; print a notice for environment variables."""
+    idle, origins = _idle(options), options._origins
+    by_reason: dict[str, list[str]] = {}
+    for name, why in idle.items():
+        if origins.get(name) in ("options", "config file"):
+            by_reason.setdefault(why, []).append(name)
+    problems = [
+        f"{', '.join(map(flag, names))} {'has' if len(names) == 1 else 'have'} no effect{why}."
+        for why, names in by_reason.items()
+    ]
+    if any(origins[name] == "options" for names in by_reason.values() for name in names):
+        raise UsageError("\n".join(problems) + "\nLeave out what has no effect, or change what it depends on.")
+    if problems:
+        raise ConfigError("config file: " + "\n".join(problems) + "\nRemove these lines, or change what they depend on.")
+    notes = [f"{_variable(name)}{why}" for name, why in idle.items() if origins.get(name) == "environment"] + notes
+    line = f"note: environment variables without effect here: {'; '.join(notes)}"
+    if notes and line not in _PRINTED:
+        _PRINTED.add(line)
+        print(line, file=sys.stderr)
+
+
+#: Notices that were printed: each is printed once.
+_PRINTED: set[str] = set()
+
+
+def effective(options: Section) -> dict[str, dict[str, Any]]:
+    """Return the options that are set and have an effect, by section."""
+    idle = _idle(options)
+    tree = options.model_dump(exclude_none=True)
+    found = {section: {k: v for k, v in values.items() if k not in idle} for section, values in tree.items()}
+    return {section: values for section, values in found.items() if values}
+
+
+def _variable(option: str) -> str:
+    """Return the environment variable of an option: UNROLLED_HIDDEN_SIZE."""
+    return f"{_PREFIX}{option.upper()}"
+
+
+def _models(base: type[Section]) -> Iterator[type[Section]]:
+    """Yield all option models, so that it is known which names of environment variables there are."""
+    for model in base.__subclasses__():
+        yield model
+        yield from _models(model)
+
+
+def check_environment() -> set[str]:
+    """Return the names of options that UNROLLED_* variables set; ConfigError for a variable of an unknown name."""
+    options = {
+        name
+        for model in _models(Section)
+        for name, field in model.model_fields.items()
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Section))
+    }
+    known = {*map(_variable, options), *(f"{_PREFIX}{name}" for name in _VARIABLES)}
+    found = {variable for variable in os.environ if variable.startswith(_PREFIX)}
+    unknown = sorted(found - known)
+    if unknown:
+        raise ConfigError(
+            "\n".join(f"{variable}: unknown environment variable.{nearest(variable, known)}" for variable in unknown)
+            + "\nUNROLLED_* names an option of a task or of `unrolled serve`, or is one of "
+            + ", ".join(f"{_PREFIX}{name}" for name in sorted(_VARIABLES))
+            + ". Rename it, or unset it."
+        )
+    return {variable.removeprefix(_PREFIX).lower() for variable in found} & options
 
 
 def take_auto(options: Options, taken: Mapping[str, Any]) -> Options:
@@ -208,5 +357,5 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(options: Section) -> str:
-    """The options as TOML; options that are not set (None) are left out."""
-    return tomli_w.dumps(options.model_dump(exclude_none=True))
+    """Return as TOML the options that are set (not None) and have an effect."""
+    return tomli_w.dumps(effective(options))

@@ -3,6 +3,7 @@
 UnrolledError                  exit code 1
 |- DataError                   3   a file or a line of the user's
 |- ConfigError                 3   an option, a preset, a config file
+|  '- UsageError               2   an option that has no effect in the chosen configuration
 |- FolderError                 3   a run or model folder that is damaged, foreign or in the way
 |- PartialFailure              4   some inputs of many failed, the others were answered
 |- RankError                   1   another process of the same training has ended
@@ -15,6 +16,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+from unrolled.extras import install_command
+
 __all__ = [
     "ConfigError",
     "DataError",
@@ -24,6 +27,7 @@ __all__ = [
     "RankError",
     "ShapeError",
     "UnrolledError",
+    "UsageError",
     "check_bounds",
     "first_of",
     "nearest",
@@ -49,6 +53,12 @@ class ConfigError(UnrolledError):
     exit_code = 3
 
 
+class UsageError(ConfigError):
+    """An option was given that has no effect in the chosen configuration. The message names what it depends on."""
+
+    exit_code = 2
+
+
 class FolderError(UnrolledError):
     """A run or model folder is missing, damaged, made by something else, or would be overwritten."""
 
@@ -69,7 +79,7 @@ class MissingExtra(UnrolledError):
     """A feature needs a package that is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package '{package}'. Install it with: pip install 'unrolled[{extra}]'")
+        super().__init__(f"{purpose} needs the package '{package}'. Install it with: {install_command(extra)}")
 
 
 class ShapeError(UnrolledError, ValueError, RuntimeError):
@@ -101,5 +111,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ' Did you mean X?' for the closest of `known`, or the empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    forms = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(forms), n=1, cutoff=0.5)
+    return f" Did you mean '{forms[close[0]]}'?" if close else ""

@@ -84,7 +84,8 @@ def recorded_options(
 ) -> Options:
     """The options in config.toml; FolderError or ConfigError if versions or options are not those of the beginning.
 
-    `fixed` options cannot be changed at all. An option that is "auto" has the value taken at the beginning. One that did
+    `fixed` options cannot be changed at all. An option that is "auto" has the value taken at the beginning, and so has one
+    that had no effect, and is therefore not in config.toml. One that did
     not exist when the run began has the field's `unrecorded` value (`json_schema_extra`), else its default.
     """
     now = _versions()
@@ -100,6 +101,9 @@ def recorded_options(
     then, tree = flat(record["options"]), read_toml(path)
     for section, name, field in leaves(kind):
         extra = field.json_schema_extra
+        written = tree.setdefault(section, {})
+        if name in kind.conditions and name in then and isinstance(written, dict):
+            written.setdefault(name, then[name])
         if name not in then and isinstance(extra, dict) and "unrecorded" in extra:
             then[name] = extra["unrecorded"]
             tree.setdefault(section, {}).setdefault(name, then[name])

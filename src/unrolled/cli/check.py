@@ -15,7 +15,7 @@ import typer
 from unrolled.cli.flags import AsJson, ConfigFile, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
-from unrolled.config import read_toml
+from unrolled.config import read_toml, with_facts
 from unrolled.options.classify import PRESETS, ClassifyOptions
 
 __all__ = ["app", "caption", "classify", "tag", "transcribe", "translate"]
@@ -58,7 +58,7 @@ def classify(
 
     check_new(out, overwrite=overwrite)
     file = read_toml(config) if config else None
-    options = classify_options(file=file, flags=given, settings=settings or ())
+    options = with_facts(classify_options(file=file, flags=given, settings=settings or ()), {"check": True})
     examples = read_labelled(files, columns_of(options.data), options.data.encoding)
     found: Any = None
     with Line() as line:

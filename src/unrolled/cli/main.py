@@ -17,6 +17,7 @@ import typer
 from unrolled import __version__
 from unrolled.cli import check, compare, demo, info, language_model, serve, train, verbs, word_vectors
 from unrolled.cli.guard import guarded
+from unrolled.config import check_environment
 from unrolled.errors import UnrolledError
 
 __all__ = ["app", "main"]
@@ -81,6 +82,7 @@ def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
 ) -> None:
     del version  # its callback has answered
+    check_environment()
     if debug:
         os.environ["UNROLLED_DEBUG"] = "1"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, UNSET, Above, Condition, Not, conditions, never, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
 from unrolled.options.transfer import WordVectorOptions
 
 __all__ = [
@@ -98,6 +99,20 @@ class CaptionSearchOptions(Section):
     reward: float = Field(0.0, ge=-100, le=100, description="Added to the log-probability for each symbol.")
 
 
+#: The encoder begins from weights that are given, or that it comes with; its weights learn.
+_HAS_WEIGHTS = (
+    when("encoder_weights", SET) & when("encoder_weights", Not("none"))
+    | when("encoder", "lite0") & when("encoder_weights", Not("none"))
+    | when("own_encoder", True)
+)
+_LEARNS = (
+    when("fine_tune", True)
+    | when("encoder_weights", "none")
+    | when("encoder", Not("lite0")) & when("encoder_weights", UNSET) & when("own_encoder", False)
+)
+_HAS_WIDE_LAYERS = when("encoder", "alexnet") & when("attention", "none") & when("own_encoder", False)
+
+
 class CaptionOptions(Section):
     """All options of the task, by section."""
 
@@ -106,6 +121,27 @@ class CaptionOptions(Section):
     transfer: WordVectorOptions = WordVectorOptions()
     search: CaptionSearchOptions = CaptionSearchOptions()
     training: TrainingOptions = TrainingOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        {
+            "window": never("for captions: a batch has the captions of --batch-size images"),
+            "freeze_vectors": never("for captions: the embedding is the output matrix too, which has to learn"),
+            "valid_fraction": when("valid", False) & when("valid_split", UNSET),
+            "encoder": when("own_encoder", False),
+            "encoder_weights": when("own_encoder", False),
+            "fine_tune": _HAS_WEIGHTS,
+            "encoder_share": _LEARNS,
+            "shift": _LEARNS,
+            "mirror": _LEARNS,
+            "dropout_encoder": _LEARNS & _HAS_WIDE_LAYERS,
+            "attention_size": when("attention", "additive", "scaled-dot"),
+            "looks": when("attention", Not("none")),
+            "begins": when("attention", "none") | when("looks", "after"),
+            "dropout_between": when("decoder_layers", Above(1)),
+            "alpha": when("norm", Not("none")),
+        },
+    )
 
 
 #: What a training that has begun cannot change.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, UNSET, Above, Condition, Not, Shown, conditions, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
-from unrolled.options.transfer import WordVectorOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
+from unrolled.options.transfer import OF_VECTORS, WordVectorOptions
 
 __all__ = [
     "FIXED",
@@ -160,6 +161,16 @@ class TransferredOptions(WordVectorOptions):
     )
 
 
+_RECURRENT = when(
+    "network", Shown("rnn", "--preset rnn; an average has --vector-size, --ngrams, --average-epochs, --average-rate")
+) & when("check", False)
+#: Options of training that the average has, too.
+_OF_ALL = {"minutes", "epochs", "max_steps", "seed", "device", "deterministic", "threads"}
+_FROM_ENCODER = ("cell", "embedding_size", "hidden_size", "n_layers", "bidirectional")
+#: There are layers that were transferred and learn.
+_TRANSFERS = when("encoder", SET) | when("vectors", SET) & when("freeze_vectors", False)
+
+
 class ClassifyOptions(Section):
     """All options of the task, by section."""
 
@@ -170,6 +181,34 @@ class ClassifyOptions(Section):
     transfer: TransferredOptions = TransferredOptions()
     training: TrainingOptions = TrainingOptions()
     decision: DecisionOptions = DecisionOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        OF_VECTORS,
+        {
+            "separator": when("labels", "many"),
+            "order": when("labels", "ordered"),
+            "valid_fraction": when("valid", False) & when("check", False),
+            "hold_out": when("valid", False) & when("check", False),
+            "network": when("check", False),
+            "blend": _RECURRENT,
+            "vector_size": when("vectors", UNSET),
+            "embedding_size": when("vectors", UNSET),
+            "dropout_between": when("n_layers", Above(1)) | when("encoder", SET),
+            "dropout_weight": when("cell", Not("mingru")) | when("encoder", SET),
+            "vectors": when("encoder", UNSET),
+            "encoder": when("network", Shown("rnn", "--preset transfer")) & when("check", False),
+            "gradual_unfreezing": _RECURRENT & _TRANSFERS,
+            "layer_rate_decay": _RECURRENT & _TRANSFERS,
+            "target": when("check", False),
+            "reach": when("target", "precision") & when("check", False),
+        },
+        also={
+            tuple(RecurrentOptions.model_fields): _RECURRENT,
+            tuple(TrainingOptions.model_fields.keys() - _OF_ALL): _RECURRENT,
+            _FROM_ENCODER: when("encoder", UNSET),
+        },
+    )
 
 
 #: What a training that has begun cannot change.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, Above, Condition, Not, conditions, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
 
 __all__ = [
     "FIXED",
@@ -84,6 +85,21 @@ class LanguageModelOptions(Section):
     model: ModelOptions = ModelOptions()
     transfer: TransferOptions = TransferOptions()
     training: TrainingOptions = TrainingOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        {
+            "valid_fraction": when("valid", False),
+            "embedding_size": when("input", "embedded"),
+            "tied": when("input", "embedded") & when("softmax", Not("adaptive")),
+            "dropout_between": when("n_layers", Above(1)),
+            "dropout_weight": when("cell", Not("mingru")),
+            "vectors": when("input", "embedded"),
+            "freeze_vectors": when("vectors", SET) & when("tied", False)
+            | when("vectors", SET) & when("softmax", "adaptive"),
+            "patience": when("valid_fraction", SET) | when("valid", True),
+        },
+    )
 
 
 #: What a training that has begun cannot change: what text becomes, the shape of the model and of its batches.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, UNSET, Above, Condition, Not, conditions, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
-from unrolled.options.transfer import WordVectorOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
+from unrolled.options.transfer import OF_VECTORS, WordVectorOptions
 
 __all__ = [
     "FIXED",
@@ -92,6 +93,21 @@ class TagOptions(Section):
     transfer: TagVectorOptions = TagVectorOptions()
     selection: TagSelectionOptions = TagSelectionOptions()
     training: TrainingOptions = TrainingOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        OF_VECTORS,
+        {
+            "word_column": when("restore", False),
+            "tag_column": when("restore", False),
+            "split": when("restore", False),
+            "valid_fraction": when("valid", False),
+            "embedding_size": when("vectors", UNSET),
+            "letter_size": when("spelling_size", SET),
+            "dropout_between": when("n_layers", Above(1)),
+            "dropout_weight": when("cell", Not("mingru")),
+        },
+    )
 
 
 #: What a training that has begun cannot change.

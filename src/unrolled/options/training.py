@@ -6,9 +6,10 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
+from unrolled.conditions import UNSET, Condition, when
 from unrolled.config import AUTO, Auto, Section
 
-__all__ = ["DEFAULT_EPOCHS", "DEFAULT_MINUTES", "Limits", "TrainingOptions", "describe_limits"]
+__all__ = ["DEFAULT_EPOCHS", "DEFAULT_MINUTES", "OF_TRAINING", "Limits", "TrainingOptions", "describe_limits"]
 
 #: Limits of a training run where neither the user nor a preset gives one.
 DEFAULT_MINUTES, DEFAULT_EPOCHS = 20.0, 60.0
@@ -111,3 +112,11 @@ class TrainingOptions(Section):
         """Tokens per batch of whole texts or sentences."""
         batch_size, window = self.batch_shape()
         return batch_size * window
+
+
+#: When options have an effect: see `config.Section.conditions`.
+OF_TRAINING: dict[str, Condition] = {
+    "plateau_factor": when("schedule", "plateau"),
+    "plateau_patience": when("schedule", "plateau"),
+    "average_after": when("average_decay", UNSET),
+}

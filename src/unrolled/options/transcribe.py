@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, UNSET, Above, Condition, conditions, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
 
 __all__ = [
     "FIXED",
@@ -117,6 +118,19 @@ class TranscriptSearchOptions(Section):
     beam: int = Field(20, ge=1, le=10_000, description="Hypotheses side by side; 1: greedy.")
 
 
+#: There is a decoder.
+_DECODES = when("head", "attention", "hybrid")
+_OF_DECODER = (
+    *("embedding_size", "decoder_size", "decoder_layers", "attention", "attention_size", "pace"),
+    *("dropout_input", "dropout_output", "dropout_word", "smoothing"),
+)
+#: Options of recordings that are sound, not frames computed elsewhere.
+_OF_SOUND = (
+    *("kind", "rate_hz", "n_mels", "n_cepstra", "deltas"),
+    *("warp", "noise", "snr_low", "snr_high", "edge_seconds", "nothing"),
+)
+
+
 class TranscribeOptions(Section):
     """All options of the task, by section."""
 
@@ -125,6 +139,25 @@ class TranscribeOptions(Section):
     model: RecognizerOptions = RecognizerOptions()
     search: TranscriptSearchOptions = TranscriptSearchOptions()
     training: TrainingOptions = TrainingOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        {
+            "hold_out": when("valid", False) & when("valid_split", UNSET),
+            "valid_fraction": when("valid", False) & when("valid_split", UNSET),
+            "n_cepstra": when("kind", "mfcc"),
+            "own_mean": when("streaming", False),
+            "snr_low": when("noise", SET) | when("edge_seconds", SET),
+            "snr_high": when("noise", SET) | when("edge_seconds", SET),
+            "speed": when("frames", False) | when("reduction", UNSET),
+            "frequency_part": when("frequency_masks", SET),
+            "time_part": when("time_masks", SET),
+            "ctc_weight": when("head", "hybrid"),
+            "attention_size": when("attention", "additive", "scaled-dot"),
+            "dropout_between": when("encoder_layers", Above(1)) | _DECODES & when("decoder_layers", Above(1)),
+        },
+        also={_OF_DECODER: _DECODES, _OF_SOUND: when("frames", False)},
+    )
 
 
 #: What a training that has begun cannot change.

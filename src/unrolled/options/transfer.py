@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, Condition, when
 from unrolled.config import Section
 
-__all__ = ["WordVectorOptions"]
+__all__ = ["OF_VECTORS", "WordVectorOptions"]
 
 
 class WordVectorOptions(Section):
@@ -22,3 +23,7 @@ class WordVectorOptions(Section):
         "strict",
         description="What to do with words in a file of vectors that are not UTF-8: refuse, replace or drop bytes.",
     )
+
+
+#: When options have an effect: see `config.Section.conditions`.
+OF_VECTORS: dict[str, Condition] = {"freeze_vectors": when("vectors", SET), "unicode_errors": when("vectors", SET)}

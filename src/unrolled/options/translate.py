@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import Above, Condition, Not, conditions, when
 from unrolled.config import Section
-from unrolled.options.training import TrainingOptions
+from unrolled.options.training import OF_TRAINING, TrainingOptions
 
 __all__ = ["FIXED", "LARGEST", "PRESETS", "PairOptions", "SearchOptions", "TranslateOptions", "TranslatorOptions"]
 
@@ -76,6 +77,19 @@ class TranslateOptions(Section):
     model: TranslatorOptions = TranslatorOptions()
     search: SearchOptions = SearchOptions()
     training: TrainingOptions = TrainingOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        OF_TRAINING,
+        {
+            "valid_fraction": when("valid", False),
+            "attention_size": when("attention", "additive", "scaled-dot"),
+            "looks": when("attention", Not("none")),
+            "input_feeding": when("attention", Not("none")),
+            "dropout_between": when("encoder_layers", Above(1)) | when("decoder_layers", Above(1)),
+            "alpha": when("norm", Not("none")),
+            "coverage": when("attention", Not("none")),
+        },
+    )
 
 
 #: What a training that has begun cannot change.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from unrolled.conditions import SET, Condition, conditions, when
 from unrolled.config import Section
 
 __all__ = ["FIXED", "PRESETS", "ObjectiveOptions", "ScheduleOptions", "WordDataOptions", "WordVectorsOptions"]
@@ -119,6 +120,23 @@ class WordVectorsOptions(Section):
     data: WordDataOptions = WordDataOptions()
     model: ObjectiveOptions = ObjectiveOptions()
     training: ScheduleOptions = ScheduleOptions()
+
+    conditions: ClassVar[dict[str, Condition]] = conditions(
+        {
+            "phrases": when("start", False),
+            "phrase_threshold": when("phrases", SET) & when("start", False),
+            "phrase_count": when("phrases", SET) & when("start", False),
+            "negatives": when("objective", "negative-sampling"),
+            "noise_exponent": when("objective", "negative-sampling"),
+            "exact": when("objective", "negative-sampling") & when("architecture", "skip-gram"),
+            "cbow_gradient": when("architecture", "cbow"),
+            "min_ngram": when("subwords", True),
+            "max_ngram": when("subwords", True),
+            "buckets": when("subwords", True),
+            "average_words": when("processes", True),
+            "patience": when("probe", True),
+        },
+    )
 
 
 #: What vectors that are learned on keep: what a word is, and the shape and meaning of the tables.

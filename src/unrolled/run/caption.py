@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from unrolled.cells import CELLS
-from unrolled.config import preset_named, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.captions import Captioned, read_captions
 from unrolled.errors import ConfigError, DataError, FolderError, unknown_name
 from unrolled.features.pair_codec import Side
@@ -47,7 +47,7 @@ def caption_options(
 ) -> CaptionOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
     named = preset_named(preset, PRESETS, "default")
-    options = resolve(CaptionOptions, preset=named, file=file, flags=flags, settings=settings)
+    options = resolve(CaptionOptions, preset=named, presets=PRESETS, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
     return options
@@ -68,6 +68,7 @@ def train_captioner(
     encoder: any module that maps prepared pixels (B, 3, size, size) to features (B, S, F), (B, F) or (B, F, Y, X); it has
     the attributes of `layers.convolution.ImageEncoder`, or takes 224 pixels a side as lite0 does.
     """
+    options = with_facts(options, {"valid": valid is not None, "own_encoder": encoder is not None})
     folder, options = Path(out), _anchored(options)
     check_run(folder, overwrite=overwrite)
     if Ranks().size > 1:

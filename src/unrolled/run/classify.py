@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
-from unrolled.config import preset_named, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.labelled import Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
@@ -24,6 +24,7 @@ from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared, validated
 from unrolled.tasks.recurrent_classify import RecurrentTask
+from unrolled.training.device import device_of
 from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
@@ -50,20 +51,12 @@ def classify_options(
 ) -> ClassifyOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
     named = preset_named(preset, PRESETS, "average")
-    options = resolve(ClassifyOptions, preset=named, file=file, flags=flags, settings=settings)
+    options = resolve(ClassifyOptions, preset=named, presets=PRESETS, file=file, flags=flags, settings=settings)
     data, decision, transfer = options.data, options.decision, options.transfer
     if options.recurrent.cell not in CELLS:
         raise unknown_name("cell", options.recurrent.cell, CELLS)
     if preset == "transfer" and transfer.encoder is None:
         raise ConfigError("--preset transfer needs --encoder RUN: a run of `unrolled train language-model`")
-    if transfer.encoder is not None and options.model.network != "rnn":
-        raise ConfigError("--encoder is for recurrent networks: add --preset transfer")
-    if transfer.encoder is not None and transfer.vectors is not None:
-        raise ConfigError("--encoder brings its own vectors: leave --vectors out")
-    if data.order is not None and data.labels != "ordered":
-        raise ConfigError("--order is for --labels ordered")
-    if options.model.blend and options.model.network == "average":
-        raise ConfigError("--blend is for recurrent networks: add --preset rnn")
     if decision.target == "f1" and data.labels != "many":
         raise ConfigError("--target f1 is for --labels many; with one label an answer there is the likeliest label")
     return options
@@ -80,8 +73,9 @@ def train_classifier(
     """Train on labelled texts into the run folder `out`, yielding what happens: the examples first, read and split, then
     each network before its training begins. The average comes first, also where a recurrent network is asked for.
     """
-    folder = Path(out)
+    folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
+    _check_device(options)
     columns, encoding = columns_of(options.data), options.data.encoding
     examples = sources if isinstance(sources, Labelled) else read_labelled(sources, columns, encoding)
     held = read_labelled(valid, columns, encoding) if valid else None
@@ -117,6 +111,12 @@ def resume_classifier(
         if allow_changes:
             accept_changes(folder, record, options, {})
         yield from _train(options, split, folder, resume=begun, replan=replanned(record, options.training))
+
+
+def _check_device(options: ClassifyOptions) -> None:
+    """Raise ConfigError for a device that is not there, or that the network cannot use, before the average is trained."""
+    if device_of(options.training).type == "cuda" and options.model.network == "average":
+        raise ConfigError("--device cuda: an average is trained on the CPU. Leave it out, or take --preset rnn.")
 
 
 def _train(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
-from unrolled.config import resolve, to_toml
+from unrolled.config import resolve, to_toml, with_facts
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
@@ -48,11 +48,13 @@ def language_model_options(
     """
     if preset is not None and preset not in PRESETS:
         raise unknown_name("preset", preset, PRESETS)
-    tokens = resolve(LanguageModelOptions, file=file, flags=flags, settings=settings).data.tokens
+    tokens = resolve(LanguageModelOptions, file=file, flags=flags, settings=settings, check_effects=False).data.tokens
     if preset is None:
         alphabet = set().union(*(document.facts().alphabet for document in documents)) if tokens == "char" else ()
         preset = preset_for(tokens, len(alphabet))
-    options = resolve(LanguageModelOptions, preset=PRESETS[preset], file=file, flags=flags, settings=settings)
+    options = resolve(
+        LanguageModelOptions, preset=PRESETS[preset], presets=PRESETS, file=file, flags=flags, settings=settings
+    )
     for name, value, known in (("cell", options.model.cell, CELLS), ("tokens", tokens, TOKENIZERS)):
         if value not in known:
             raise unknown_name(name, value, known)
@@ -76,7 +78,7 @@ def read_training_texts(
     encoding = choose().data.encoding
     documents = read_documents(sources, encoding)
     held_out = read_documents(valid, encoding) if valid else None
-    return choose(documents=documents), documents, held_out
+    return with_facts(choose(documents=documents), {"valid": bool(valid)}), documents, held_out
 
 
 def train_language_model(
@@ -91,7 +93,7 @@ def train_language_model(
 
     The first item is the task, with the data prepared; then come the events of `training.loop.fit`.
     """
-    folder = Path(out)
+    folder, options = Path(out), with_facts(options, {"valid": valid is not None})
     with joined(options.training.device) as ranks:
         task = _same_task(ranks, lambda codec: LanguageModelTask(options, documents, valid, codec=codec))
         with new_run(folder, ranks, overwrite=overwrite):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
-from unrolled.config import preset_named, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.tagged import Tagged, TaggedColumns, read_restorable, read_tagged
 from unrolled.data.text import Document
 from unrolled.errors import unknown_name
@@ -45,7 +45,7 @@ def tag_options(
 ) -> TagOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
     named = preset_named(preset, PRESETS, "default")
-    options = resolve(TagOptions, preset=named, file=file, flags=flags, settings=settings)
+    options = resolve(TagOptions, preset=named, presets=PRESETS, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
     return options
@@ -69,7 +69,7 @@ def train_tagger(
     overwrite: bool = False,
 ) -> Iterator[TagTask | Event | TaggerDone]:
     """Train on labelled sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
-    folder = Path(out)
+    folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
     examples = sources if isinstance(sources, Tagged) else _read(options, sources)
     held = valid if isinstance(valid, Tagged) else _read(options, valid) if valid else None

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
-from unrolled.config import preset_named, resolve, to_toml
-from unrolled.data.recordings import Recordings, read_recordings, splits_of
+from unrolled.config import preset_named, resolve, to_toml, with_facts
+from unrolled.data.recordings import FRAMES, Recordings, read_recordings, splits_of
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, run_lock, write_text
 from unrolled.options.transcribe import FIXED, PRESETS, RecordingOptions, TranscribeOptions
@@ -36,9 +36,11 @@ def transcribe_options(
 ) -> TranscribeOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
     named = preset_named(preset, PRESETS, "ctc")
-    options = resolve(TranscribeOptions, preset=named, file=file, flags=flags, settings=settings)
+    options = resolve(TranscribeOptions, preset=named, presets=PRESETS, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
+    if options.model.streaming and options.model.head != "ctc":
+        raise ConfigError(f"--streaming cannot have --head {options.model.head}: a decoder attends to the whole recording")
     if options.model.streaming and options.data.deltas:
         raise ConfigError("--streaming cannot have --deltas: they look at frames that are still to come")
     return options
@@ -50,6 +52,7 @@ def train_recognizer(
     """Train on recordings into the run folder `out`, yielding what happens: the task, its data prepared, then the events of
     the loop.
     """
+    options = with_facts(options, {"valid": valid is not None})
     folder, options = Path(out), _anchored(options, sources, valid)
     check_run(folder, overwrite=overwrite)
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Recordings):
@@ -57,6 +60,7 @@ def train_recognizer(
     read, read_held = _readers(options.data)
     train = sources if isinstance(sources, Recordings) else read(sources)
     held = valid if valid is None or isinstance(valid, Recordings) else read_held(valid)
+    options = with_facts(options, {"frames": _are_frames(train)})
     task = _prepared(options, train, held)
     where = noted(sources, valid, train, held)
     if not isinstance(sources, Recordings):
@@ -102,6 +106,12 @@ def _prepared(
     if held is not None:
         check_apart(train.files, held.files, "recordings")
     return TranscribeTask(options, parted(train, held, options.data, options.training.seed), known)
+
+
+def _are_frames(recordings: Recordings) -> bool:
+    """Whether the recordings are files of frames, not of sound."""
+    first = recordings.files[0] if len(recordings) else None
+    return isinstance(first, Path) and first.suffix.lower() in FRAMES
 
 
 def _readers(options: RecordingOptions) -> tuple[Callable[..., Recordings], Callable[..., Recordings]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unrolled.cells import CELLS
-from unrolled.config import preset_named, resolve, to_toml
+from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.pairs import Pairs, read_pairs
 from unrolled.errors import unknown_name
 from unrolled.features.pair_codec import PairCodec
@@ -35,7 +35,7 @@ def translate_options(
 ) -> TranslateOptions:
     """Options from a preset, a config file's content, flags and `key=value` settings."""
     named = preset_named(preset, PRESETS, "default")
-    options = resolve(TranslateOptions, preset=named, file=file, flags=flags, settings=settings)
+    options = resolve(TranslateOptions, preset=named, presets=PRESETS, file=file, flags=flags, settings=settings)
     if options.model.cell not in CELLS:
         raise unknown_name("cell", options.model.cell, CELLS)
     return options
@@ -50,7 +50,7 @@ def train_translator(
     overwrite: bool = False,
 ) -> Iterator[TranslateTask | Event]:
     """Train on pairs of sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
-    folder = Path(out)
+    folder, options = Path(out), with_facts(options, {"valid": valid is not None})
     check_run(folder, overwrite=overwrite)
     read = partial(read_pairs, encoding=options.data.encoding)
     pairs = sources if isinstance(sources, Pairs) else read(sources)

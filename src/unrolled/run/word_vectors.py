@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from unrolled.config import flat, resolve, take_auto, to_toml
+from unrolled.config import flat, resolve, take_auto, to_toml, with_facts
 from unrolled.data.text import IN_MEMORY, Document, read_documents
 from unrolled.data.word_tests import read_word_test
 from unrolled.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from unrolled.run.new import new_run
 from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
 from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
 from unrolled.training.interrupt import interruptible
-from unrolled.training.parallel import joined, speaks
+from unrolled.training.parallel import count_processes, joined, speaks
 
 __all__ = ["Done", "train_word_vectors", "word_vectors_options"]
 
@@ -51,6 +51,7 @@ def word_vectors_options(
     before = flat(start.config.get("options") or {}) if start else {}
     options = resolve(WordVectorsOptions, preset=before, file=file, flags=flags, settings=settings)
     options = take_auto(options, before)
+    options = with_facts(options, {"start": start is not None})
     now = flat(options.model_dump())
     for name in FIXED if start else ():
         if name in before and now[name] != before[name]:
@@ -72,6 +73,7 @@ def train_word_vectors(
 ) -> Iterator[WordVectorsTask | Progress | Epoch | Done]:
     """Train on files or documents into the run folder `out`, yielding what happens: the task first, with its text read."""
     folder = Path(out)
+    options = with_facts(options, {"probe": bool(probes), "processes": count_processes() > 1, "start": start is not None})
     if speaks():
         check_run(folder, overwrite=overwrite)
     tests = [read_word_test(probe) for probe in probes]

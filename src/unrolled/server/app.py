@@ -17,6 +17,7 @@ from unrolled import __version__
 from unrolled.errors import UnrolledError
 from unrolled.options.serve import LimitOptions
 from unrolled.server.counts import Counts
+from unrolled.server.document import describe_with
 from unrolled.server.engine import Engine
 from unrolled.server.guards import Guards
 from unrolled.server.problems import Problem, problem_of, problem_response
@@ -75,6 +76,7 @@ def application(
         app.include_router(router)
     _missing(app, facts)
     _files(app)
+    describe_with(app, needs_token=token is not None)
     quick = [route for router in routers for route in router.routes if isinstance(route, StraightRoute)]
     return Guards(straight(app, quick), counts, token, loopback, int(limits.body_mb * 1e6), limits.timeout)
 

@@ -15,7 +15,7 @@ from unrolled.server.counts import Counts
 from unrolled.server.problems import Problem, problem_response
 from unrolled.server.start import is_loopback
 
-__all__ = ["Guards", "path_of"]
+__all__ = ["Guards", "is_public", "path_of"]
 
 Scope, Message = MutableMapping[str, Any], MutableMapping[str, Any]
 Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]
@@ -44,6 +44,11 @@ _OPEN = ("/health", "/ready", "/static/")
 def path_of(scope: Scope) -> str:
     """What a request asks for, below where the application is mounted."""
     return scope["path"].removeprefix(scope.get("root_path", ""))
+
+
+def is_public(path: str) -> bool:
+    """Return whether a path is answered without the token."""
+    return path in _PAGES or path.startswith(_OPEN)
 
 
 class Guards(NamedTuple):
@@ -100,7 +105,7 @@ class Guards(NamedTuple):
         elsewhere = headers.get("sec-fetch-site") in ("cross-site", "same-site") and path not in _PAGES
         if elsewhere or headers.get("origin", f"//{host}").partition("//")[2].lower() != host.lower():
             raise Problem(403, "pages of other sites may not ask this server")
-        if self.token is not None and path not in _PAGES and not path.startswith(_OPEN):
+        if self.token is not None and not is_public(path):
             kind, _, shown = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not hmac.compare_digest(shown.encode("latin-1"), self.token.encode()):
                 why = "send the server's token: Authorization: Bearer ..."

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from unrolled.errors import UnrolledError
 
-__all__ = ["FAULT", "PROBLEM", "SCHEMA", "Problem", "gone", "invalid", "problem_of", "problem_response"]
+__all__ = ["FAULT", "PROBLEM", "PROBLEM_SCHEMA", "Problem", "gone", "invalid", "problem_of", "problem_response"]
 
 PROBLEM = "application/problem+json"
 #: What is told of a fault that no request is to blame for.
@@ -23,8 +23,10 @@ FAULT = "a fault of the server; its log says more"
 #: Wrong fields that `detail` names; `errors` names them all.
 _TOLD = 5
 
-#: What a problem looks like, for the OpenAPI document.
-SCHEMA: dict[str, Any] = {
+#: Component `Problem` of the OpenAPI document.
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "title": "Problem",
+    "description": "What is wrong with a request (RFC 9457).",
     "type": "object",
     "required": ["type", "title", "status", "detail"],
     "properties": {
@@ -35,6 +37,7 @@ SCHEMA: dict[str, Any] = {
         "errors": {
             "type": "array",
             "items": {
+                "title": "FieldProblem",
                 "type": "object",
                 "required": ["field", "message"],
                 "properties": {"field": {"type": "string"}, "message": {"type": "string"}},

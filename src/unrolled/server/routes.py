@@ -12,11 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from pydantic import ConfigDict, Field, ValidationError, create_model
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from unrolled.errors import UnrolledError
+from unrolled.server.document import EventStream
 from unrolled.server.engine import Engine
-from unrolled.server.problems import FAULT, PROBLEM, SCHEMA, Problem, gone, invalid
+from unrolled.server.problems import FAULT, PROBLEM, Problem, gone, invalid
 from unrolled.server.served.base import Asked
 from unrolled.server.straight import StraightRoute, check_type
 
@@ -40,13 +41,16 @@ _MEANS = {
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {s: {"description": _MEANS[s], "content": {PROBLEM: {"schema": SCHEMA}}} for s in statuses}
+    return {
+        s: {"description": _MEANS[s], "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+        for s in statuses
+    }
 
 
 #: The problems that any route can have.
 PROBLEMS = _problems(400, 401, 403, 408, 413, 421)
 #: And where a model is named.
-MISSING = _problems(404)
+MISSING = _problems(404, 422)
 _ASKED = _problems(415, 422, 429, 504)
 _OUTPUTS: dict[str, Any] = {
     "description": 'An answer for each input, in order; {"error": ...} for one that could not be read.',
@@ -68,16 +72,8 @@ _EXPLAINED: dict[str, Any] = {
     "content": {"application/json": {"schema": {"type": "object", "required": ["blocks"]}}},
 }
 _STREAM: dict[str, Any] = {
-    "description": "Events: text {text}, token {text, token, probability, others}, then done {}, or error {detail}.",
-    "content": {
-        "text/event-stream": {
-            "schema": {
-                "type": "object",
-                "required": ["event", "data"],
-                "properties": {"event": {"enum": ["text", "token", "done", "error"]}, "data": {"type": "string"}},
-            }
-        }
-    },
+    "description": "Server-sent events: text {text}, token {text, token, probability, others}, done {}, or error {detail}.",
+    "content": {EventStream.media_type: {"schema": {"type": "string"}}},
 }
 
 
@@ -133,10 +129,22 @@ def model_routes(engine: Engine) -> APIRouter:
     return router
 
 
-def _add(router: APIRouter, path: str, endpoint: Callable[..., Any], answer: dict[str, Any]) -> None:
-    """A route whose body is JSON."""
-    responses = {200: answer, **_ASKED}
-    router.add_api_route(path, endpoint, methods=["POST"], responses=responses, route_class_override=StraightRoute)
+def _add(
+    router: APIRouter,
+    path: str,
+    endpoint: Callable[..., Any],
+    answer: dict[str, Any],
+    response_class: type[Response] = JSONResponse,
+) -> None:
+    """Add a route whose body is JSON."""
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=["POST"],
+        responses={200: answer, **_ASKED},
+        response_class=response_class,
+        route_class_override=StraightRoute,
+    )
 
 
 def _kind(engine: Engine) -> str:
@@ -184,9 +192,9 @@ def _generate_route(router: APIRouter, engine: Engine) -> None:
         """The text as it is written, token by token, as server-sent events."""
         pieces = engine.generate(body.prompt, body.options)
         first = await anext(pieces)  # what is wrong with the request is told before a stream begins
-        return StreamingResponse(_events(first, pieces), media_type="text/event-stream")
+        return EventStream(_events(first, pieces))
 
-    _add(router, "/generate", generate, _STREAM)
+    _add(router, "/generate", generate, _STREAM, EventStream)
 
 
 async def _events(first: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[bytes]:

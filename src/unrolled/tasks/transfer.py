@@ -81,7 +81,8 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
     ConfigError where sizes differ, the file holds no word vectors, or what is frozen would have to be trained.
     """
     embedding, path = model.embedding, given.vectors
-    if given.freeze_vectors and (path is None or model.config.tied):
+    tied = getattr(model.output, "weight", None) is getattr(embedding, "weight", embedding)
+    if given.freeze_vectors and (path is None or tied):
         raise ConfigError("--freeze-vectors needs --vectors, and --no-tied: a tied embedding is the output matrix too")
     if path is None:
         if given.unicode_errors != "strict":

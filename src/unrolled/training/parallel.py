@@ -24,7 +24,7 @@ from torch import Tensor, distributed
 
 from unrolled.errors import RankError, UnrolledError
 
-__all__ = ["Ranks", "joined", "speaks"]
+__all__ = ["Ranks", "count_processes", "joined", "speaks"]
 
 if distributed.is_available():
     # Optimisers import this, and its functions keep, as a default, the group that there is then. Imported here, they keep
@@ -40,6 +40,13 @@ Value = TypeVar("Value")
 def speaks() -> bool:
     """Whether this process is the one, of those started together, that writes files and messages."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def count_processes() -> int:
+    """Return how many processes were started together, by torchrun or as a group that there is already."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size()
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Ranks:

@@ -60,8 +60,8 @@ class Served:
 
     @property
     def Explained(self) -> Any:
-        """The type of what is explained: an input."""
-        return self.Input
+        """The type of what is explained: an input that is not empty."""
+        return Annotated[self.Input, Field(min_length=1, json_schema_extra={"pattern": r"\S"})]
 
     def facts(self) -> dict[str, Any]:
         """What is told of the model, beside its task: labels, rates, sizes."""

@@ -28,7 +28,7 @@ class WriteRequest(Asked):
     top_p: float = Field(1.0, gt=0, le=1, description="Draw from the likeliest tokens that reach this probability.")
     min_p: float = Field(0.0, ge=0, le=1, description="Draw from tokens this likely, relative to the likeliest.")
     repetition_penalty: float = Field(1.0, ge=1, le=100, description="Above 1: tokens already there become less likely.")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="Same seed, same text.")
+    seed: int = Field(0, ge=0, le=2**53 - 1, description="Same seed, same text.")
     alternatives: int = Field(5, ge=0, le=50, description="Likeliest tokens that are told beside each that was drawn.")
 
 
