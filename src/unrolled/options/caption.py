@@ -9,7 +9,7 @@ from pydantic import Field
 from unrolled.conditions import SET, UNSET, Above, Condition, Not, conditions, never, when
 from unrolled.config import Section
 from unrolled.options.training import OF_TRAINING, TrainingOptions
-from unrolled.options.transfer import WordVectorOptions
+from unrolled.options.transfer import OF_VECTORS, WordVectorOptions
 
 __all__ = [
     "FIXED",
@@ -124,6 +124,7 @@ class CaptionOptions(Section):
 
     conditions: ClassVar[dict[str, Condition]] = conditions(
         OF_TRAINING,
+        OF_VECTORS,
         {
             "window": never("for captions: a batch has the captions of --batch-size images"),
             "freeze_vectors": never("for captions: the embedding is the output matrix too, which has to learn"),

@@ -97,6 +97,7 @@ class LanguageModelOptions(Section):
             "vectors": when("input", "embedded"),
             "freeze_vectors": when("vectors", SET) & when("tied", False)
             | when("vectors", SET) & when("softmax", "adaptive"),
+            "unicode_errors": when("vectors", SET),
             "patience": when("valid_fraction", SET) | when("valid", True),
         },
     )
