@@ -9,6 +9,7 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from unrolled.data.restoring import restored, taken_apart
 from unrolled.data.text import Document, json_lines, lines
@@ -20,6 +21,9 @@ from unrolled.features.graphemes import graphemes
 from unrolled.features.numbering import Spool
 from unrolled.features.tokenizers import TOKENIZERS, ChineseWords, Words, load_tokenizer, words_in
 from unrolled.features.words import READERS, read_words, reader_for
+from unrolled.options.serve import LimitOptions
+from unrolled.server.served.base import Served
+from unrolled.tasks.inputs import TEXTS, TEXTS_OR_WORDS, WORDS, InputType, iter_inputs
 
 #: Texts whose blanks are the only borders of words.
 BLANKS = [
@@ -276,3 +280,23 @@ def test_texts_that_are_no_text_are_named() -> None:
             TextFeatures.learned(["fine", text], min_count=1)
         with pytest.raises(DataError, match="lines: has"):
             lines([text])
+
+
+@pytest.mark.parametrize("kind", [TEXTS, WORDS, TEXTS_OR_WORDS])
+@pytest.mark.parametrize("text", ["a\0b", "\0", "a\ud83d", "\udce9t\u00e9"])
+def test_inputs_of_every_task_are_texts(kind: InputType, text: str) -> None:
+    with pytest.raises(DataError, match=r"the text: has (a NUL|half)"):
+        list(iter_inputs(kind, text))
+    with pytest.raises(DataError, match=r"input 2: has (a NUL|half)"):
+        list(iter_inputs(kind, ["fine", "\u2028 \ufeff 😀", text]))
+    if kind is TEXTS_OR_WORDS:
+        with pytest.raises(DataError, match="input 0: has"):
+            list(iter_inputs(kind, [["fine", text]]))
+
+
+def test_requests_with_what_is_no_text_are_refused() -> None:
+    adapter = TypeAdapter(Served("x", None, LimitOptions()).Input)
+    assert adapter.validate_python("fine é 😀") == "fine é 😀"
+    for text in ("a\0b", "a\ud83d"):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(text)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from unrolled.data.paths import check_paths, column_names, list_sources, type_name
+from unrolled.data.valid_text import check_text
 
 __all__ = [
     "IMAGES",
@@ -40,7 +41,7 @@ class InputType:
     """What one input is. name: of one, and of several; expected: the accepted types, for messages.
 
     is_single: whether a value is one input; is_item: the same inside a list, where more may be allowed; columns: usual
-    names of the column in a table, the best first.
+    names of the column in a table, the best first; is_text: inputs are texts or words, and must be valid ones.
     """
 
     name: str
@@ -49,6 +50,7 @@ class InputType:
     is_single: Callable[[Any], bool]
     is_item: Callable[[Any], bool]
     columns: tuple[str, ...] = ()
+    is_text: bool = False
 
 
 def map_inputs(
@@ -71,9 +73,12 @@ def map_inputs(
 
 
 def iter_inputs(kind: InputType, inputs: Any, columns: tuple[str, ...] = ()) -> Iterator[Any]:
-    """Yield one input, or those of an iterable one after another. TypeError at once for what is neither."""
+    """Yield one input, or those of an iterable one after another. TypeError at once for what is neither.
+
+    DataError for a text with a NUL character or half of a surrogate pair, when its turn comes.
+    """
     if kind.is_single(inputs):
-        return iter([inputs])
+        return _valid(iter([inputs]), "the text") if kind.is_text else iter([inputs])
     names = column_names(inputs)
     if names is not None:
         wanted = [*columns, *kind.columns, *names]
@@ -88,7 +93,15 @@ def iter_inputs(kind: InputType, inputs: Any, columns: tuple[str, ...] = ()) -> 
             f"got {type_name(inputs)}, expected {kind.name} ({kind.expected}), or a list or another iterable of "
             f"{kind.plural}.{_advice(inputs)}"
         )
-    return _checked(kind, inputs)
+    return _valid(_checked(kind, inputs), "input {}") if kind.is_text else _checked(kind, inputs)
+
+
+def _valid(inputs: Iterable[Any], name: str) -> Iterator[Any]:
+    """The inputs, each a text or a list of words. DataError for one that is no text."""
+    for number, item in enumerate(inputs):
+        for text in [item] if isinstance(item, str) else item:
+            check_text(text, name.format(number))
+        yield item
 
 
 def _checked(kind: InputType, inputs: Iterable[Any]) -> Iterator[Any]:
@@ -183,10 +196,16 @@ def _is_recording(value: Any) -> bool:
     return _is_file(value) or (_is_numeric(value) and not isinstance(value, tuple))
 
 
-TEXTS = InputType("a text", "texts", "str", _is_text, _is_text, ("text",))
-WORDS = InputType("a word", "words", "str", _is_text, _is_text, ("word",))
+TEXTS = InputType("a text", "texts", "str", _is_text, _is_text, ("text",), is_text=True)
+WORDS = InputType("a word", "words", "str", _is_text, _is_text, ("word",), is_text=True)
 TEXTS_OR_WORDS = InputType(
-    "a text", "texts", "str; inside a list also a list of words", _is_text, _is_words, ("text", "words", "tokens")
+    "a text",
+    "texts",
+    "str; inside a list also a list of words",
+    _is_text,
+    _is_words,
+    ("text", "words", "tokens"),
+    is_text=True,
 )
 IMAGES = InputType(
     "an image",

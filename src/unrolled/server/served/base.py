@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from unrolled.data.valid_text import text_problem
 from unrolled.decoding.scoring import BeamOptions
 from unrolled.errors import UnrolledError
 from unrolled.options.serve import LimitOptions
@@ -17,6 +18,14 @@ __all__ = ["Asked", "ExplainSearch", "Phrase", "SearchOptions", "Served", "Serve
 
 #: A few words among the options of a request.
 Phrase = Annotated[str, StringConstraints(max_length=200)]
+
+
+def _valid_text(text: str) -> str:
+    """The text; ValueError for one with a NUL character, which would stop the texts that are read together with it."""
+    problem = text_problem(text)
+    if problem:
+        raise ValueError(f"the text {problem}")
+    return text
 
 
 class Asked(BaseModel):
@@ -56,7 +65,7 @@ class Served:
     @property
     def Input(self) -> Any:
         """The type of an input, as pydantic checks it: a text, unless a task says otherwise."""
-        return Annotated[str, StringConstraints(max_length=self.limits.text)]
+        return Annotated[str, StringConstraints(max_length=self.limits.text), AfterValidator(_valid_text)]
 
     @property
     def Explained(self) -> Any:
