@@ -14,8 +14,11 @@ from unrolled.data.labelled import Labelled
 from unrolled.data.text import lines
 from unrolled.errors import DataError
 from unrolled.features import scripts
+from unrolled.features.bags import TextFeatures
+from unrolled.features.forms import WordForms
 from unrolled.features.numbering import Spool
 from unrolled.features.scripts import dominant_script
+from unrolled.features.unknown import UnknownRate, unknown_share
 from unrolled.features.words import READERS, read_words
 from unrolled.folders import read_json
 from unrolled.options.word_vectors import WordVectorsOptions
@@ -173,3 +176,33 @@ def test_config_keeps_auto_and_run_and_model_what_was_taken(tmp_path: Path) -> N
     assert config["options"]["data"]["tokens"] == config["reading"]["tokens"] == "graphemes-and-marks"
     assert config["reading"]["normalization"] == "nfc"
     assert unrolled.load(tmp_path / "run").predict("แย่").label == "0"
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "warned"), [(0.0, 0.0, False), (0.1, 0.1, False), (0.11, 0.0, True), (0.0, 0.98, True)]
+)
+def test_many_unknown_symbols_are_warned_of(train: float, valid: float, warned: bool) -> None:
+    rate = UnknownRate(train, valid, "words")
+    assert (rate.warning() is not None) == warned
+    if warned:
+        assert f"{valid:.0%} in validation texts" in str(rate.warning())
+    assert rate.to_metrics() == {"unknown_rate": valid, "unknown_rate_train": train}
+    assert UnknownRate.of_sentences([np.array([0, 2, 3, 1])], [np.array([0, 1])], "words")[:2] == (1 / 3, 1.0)
+    assert unknown_share([]) == 0.0
+
+
+def test_unknown_symbols_of_each_task(tmp_path: Path) -> None:
+    flags = {"tokens": "whitespace", "min_count": 2, "threads": 1, "encoder": "small", "encoder_weights": "none"}
+    flags |= {"attention": "none", "embedding_size": 8, "memory_size": 8, "decoder_size": 8}
+    events = train_captioner(caption_options(flags=flags), sheets(["红 纸"]), tmp_path / "run", valid=sheets(["绿纸 红"]))
+    task = next(event for event in events if isinstance(event, CaptionTask))
+    assert task.unknown == (0.0, 0.5, "words")
+    bags = TextFeatures.learned(["a b a", "a b c"], min_count=2, longest=2)
+    assert bags[1].unknown_share == pytest.approx(1 / 6)
+    assert bags[0].encode(["c d", ""]).unknown_share == 1.0
+    forms = WordForms.learned([["ab", "ab"], ["xyz"]])
+    assert forms.unknown_share(forms.encode([["ab", "abc", "ab"]])) == pytest.approx(1 / 7)
+    options = word_vectors_options(flags={"min_count": 2, "vector_size": 4})
+    words = WordVectorsTask(options, [lines(["a b a b c d"])], threads=1)
+    assert words.unknown.train == pytest.approx(2 / 6)
+    assert words.trained().metrics["unknown_rate"] == pytest.approx(2 / 6)

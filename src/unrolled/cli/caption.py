@@ -84,6 +84,7 @@ def follow_captioner(events: Iterator[Any], out: Path, *, quiet: bool = False, a
                 progress.show(f"looking at images, once: {event.done:,} of {event.total:,}")
             else:
                 progress.say(_facts(event))
+                progress.warn(event)
 
         finished = progress.follow(events, other)
         best = finished.best

@@ -102,6 +102,7 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                 case Split():
                     progress.say(_facts(event.facts))
                 case AverageTraining():
+                    progress.warn(event)
                     epochs = event.epochs
                     if event.transferred is not None:
                         progress.say(str(event.transferred))

@@ -56,6 +56,12 @@ class Line:
             self._clear()
             say(text)
 
+    def warn(self, task: Any) -> None:
+        """Say what a training task warns of: many unknown symbols."""
+        warning = task.unknown.warning()
+        if warning:
+            self.say(warning)
+
     def _clear(self) -> None:
         if self._live:
             _write("\r\x1b[K")

@@ -94,6 +94,7 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
                 case TagTask():
                     task = event
                     progress.say(_facts(event.facts, event.options.training))
+                    progress.warn(event)
                 case Resumed():
                     progress.say(resumed(event))
                 case Step():

@@ -165,6 +165,7 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
                         f"validate on; {len(event.codec.vocabulary):,} symbols; "
                         f"{describe_limits(event.options.training)}"
                     )
+                    progress.warn(event)
                 case Resumed() if not quiet:
                     say(resumed(event))
                 case Step():

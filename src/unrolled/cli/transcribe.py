@@ -83,7 +83,12 @@ def run_recognizer(
 def follow_recognizer(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
     with Progress(quiet=quiet) as progress:
-        finished = progress.follow(events, lambda task: progress.say(_facts(task)))
+
+        def show(task: Any) -> None:
+            progress.say(_facts(task))
+            progress.warn(task)
+
+        finished = progress.follow(events, show)
         best = finished.best
         progress.say(
             f"{why_ended(finished.reason)}. Best model: step {best['step']}, word errors {100 * best['valid_wer']:.2f} %, "

@@ -79,7 +79,12 @@ def run_translator(
 def follow_translator(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
     with Progress(quiet=quiet) as progress:
-        finished = progress.follow(events, lambda task: progress.say(_facts(task.facts, task.options.training)))
+
+        def show(task: Any) -> None:
+            progress.say(_facts(task.facts, task.options.training))
+            progress.warn(task)
+
+        finished = progress.follow(events, show)
         why = why_ended(finished.reason)
         best = finished.best
         progress.say(f"{why}. Best model: step {best['step']}, validation loss {best['valid_loss']:.4f} nats a symbol")

@@ -107,6 +107,7 @@ def run_word_vectors(
                     )
                     if event.notice:
                         line.say(event.notice)
+                    line.warn(event)
                 case Progress():
                     left = event.seconds * (event.total / event.words - 1)
                     line.show(

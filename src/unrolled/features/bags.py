@@ -27,11 +27,15 @@ __all__ = ["Bags", "TextFeatures", "as_lines", "inverse_frequency"]
 
 
 class Bags(NamedTuple):
-    """features (N,) int32, those of text i at starts[i]:starts[i + 1]; the first n_words[i] of them are words, in order."""
+    """features (N,) int32, those of text i at starts[i]:starts[i + 1]; the first n_words[i] of them are words, in order.
+
+    unknown_share: of the words of all texts, those that are not in the vocabulary.
+    """
 
     features: np.ndarray
     starts: np.ndarray
     n_words: np.ndarray
+    unknown_share: float = 0.0
 
     def rows(self) -> list[np.ndarray]:
         """The features of each text."""
@@ -117,7 +121,8 @@ class TextFeatures:
         often = counts >= max(2, min_count)
         features = TextFeatures(tokens, read.spelled(kept), longest, different[often])
         numbers = np.where(often, len(kept) + np.cumsum(often) - 1, LEFT_OUT).astype(np.int32)
-        return features, _joined(rows, _Rows(numbers[which], key_starts).known())
+        bags = _joined(rows, _Rows(numbers[which], key_starts).known())
+        return features, bags._replace(unknown_share=_missing(bags, read.numbers))
 
     @property
     def _reader(self) -> Reader:
@@ -130,7 +135,8 @@ class TextFeatures:
         rows = np.fromiter((self._row.get(word, LEFT_OUT) for word in spelled), np.int32, len(spelled))
         known = _Rows.of(read.numbers, len(texts)).looked_up(rows)
         keys, key_starts = _keys(known, self.longest)
-        return _joined(known, _Rows(self._known(keys), key_starts).known())
+        bags = _joined(known, _Rows(self._known(keys), key_starts).known())
+        return bags._replace(unknown_share=_missing(bags, read.numbers))
 
     def split(self, text: str) -> list[tuple[str, int]]:
         """The words of a text as they are written, normalized, and the row of each, LEFT_OUT where it has none."""
@@ -164,6 +170,11 @@ class TextFeatures:
         places = np.empty(len(keys), np.int32)
         look_up(keys, self.keys, self._table, places)
         return np.where(places >= 0, places + len(self.words), LEFT_OUT).astype(np.int32)
+
+
+def _missing(bags: Bags, numbers: np.ndarray) -> float:
+    """The share of the words, as numbers (N,) with -1 at the end of each text, that the bags lack."""
+    return 1 - float(bags.n_words.sum()) / max(1, int((numbers >= 0).sum())) if (numbers >= 0).any() else 0.0
 
 
 def _joined(words: _Rows, grams: _Rows) -> Bags:

@@ -82,6 +82,13 @@ class WordForms:
             line[: len(word)] = [self._letter.get(letter, len(self.letters)) for letter in word]
         return Forms(rows, letters, sizes, numbers, starts)
 
+    def unknown_share(self, forms: Forms) -> float:
+        """The share of letters that are not known, each word as often as it occurs; 0 without any."""
+        inside = np.arange(forms.letters.shape[1]) < forms.sizes[:, None]  # (F, C)
+        counts = np.bincount(forms.numbers, minlength=len(forms.rows))
+        unknown = ((forms.letters == len(self.letters)) & inside).sum(1)
+        return float((unknown * counts).sum() / max(1, (forms.sizes * counts).sum()))
+
     @cached_property
     def _row(self) -> dict[str, int]:
         unknown = len(self.words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_codec import Side
 from unrolled.features.pixels import shifted
 from unrolled.features.scripts import AutomaticTokens
+from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.captions import caption_scores, plain
 from unrolled.models.captioner import Captioner, CaptionerConfig
 from unrolled.options.batches import take_batch
@@ -146,6 +148,7 @@ class CaptionTask:
             begin=begin,
             seed=0,
         )
+        self.unknown = UnknownRate.of_sentences(chain(*encoded), chain(*held), self.side.tokenizer.unit)
         self.missing = [*train.missing, *valid.missing]
         self.problems, self.photos = seen.problems, seen.digest
         self.facts = CaptionFacts(
@@ -258,6 +261,6 @@ class CaptionTask:
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder."""
         found = self.trained(model)
-        found.metrics = {key: value for key, value in metrics.items() if value is not None}
+        found.metrics = {key: value for key, value in metrics.items() if value is not None} | self.unknown.to_metrics()
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})

@@ -27,6 +27,7 @@ from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
 from unrolled.features.fingerprints import contradictory, fingerprints, mixed
 from unrolled.features.labels import LabelSet
 from unrolled.features.scripts import AutomaticTokens
+from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
     confidence_for_precision,
@@ -148,6 +149,7 @@ class AverageTraining:
         self.transferred: Transferred | None = None
         self.network = AverageNetwork(self._model(), self.reading)
         self.valid_bags = self.reading.encode(split.valid.texts)
+        self.unknown = UnknownRate(self.bags.unknown_share, self.valid_bags.unknown_share, "words")
         self.rows: list[dict[str, Any]] = []
 
     def _model(self) -> AverageClassifier:
@@ -221,7 +223,9 @@ class AverageTraining:
 
     def trained(self) -> TrainedClassifier:
         """The classifier, calibrated on the validation texts."""
-        return calibrated(self.network, self.split, self.options, self.valid_logits())
+        found = calibrated(self.network, self.split, self.options, self.valid_logits())
+        found.metrics |= self.unknown.to_metrics()
+        return found
 
 
 def validated(split: Split, z: np.ndarray) -> dict[str, float]:

@@ -21,6 +21,7 @@ from unrolled.decoding.sampling import SamplingOptions
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.batching import Columns, Sentences, TextBatch, read_windows
 from unrolled.features.tokenizers import as_sentence
+from unrolled.features.unknown import UnknownRate, unknown_share
 from unrolled.folders import header, open_model, prepare_model, write_json, write_text
 from unrolled.metrics.perplexity import Tally
 from unrolled.models.language_model import LanguageModel, LanguageModelConfig
@@ -282,6 +283,9 @@ class LanguageModelTask:
         ends = (ids[: 1 << 20], ids[-(1 << 20) :], held)
         #: Equal in two processes that read the same text.
         self.fingerprint = (len(ids), *(zlib.crc32(part.tobytes()) for part in ends))
+        counts = self.codec.vocabulary.counts
+        share = counts[self.codec.vocabulary.unknown] / max(1, sum(counts))
+        self.unknown = UnknownRate(share, unknown_share([held]), self.codec.tokenizer.unit)
         self.sources = [d.name for d in train]
         self.transferred: Transferred | None = None
 
@@ -364,7 +368,7 @@ class LanguageModelTask:
         """Write the model folder."""
         data = {"sources": self.sources, "train_tokens": self.train_tokens, "valid_tokens": self.valid_tokens}
         options = self.options.model_dump(exclude_none=True)
-        self.trained(model, metrics).save(folder, {"data": data, "options": options})
+        self.trained(model, metrics | self.unknown.to_metrics()).save(folder, {"data": data, "options": options})
 
 
 def hold_out(documents: Sequence[Document], fraction: float, *, by_line: bool) -> tuple[list[Document], list[Document]]:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from unrolled.errors import FolderError, ShapeError
 from unrolled.features.bags import Bags, TextFeatures
+from unrolled.features.unknown import unknown_share
 from unrolled.features.words import READERS
 from unrolled.folders import read_json, write_bytes, write_json
 from unrolled.tasks.text_codec import TextCodec
@@ -109,7 +110,8 @@ class EncoderReading:
         rows = [np.array([*self.lead, *self._ids(self._symbols(text))], np.int32) for text in read]
         sizes = np.array([len(row) for row in rows], np.int64)
         features = np.concatenate(rows) if rows else np.zeros(0, np.int32)
-        return Bags(features, np.concatenate([[0], np.cumsum(sizes)]), sizes)
+        unknown = unknown_share([features], self.codec.vocabulary.unknown)
+        return Bags(features, np.concatenate([[0], np.cumsum(sizes)]), sizes, unknown)
 
     def has_known(self, ids: np.ndarray) -> bool:
         """Whether the ids of a text are of known symbols at all."""

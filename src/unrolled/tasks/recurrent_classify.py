@@ -10,6 +10,7 @@ from torch import nn
 
 from unrolled.errors import DataError
 from unrolled.features.texts import TextRows, TextsBatch
+from unrolled.features.unknown import UnknownRate
 from unrolled.models.classifier import Classifier, ClassifierConfig
 from unrolled.options.batches import take_batch
 from unrolled.options.classify import LARGEST, ClassifyOptions
@@ -58,7 +59,9 @@ class RecurrentTask:
             seed=training.seed,
         )
         self.transferred: Transferred | None = None
-        self._valid = self.reading.encode(split.valid.texts).rows()
+        held = self.reading.encode(split.valid.texts)
+        self.unknown = UnknownRate(bags.unknown_share, held.unknown_share, "words" if self.encoder is None else "tokens")
+        self._valid = held.rows()
         self._held = np.zeros((len(split.valid), split.labels.n_outputs), np.float32)
 
     def build(self) -> Classifier:
@@ -118,7 +121,7 @@ class RecurrentTask:
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder; calibrated on the validation texts as they were read last."""
         found = calibrated(self._network(model), self.split, self.options, self._held)
-        found.metrics |= {key: value for key, value in metrics.items() if value is not None}
+        found.metrics |= {key: value for key, value in metrics.items() if value is not None} | self.unknown.to_metrics()
         found.save(folder, self.described())
 
     def described(self) -> dict[str, Any]:

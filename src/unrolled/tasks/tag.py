@@ -18,6 +18,7 @@ from unrolled.features.fingerprints import contradictory, fingerprints, held_out
 from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
+from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.classification import log_loss, temperature_for
 from unrolled.metrics.tagging import entities, marks_entities
 from unrolled.models.tagger import Tagger, TaggerConfig
@@ -67,8 +68,10 @@ class TagTask:
         self.reading = TaggerReading(forms, data.restore, data.split)
         words = sum(map(len, self.train.words))
         options = take_batch(options, examples=len(self.train), tokens=words, largest=LARGEST)
+        encoded, held = (forms.encode(part.words) for part in (self.train, self.valid))
+        self.unknown = UnknownRate(forms.unknown_share(encoded), forms.unknown_share(held), "letters")
         self.rows = TaggedRows(
-            self.reading.forms.encode(self.train.words),
+            encoded,
             self._places(self.train),
             tokens=options.training.batch_tokens,
             seed=options.training.seed,
@@ -168,7 +171,7 @@ class TagTask:
         held = found.judged(self.valid, self.given, self.labels.probabilities(self._held, found.temperature))
         found.metrics = {f"valid_{key}": value for key, value in held.items() if isinstance(value, float)}
         found.metrics |= {"temperature": found.temperature, "valid_accuracy_usual_label": self.usual}
-        found.metrics |= {key: value for key, value in metrics.items() if value is not None}
+        found.metrics |= {key: value for key, value in metrics.items() if value is not None} | self.unknown.to_metrics()
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
 

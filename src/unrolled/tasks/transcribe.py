@@ -21,6 +21,7 @@ from unrolled.features.sound import FrontEnd, Normal
 from unrolled.features.spoken_rows import Sounds, SpokenBatch, SpokenRows, read_frames, spoken_batch
 from unrolled.features.texts import Grouping
 from unrolled.features.transcripts import Spoken
+from unrolled.features.unknown import UnknownRate
 from unrolled.layers.ctc import frames_needed
 from unrolled.metrics.speech import character_errors, word_errors
 from unrolled.models.recognizer import Recognizer, RecognizerConfig, built
@@ -162,6 +163,8 @@ class TranscribeTask:
             long=train.long + valid.long,
             impossible=int((~fits).sum()),
         )
+        held_rows = (self.side.encode(self.spoken(text)) for text in self.valid.texts)
+        self.unknown = UnknownRate.of_sentences(encoded, held_rows, self.side.tokenizer.unit)
         self.longest = float(train.seconds[fits].max())
         self.missing = [name for part in parts for name in part.missing]
         self.sources = ["recordings"]
@@ -256,7 +259,7 @@ class TranscribeTask:
     def save(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> None:
         """Write the model folder."""
         found = self.trained(model)
-        found.metrics = {key: value for key, value in metrics.items() if value is not None}
+        found.metrics = {key: value for key, value in metrics.items() if value is not None} | self.unknown.to_metrics()
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
 

@@ -17,6 +17,7 @@ from unrolled.features.fingerprints import fingerprints, held_out
 from unrolled.features.pair_codec import PairCodec
 from unrolled.features.pair_rows import PairBatch, PairRows
 from unrolled.features.shortlist import Shortlist
+from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.translation import corpus_scores
 from unrolled.models.translator import Translator, TranslatorConfig
 from unrolled.options.batches import take_batch
@@ -69,6 +70,12 @@ class TranslateTask:
             begin=self.codec.target.vocabulary.begin,
             seed=training.seed,
         )
+        source, target = self.codec
+        rates = (
+            UnknownRate.of_sentences(sources, map(source.encode, self.valid.sources), f"source {source.tokenizer.unit}"),
+            UnknownRate.of_sentences(targets, map(target.encode, self.valid.targets), f"target {target.tokenizer.unit}"),
+        )
+        self.unknown = max(rates, key=lambda rate: rate.worst)
         self.facts = PairFacts(
             len(kept),
             len(self.valid),
@@ -137,7 +144,7 @@ class TranslateTask:
         """Write the model folder."""
         found = self.trained(model)
         found.shortlist = self.shortlist
-        found.metrics = {key: value for key, value in metrics.items() if value is not None}
+        found.metrics = {key: value for key, value in metrics.items() if value is not None} | self.unknown.to_metrics()
         data = {"sources": self.sources, **self.facts._asdict()}
         found.save(folder, {"data": data, "options": self.options.model_dump(exclude_none=True)})
 

@@ -24,6 +24,7 @@ from unrolled.features.numbering import Spool
 from unrolled.features.phrases import join_phrases, learn_phrases
 from unrolled.features.scripts import AutomaticTokens, dominant_script, has_chinese_words
 from unrolled.features.subwords import NGrams, Parts, Subwords
+from unrolled.features.unknown import UnknownRate
 from unrolled.features.words import LEFT_OUT, Words, choose, read_words, reader_for
 from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecConfig
 from unrolled.options.word_vectors import ObjectiveOptions, WordVectorsOptions
@@ -131,6 +132,8 @@ class WordVectorsTask:
         self.words, self.counts, rows = self._vocabulary(found)
         self.ids = found.ids(rows, spool)
         self.n_words = int(found.counts[rows != LEFT_OUT].sum())
+        share = 1 - self.n_words / max(1, int(found.counts.sum()))
+        self.unknown = UnknownRate(share, 0.0, "words")
         self.parts = Parts(self.words, _ngrams(options.model)) if options.model.subwords else None
         given = options.model.model_dump()
         given["window"] = given.pop("word_window")
@@ -322,7 +325,7 @@ class WordVectorsTask:
             "model": asdict(self.model.config),
             "options": options,
             "data": data,
-            "metrics": self.metrics,
+            "metrics": self.metrics | {"unknown_rate": self.unknown.train},
         }
         if self.model.config.objective == "hierarchical-softmax":
             lengths = self.model.code_lengths()
