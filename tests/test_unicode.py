@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import unicodedata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from unrolled.cli.inputs import collect_inputs
+from unrolled.data.captions import read_captions
 from unrolled.data.restoring import restored, taken_apart
+from unrolled.data.tables import json_values
 from unrolled.data.text import Document, json_lines, lines
 from unrolled.data.valid_text import check_text
 from unrolled.errors import DataError
@@ -300,3 +307,36 @@ def test_requests_with_what_is_no_text_are_refused() -> None:
     for text in ("a\0b", "a\ud83d"):
         with pytest.raises(ValidationError):
             adapter.validate_python(text)
+
+
+BAD = [("a\0b", "has a NUL"), ("a\udce9", "has half"), ("\ud83d", "has half"), (["fine", "x\0"], "has a NUL")]
+
+
+def test_inputs_that_are_no_text_keep_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    speaker: Any = SimpleNamespace(media="", read=lambda *_: lambda *_: ["one", *(value for value, _ in BAD), "\x85 last"])
+    bad: dict[int, str] = {}
+    assert list(collect_inputs(None, speaker, [], ["f.txt"], None, "utf-8", bad)) == ["one", "", "", "", "", "\x85 last"]
+    assert list(bad) == [2, 3, 4, 5]
+    assert all(text.startswith(f"f.txt, input {n}: {said}") for (n, text), (_, said) in zip(bad.items(), BAD, strict=True))
+    bad.clear()
+    assert list(collect_inputs(None, speaker, ["one", "caf\udce9", "two"], [], None, "utf-8", bad)) == ["one", "", "two"]
+    assert bad[2].startswith("input 2: has half of a surrogate pair (U+DCE9) at position 3")
+    bad.clear()
+    stdin = io.TextIOWrapper(io.BytesIO(b"one\na\0b\n" + b"a\xe9\n\xed\xa0\xbd\n" + "é\u2028\n".encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert list(collect_inputs(None, speaker, [], [], None, "utf-8", bad)) == ["one", "", "", "", "é\u2028"]
+    assert [text.split(":")[0] for text in bad.values()] == [f"<standard input>, line {n}" for n in (2, 3, 4)]
+    bad.clear()
+    media: Any = SimpleNamespace(media="an image", read=speaker.read)
+    assert list(collect_inputs(None, media, ["odd\udce9name.png"], [], None, "utf-8", bad)) == ["odd\udce9name.png"]
+    assert not bad
+
+
+def test_whole_json_files_that_hold_no_text_are_named(tmp_path: Path) -> None:
+    problems: list[str] = []
+    items = list(json_values(Document("x.json", '[{"text": "a"}, {"text": "\\ud83d"}, {"text": "b"}]'), problems))
+    assert [place for place, _ in items] == ["x.json, item 1", "x.json, item 3"]
+    assert "x.json, item 2: has half of a surrogate pair" in problems[0]
+    (tmp_path / "c.json").write_text('{"images": [{"file_name": "1.jpg", "captions": ["a \\ud83d"]}]}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"c.json: a text has half of a surrogate pair"):
+        read_captions([tmp_path / "c.json"], tmp_path)

@@ -12,6 +12,7 @@ import typer
 
 from unrolled.cli.progress import say
 from unrolled.cli.speaker import Speaker
+from unrolled.data.valid_text import text_problem
 from unrolled.errors import DataError
 
 __all__ = ["check_files", "check_output", "collect_inputs", "one_line", "set_threads", "single_input"]
@@ -58,23 +59,38 @@ def collect_inputs(
 ) -> Iterable[Any]:
     """Return the inputs in order: arguments, or files, or else the lines of standard input.
 
-    A line of standard input that is not UTF-8 is noted in `bad` by its number, and read as empty.
+    A text that cannot be read (not UTF-8, a NUL character, half of a surrogate pair) is noted in `bad` by its number, and
+    read as empty.
     """
     read = speaker.read(trained, column)
     if files:
-        return _numbered(files, lambda name: _file_inputs(name, read, speaker, encoding), bad)
+        return _numbered(files, lambda name: _file_inputs(name, read, speaker, encoding), bad, media=bool(speaker.media))
     _check_arguments(texts, speaker)
-    return _numbered(texts or ["-"], lambda text: [text], bad)
+    return _numbered(texts or ["-"], lambda text: [text], bad, media=bool(speaker.media))
 
 
-def _numbered(names: Sequence[str], read: Callable[[str], Iterable[Any]], bad: dict[int, str]) -> Iterator[Any]:
-    """The inputs of several sources one after another, "-" being standard input."""
+def _numbered(
+    names: Sequence[str], read: Callable[[str], Iterable[Any]], bad: dict[int, str], *, media: bool
+) -> Iterator[Any]:
+    """The inputs of several sources one after another, "-" being standard input. media: inputs are paths or recordings."""
     number = itertools.count(1)
     for name in names:
-        for value in _lines(sys.stdin, bad, number) if name == "-" else read(name):
-            if name != "-":
-                next(number)
-            yield value
+        if name == "-":
+            yield from _lines(sys.stdin, bad, number)
+            continue
+        for n, value in enumerate(read(name), start=1):
+            at = next(number)
+            problem = None if media else _problem(value)
+            if problem:
+                place = f"input {at}" if value == name else f"{name}, input {n}"
+                bad[at] = f"{place}: {problem}."
+            yield "" if problem else value
+
+
+def _problem(value: Any) -> str | None:
+    """Why a text, or one of its words, cannot be read."""
+    words = [value] if isinstance(value, str) else value
+    return next(filter(None, map(text_problem, words)), None)
 
 
 def _file_inputs(name: str, read: Callable[[str, str], Iterable[Any]], speaker: Speaker, encoding: str) -> Iterable[Any]:
@@ -107,14 +123,17 @@ def _is_file(text: str) -> bool:
 
 
 def _lines(stream: TextIO, bad: dict[int, str], number: Iterator[int]) -> Iterator[str]:
-    """Lines of standard input; one that is not UTF-8 is noted in `bad` by its number and read as empty."""
+    """Lines of standard input; one that is no text, or not UTF-8, is noted in `bad` by its number and read as empty."""
     for line, raw in enumerate(stream.buffer, start=1):
         at = next(number)
         try:
-            yield raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+            text = raw.decode("utf-8-sig" if line == 1 else "utf-8").rstrip("\r\n")
+            problem = text_problem(text)
         except UnicodeDecodeError as error:
-            bad[at] = f"<standard input>, line {line}: not utf-8 at byte {error.start} of the line."
-            yield ""
+            text, problem = "", f"not utf-8 at byte {error.start} of the line"
+        if problem:
+            bad[at] = f"<standard input>, line {line}: {problem}."
+        yield "" if problem else text
 
 
 def single_input(

@@ -18,6 +18,7 @@ import numpy as np
 from unrolled.data.paths import list_sources
 from unrolled.data.tables import chosen, is_json, json_values, read_tables, table_rows, there
 from unrolled.data.text import Document, lines_of
+from unrolled.data.valid_text import json_problem
 from unrolled.errors import DataError, first_of
 
 __all__ = ["Captioned", "read_captions"]
@@ -160,13 +161,19 @@ def _objects(document: Document, problems: list[str]) -> Iterator[_Line]:
 def _whole(document: Document) -> Any:
     """The value of a file that is one JSON value; None for one value a line."""
     try:
-        return json.loads(document.text)
+        value = json.loads(document.text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             return None
         raise DataError(f"{document.name}: is not JSON ({error}).") from None
     except RecursionError as error:
         raise DataError(f"{document.name}: is not JSON ({error}).") from None
+    problem = json_problem(value)
+    if problem:
+        raise DataError(
+            f"{document.name}: a text {problem}. Fix: remove the escape \\uXXXX, or write \\ufffd in its place."
+        )
+    return value
 
 
 def _json(name: str, whole: dict[str, Any], problems: list[str]) -> Iterator[_Line]:

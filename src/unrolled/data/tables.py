@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from unrolled.data.text import Document, json_lines, lines_of, read_documents
+from unrolled.data.valid_text import json_problem
 from unrolled.errors import DataError, nearest
 
 __all__ = [
@@ -194,7 +195,12 @@ def json_values(document: Document, problems: list[str]) -> Iterator[tuple[str, 
     except (json.JSONDecodeError, RecursionError) as error:
         problems.append(f"{document.name}: is not JSON ({error}): {first[:60]!r}")
         return
-    yield from ((f"{document.name}, item {number}", value) for number, value in enumerate(values, start=1))
+    for number, value in enumerate(values, start=1):
+        place, problem = f"{document.name}, item {number}", json_problem(value)
+        if problem:
+            problems.append(f"{place}: {problem}: {str(value)[:60]!a}")
+        else:
+            yield place, value
 
 
 def object_rows(document: Document, problems: list[str], columns: Names, needed: Sequence[str]) -> Iterator[Row]:
