@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,12 +26,14 @@ from unrolled.errors import DataError
 from unrolled.features.bags import TextFeatures
 from unrolled.features.forms import WordForms
 from unrolled.features.graphemes import graphemes
+from unrolled.features.normal_form import compose
 from unrolled.features.numbering import Spool
 from unrolled.features.tokenizers import TOKENIZERS, ChineseWords, Words, load_tokenizer, words_in
 from unrolled.features.words import READERS, read_words, reader_for
 from unrolled.options.serve import LimitOptions
 from unrolled.server.served.base import Served
 from unrolled.tasks.inputs import TEXTS, TEXTS_OR_WORDS, WORDS, InputType, iter_inputs
+from unrolled.tasks.reading import places
 
 #: Texts whose blanks are the only borders of words.
 BLANKS = [
@@ -307,6 +310,34 @@ def test_requests_with_what_is_no_text_are_refused() -> None:
     for text in ("a\0b", "a\ud83d"):
         with pytest.raises(ValidationError):
             adapter.validate_python(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(any_script)
+def test_places_of_the_normal_form_are_those_of_the_text(text: str) -> None:
+    for form in ("as it is", *FORMS):
+        passed = text if form == "as it is" else unicodedata.normalize(form, text)
+        composed, starts = compose(passed)
+        assert composed == unicodedata.normalize("NFC", passed)
+        assert len(starts) == len(composed) + 1
+        assert (np.diff(starts) >= 0).all()
+        assert starts[-1] == len(passed)
+        at = 0
+        for word in words_in(composed):
+            at = composed.index(word, at)
+            start, end = starts[at], starts[at + len(word)]
+            assert unicodedata.normalize("NFC", passed[start:end]) == word
+            at += len(word)
+
+
+@pytest.mark.parametrize("text", ["Café, naïve हिन्दी! 한국", "a ñ ở", "é"])
+def test_tokens_stand_in_the_text_that_was_passed_in(text: str) -> None:
+    decomposed = unicodedata.normalize("NFD", text)
+    tokens = words_in(unicodedata.normalize("NFC", text))
+    spans = places(decomposed, tokens, "nfc").tolist()
+    assert [unicodedata.normalize("NFC", decomposed[start:end]) for start, end in spans] == tokens
+    own = words_in(decomposed)
+    assert [decomposed[start:end] for start, end in places(decomposed, own, "none")] == own
 
 
 BAD = [("a\0b", "has a NUL"), ("a\udce9", "has half"), ("\ud83d", "has half"), (["fine", "x\0"], "has a NUL")]

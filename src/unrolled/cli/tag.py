@@ -142,7 +142,10 @@ def _evaluate(trained: Any, files: Sequence[str], given: dict[str, Any]) -> None
     from unrolled.run.tag import read_examples
 
     out = given["out"]
-    examples = read_examples(files, trained.columns, given["encoding"], restore=trained.reading.restores)
+    reading = trained.reading
+    examples = read_examples(
+        files, trained.columns, given["encoding"], restore=reading.restores, normalization=reading.forms.normalization
+    )
     trained.check_labels(examples, ", ".join(files))
     found = trained.evaluate(examples, batch_size=given["batch_size"])
     if out is not None:

@@ -89,14 +89,19 @@ def read_tagged(
     return found
 
 
-def read_restorable(sources: Iterable[str | Path | Document], encoding: str = "utf-8") -> Tagged:
-    """Plain text as words without capitals and marks, the labels being what was taken away; in stretches of 100 words."""
+def read_restorable(
+    sources: Iterable[str | Path | Document], encoding: str = "utf-8", normalization: str = "nfc"
+) -> Tagged:
+    """Plain text as words without capitals and marks, the labels being what was taken away; in stretches of 100 words.
+
+    normalization: of the model that reads them; "none" for models of older versions.
+    """
     sources = list_sources(sources, Document)
     found = Tagged()
     for document in read_documents(sources, encoding):
         before = 0
         for piece in document.chunks():
-            words, labels = taken_apart(piece)
+            words, labels = taken_apart(piece, normalization)
             for at in range(0, len(words), STRETCH):
                 place = f"{document.name}, word {before + at + 1}"
                 found.add(words[at : at + STRETCH], labels[at : at + STRETCH], place)

@@ -52,11 +52,19 @@ def tag_options(
 
 
 def read_examples(
-    sources: Sequence[str | Path | Document], columns: TaggedColumns, encoding: str, *, restore: bool
+    sources: Sequence[str | Path | Document],
+    columns: TaggedColumns,
+    encoding: str,
+    *,
+    restore: bool,
+    normalization: str = "nfc",
 ) -> Tagged:
-    """Labelled sentences from files, or from plain text whose capitals and marks are to be restored."""
+    """Labelled sentences from files, or from plain text whose capitals and marks are to be restored.
+
+    normalization: of the model that reads them; "none" for models of older versions.
+    """
     if restore:
-        return read_restorable(sources, encoding)
+        return read_restorable(sources, encoding, normalization)
     return read_tagged(sources, columns, encoding)
 
 
@@ -93,10 +101,10 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
     record = read_record(folder)
     options = recorded_options(folder, record, TagOptions, fixed=FIXED, allow_changes=allow_changes)
     with run_lock(folder):
-        read = partial(_read, options)
-        examples, held = examples_again(folder, record, read, allow_changes=allow_changes)
         begun = latest(folder / "last").exists()
         known = TrainedTagger.load(latest(folder / "last")) if begun else None
+        read = partial(_read, options, normalization=known.reading.forms.normalization if known else "nfc")
+        examples, held = examples_again(folder, record, read, allow_changes=allow_changes)
         task = TagTask(options, examples, held, known)
         task.sources = record["examples"]["train"]
         if not begun:
@@ -106,9 +114,9 @@ def resume_tagger(out: str | Path, *, allow_changes: bool = False) -> Iterator[T
         yield from _train(task, folder, resume=begun, replan=replanned(record, options.training))
 
 
-def _read(options: TagOptions, sources: Sequence[str | Path | Document]) -> Tagged:
-    data = options.data
-    return read_examples(sources, TaggedColumns(data.word_column, data.tag_column), data.encoding, restore=data.restore)
+def _read(options: TagOptions, sources: Sequence[str | Path | Document], normalization: str = "nfc") -> Tagged:
+    data, columns = options.data, TaggedColumns(options.data.word_column, options.data.tag_column)
+    return read_examples(sources, columns, data.encoding, restore=data.restore, normalization=normalization)
 
 
 def _train(task: TagTask, folder: Path, *, resume: bool, replan: bool = False) -> Iterator[TagTask | Event | TaggerDone]:

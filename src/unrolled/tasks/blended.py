@@ -38,8 +38,9 @@ class BlendedNetwork:
         """The tokens of the network; what the average says of a word is shared out among those that the word overlaps."""
         (tokens, parts, nothing), (words, said, bias) = self.network.explain(text), self.average.explain(text)
         parts, said = self.weights[0] * parts, self.weights[1] * said
-        stand, alone = places(text, tokens), list[tuple[int, str, np.ndarray]]()
-        for (start, end), word, part in zip(places(text, words), words, said, strict=True):
+        stand, alone = places(text, tokens, self.reading.normalization), list[tuple[int, str, np.ndarray]]()
+        spans = places(text, words, self.average.reading.normalization)
+        for (start, end), word, part in zip(spans, words, said, strict=True):
             over = np.flatnonzero((stand[:, 0] < end) & (stand[:, 1] > start))
             parts[over] += part / max(1, len(over))
             alone += [] if len(over) else [(start, word, part)]

@@ -32,7 +32,7 @@ def explain_text(trained: TrainedClassifier, text: str) -> dict[str, Any]:
     labels, temperature = trained.labels, trained.decision.temperature
     names, centred = _outputs(trained), labels.kind == "one"  # a softmax sees differences only
     shown = np.argsort(-np.abs(parts).sum(0), kind="stable")[:_LABELS]
-    spans = places(text, tokens[:_TOKENS]).tolist()
+    spans = places(text, tokens[:_TOKENS], trained.network.reading.normalization).tolist()
     turns = trained.probabilities([text[:end] for _, end in spans]) if spans else np.zeros((0, len(labels)))
     without = [text[:start] + text[end:] for start, end in spans]
     missed = trained.network.logits([text]) - trained.network.logits(without) if spans else parts

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from unrolled.errors import FolderError, ShapeError
 from unrolled.features.bags import Bags, TextFeatures
+from unrolled.features.normal_form import compose
 from unrolled.features.unknown import unknown_share
 from unrolled.features.words import READERS
 from unrolled.folders import read_json, write_bytes, write_json
@@ -42,6 +43,11 @@ class Reading:
 
     #: Ids that stand before each text.
     lead = ()
+
+    @property
+    def normalization(self) -> str:
+        """Of the text, before it is split."""
+        return self.features.normalization
 
     @property
     def n_symbols(self) -> int:
@@ -100,6 +106,11 @@ class EncoderReading:
         return (self.codec.vocabulary.begin,)
 
     @property
+    def normalization(self) -> str:
+        """Of the text, before it is split."""
+        return self.codec.tokenizer.normalization
+
+    @property
     def n_symbols(self) -> int:
         """V."""
         return len(self.codec.vocabulary)
@@ -148,8 +159,14 @@ def load_reading(folder: Path, config: dict[str, Any]) -> Reading | EncoderReadi
     return (EncoderReading if config.get("encoder") else Reading).load(folder, config)
 
 
-def places(text: str, tokens: Sequence[str]) -> np.ndarray:
-    """Where each token begins and ends in the text (n, 2); one that does not stand there as such takes no room."""
+def places(text: str, tokens: Sequence[str], normalization: str) -> np.ndarray:
+    """Where each token begins and ends in the text (n, 2); one that does not stand there as such takes no room.
+
+    normalization: of the model that the tokens come from; places are those of the text as it was passed in.
+    """
+    if normalization == "nfc":
+        composed, starts = compose(text)
+        return starts[places(composed, tokens, "none")]
     found, at = np.zeros((len(tokens), 2), np.int64), 0
     for i, token in enumerate(tokens):
         start = text.find(token, at)

@@ -204,7 +204,10 @@ class TrainedTagger:
         """
         if not isinstance(examples, Tagged):
             sources = evaluation_paths(examples, NAME, Document)
-            examples = read_restorable(sources) if self.reading.restores else read_tagged(sources, self.columns)
+            if self.reading.restores:
+                examples = read_restorable(sources, normalization=self.reading.forms.normalization)
+            else:
+                examples = read_tagged(sources, self.columns)
             self.check_labels(examples, ", ".join(map(str, sources)))
         if not len(examples):
             raise ConfigError("there are no sentences to evaluate on")

@@ -128,7 +128,7 @@ class TranslateTask:
         if self.options.search.select == "loss":
             return found
         made = [one.text for one in trained.translate(self.valid.sources, BeamOptions(1))]
-        bleu = corpus_scores(made, self.valid.targets)["bleu"]
+        bleu = corpus_scores(made, list(map(self.codec.target.tokenizer.normalize, self.valid.targets)))["bleu"]
         return {"valid_bleu": bleu} | found
 
     def preview(self, model: nn.Module) -> str:

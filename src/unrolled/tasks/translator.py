@@ -357,6 +357,8 @@ class TrainedTranslator:
         if not len(pairs):
             raise ConfigError("there are no pairs to evaluate on")
         corpus_scores(["a"], ["a"])  # before the long work: is sacrebleu there?
+        references = list(map(self.codec.target.tokenizer.normalize, pairs.targets))
+        pairs = Pairs(pairs.sources, references, pairs.places, pairs.empty)
         total, n = self.losses(pairs)
         made = made or self.translate(pairs.sources, batch_size=batch_size)
         texts = [one.text for one in made]
