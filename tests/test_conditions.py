@@ -107,7 +107,7 @@ IDLE = [
     ("transcribe", {"streaming": True}, "own_mean", "--streaming"),
     ("transcribe", {"frequency_masks": 0, "time_masks": 0}, "frequency_part time_part", "masks"),
     ("transcribe", {"noise": 0, "edge_seconds": 0}, "snr_low snr_high", "--noise"),
-    ("tag", {}, "freeze_vectors", "--vectors"),
+    ("tag", {}, "freeze_vectors vector_words unicode_errors", "--vectors"),
     ("tag", {"spelling_size": 0}, "letter_size", "--spelling-size"),
     ("tag", {"restore": True}, "word_column tag_column split", "--restore"),
     ("tag", {"cell": "mingru"}, "dropout_weight", "--cell mingru"),

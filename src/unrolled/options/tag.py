@@ -103,6 +103,7 @@ class TagOptions(Section):
             "split": when("restore", False),
             "valid_fraction": when("valid", False),
             "embedding_size": when("vectors", UNSET),
+            "vector_words": when("vectors", SET),
             "letter_size": when("spelling_size", SET),
             "dropout_between": when("n_layers", Above(1)),
             "dropout_weight": when("cell", Not("mingru")),
