@@ -12,6 +12,7 @@ from unrolled.kernels.product import UNIT, multiply
 from unrolled.kernels.workspace import Workspace
 
 __all__ = [
+    "NO_INDEX",
     "Arrays",
     "Call",
     "Order",
@@ -40,7 +41,8 @@ class Order(NamedTuple):
     sizes: np.ndarray
 
 
-_NO_INDEX = np.zeros(0, np.int64)
+#: The index of a source that is not picked from a table.
+NO_INDEX = np.zeros(0, np.int64)
 
 
 class Source(NamedTuple):
@@ -51,7 +53,7 @@ class Source(NamedTuple):
     x: np.ndarray
     packed: np.ndarray
     bias: np.ndarray
-    index: np.ndarray = _NO_INDEX
+    index: np.ndarray = NO_INDEX
 
 
 class Sink(NamedTuple):

@@ -4,6 +4,8 @@
     torch      torch's own kernel: full batches only; on a GPU (cuDNN), an LSTM under autocast, where it was measured faster
     loop       the readable loop of `unroll.py`: everything else, and derivatives of derivatives
 
+Where operators are recorded instead of run (`Layout.traced`), no way is taken yet: `operator.py`.
+
 What was measured stands in `measured.py`, which `benchmarks/choose.py` writes.
 """
 
@@ -26,7 +28,7 @@ from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.layers.measured import RATIOS, ROWS, SIZES, STEPS
 
-__all__ = ["Way", "attends_compiled", "measured_ratio", "only", "way_of"]
+__all__ = ["Way", "attends_compiled", "measured_ratio", "only", "transformed", "way_of"]
 
 Way = Literal["compiled", "torch", "loop"]
 _forced: list[Way] = []
@@ -60,10 +62,10 @@ def way_of(cell: Cell, x: Tensor | Lookup, layout: Layout, training: bool) -> Wa
     # oneDNN has an LSTM in bfloat16, worth some padding; for the rest, `unroll` leaves autocast and asks again
     if torch.is_autocast_enabled("cpu"):
         fills = sum(layout.batch_sizes) > _STEPS_IN_PADDED * layout.steps * layout.rows
-        can = torch_can or (layout.order is not None and fills and not _transformed())
+        can = torch_can or (layout.order is not None and fills and not transformed())
         return "torch" if can and cell.torch_kernel == "lstm" else "loop"
     if torch_can and not compiled_can:  # other precisions, transforms of functions: torch's LSTM is worth having
-        return "torch" if cell.torch_kernel == "lstm" and not _transformed() else "loop"
+        return "torch" if cell.torch_kernel == "lstm" and not transformed() else "loop"
     unasked = training and not inputs.requires_grad
     must_be_below = _PICKED if picked and layout.steps > 1 else _UNASKED if unasked else 1
     if torch_can and _ratio(cell, layout, training) < must_be_below:
@@ -76,11 +78,11 @@ def attends_compiled(cell: Cell, x: Tensor) -> bool:
     return (not _forced or _forced[-1] == "compiled") and _kernels_can(cell, x)
 
 
-def _transformed() -> bool:
-    """Whether functions of tensors are being transformed (vmap, jvp, compile): only torch's own operations can be."""
+def transformed() -> bool:
+    """Whether functions of tensors are being transformed (vmap, jvp, trace): only torch's own operations can be."""
     return (
         torch._C._are_functorch_transforms_active()
-        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
         or forward_ad._current_level >= 0  # dual numbers
     )
 
@@ -98,7 +100,7 @@ def _kernels_can(cell: Cell, x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
-        and not _transformed()
+        and not transformed()
         and scan_for(cell) is not None
     )
 

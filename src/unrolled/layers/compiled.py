@@ -108,7 +108,7 @@ class Operation(NamedTuple):
     scan: Scan
     layout: Layout
     reverse: bool
-    reference: Reference
+    reference: Reference | None
     kind: State
     n_state: int
     keep: bool
@@ -124,13 +124,12 @@ class Operation(NamedTuple):
         order = Order(*self.layout.steps_of(self.reverse))
         return Call(order, as_arrays(start), as_arrays(self.cell.recurrent_weights(w)), work, self.keep)
 
-
-def _workspace(op: Operation, x: Tensor) -> Workspace:
-    """For inputs (..., D): with as many threads as torch has, if there is enough to do."""
-    rows, size = sum(op.layout.batch_sizes), op.cell.hidden_size
-    much = rows * op.cell.n_gates * size * (size + x.shape[-1]) > _WORTH_THREADS
-    kind = np.dtype(np.float32 if x.dtype == torch.float32 else np.float64)
-    return Workspace(kind, torch.get_num_threads() if much else 1)
+    def workspace(self, x: Tensor) -> Workspace:
+        """For inputs (..., D): with as many threads as torch has, if there is enough to do."""
+        rows, size = sum(self.layout.batch_sizes), self.cell.hidden_size
+        much = rows * self.cell.n_gates * size * (size + x.shape[-1]) > _WORTH_THREADS
+        kind = np.dtype(np.float32 if x.dtype == torch.float32 else np.float64)
+        return Workspace(kind, torch.get_num_threads() if much else 1)
 
 
 #: Multiplications below which a second thread costs more than it brings.
@@ -180,7 +179,7 @@ def run_forward(op: Operation, tensors: tuple[Any, ...]) -> Run:
     check_scan(op.cell, x.shape[-1], op.layout.rows, state, w)
     inputs = x if op.index is None else op.index
     check_shape("inputs", inputs.shape[:2], (op.layout.steps, op.layout.rows))
-    layout, size, work = op.layout, op.cell.hidden_size, _workspace(op, x)
+    layout, size, work = op.layout, op.cell.hidden_size, op.workspace(x)
     source = _source(op, x, w, work)
     a = work.new(sum(layout.batch_sizes), size)
     start = state_tensors(layout.sort(state_like(op.kind, state)))
@@ -196,7 +195,7 @@ def run_backward(
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the inputs, the state and the weights in `tensors`, from those of the outputs and the final state."""
     x, _, w = op.parts(tensors)
-    layout, work, a = op.layout, _workspace(op, x), run.a
+    layout, work, a = op.layout, op.workspace(x), run.a
     call = run.call._replace(work=work)
     sorted_state = state_tensors(layout.sort(state_like(op.kind, run.final)))
     grad_state = tuple(g.clone(memory_format=torch.contiguous_format) for g in sorted_state)
@@ -289,6 +288,7 @@ def _second_order(op: Operation, tensors: list[Any], grads: tuple[Tensor, ...]) 
 
     def run(inputs: list[Any]) -> tuple[Tensor, ...]:
         x, state, w = op.parts(tuple(inputs))
+        assert op.reference is not None
         outputs, final = op.reference(x if op.index is None else Lookup(x, op.index), state_like(op.kind, state), w)
         return outputs, *state_tensors(final)
 

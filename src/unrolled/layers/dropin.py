@@ -19,8 +19,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell
 from unrolled.errors import ShapeError
 from unrolled.layers.dropout import Dropout
+from unrolled.layers.dynamo import prepare_dynamo
 from unrolled.layers.layout import Layout
-from unrolled.layers.recurrent import Stack
+from unrolled.layers.recurrent import Stack, fx_leaf
 from unrolled.types import LSTMState, Padded, State, state_tensors
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -83,7 +84,26 @@ class _DropIn(Stack):
             return self._forward_packed(input, hx)
         if isinstance(input, Padded):
             return self._forward_padded(input, hx)
-        return self._forward_tensor(input, hx)
+        if isinstance(input, Tensor) and not self._left_to_torch(input):
+            return self._forward_tensor(input, hx)
+        if isinstance(input, torch.fx.Proxy):
+            return fx_leaf(self, input, hx)
+        if hasattr(input, "__torch_function__"):
+            return super().forward(input, hx)
+        raise TypeError(f"input must be a tensor, Padded or a PackedSequence, got {type(input).__name__}")
+
+    def _left_to_torch(self, x: Tensor) -> bool:
+        """Whether torch's own pass is taken: it is asked of others (`__torch_function__`) and translated to TorchScript and
+        ONNX.
+        """
+        if self.cell.torch_kernel is None:
+            return False
+        if torch.compiler.is_compiling():
+            return torch.onnx.is_in_onnx_export()
+        if torch._C._get_tracing_state() is not None:
+            return True
+        asked = type(x).__torch_function__ is not torch._C._disabled_torch_function_impl
+        return asked and type(x) is not Tensor and type(x) is not nn.Parameter
 
     def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         if packed.data.dim() != 2:
@@ -343,3 +363,6 @@ class LSTM(_DropIn, nn.LSTM):
         assert isinstance(state, LSTMState)
         h, c = (s.transpose(0, 1) for s in state)
         return (h, c) if batched else (h.squeeze(1), c.squeeze(1))
+
+
+prepare_dynamo((RNN, GRU, LSTM), (_DropIn._forward_tensor, _DropIn._forward_padded, _DropIn._forward_packed))  # type: ignore[arg-type]

@@ -127,9 +127,9 @@ class Layout:
 
     def unsort(self, state: State) -> State:
         """The inverse of `sort`."""
-        inverse = self.inverse
-        if inverse is None:
+        if self.order is None:  # asked first: torch.compile cannot record the lock of a cached property
             return state
+        inverse = self.inverse
         return map_state(lambda s: s.index_select(0, inverse), state)
 
     @cached_property

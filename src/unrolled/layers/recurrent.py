@@ -17,10 +17,11 @@ from unrolled.layers.choice import way_of
 from unrolled.layers.dropout import Dropout, weight_drop
 from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
+from unrolled.layers.operator import operator_layer
 from unrolled.layers.unroll import torch_layers, unroll
 from unrolled.types import Padded, State, map_state, state_like, state_tensors
 
-__all__ = ["Recurrent", "Stack", "last_states"]
+__all__ = ["Recurrent", "Stack", "fx_leaf", "last_states"]
 
 
 class Stack(nn.Module):
@@ -73,8 +74,11 @@ class Stack(nn.Module):
             state = self.initial_state(layout.rows)
         else:
             self._check_state(state, layout.rows)
+        if layout.traced and isinstance(x, Lookup):
+            x = x.expand()
         dropout = self.dropouts.between if self.n_layers > 1 else 0.0
-        one_call = layout.order is None and not (self.dropouts.lock and dropout and self.training)
+        locked = self.dropouts.lock and dropout and self.training
+        one_call = not layout.traced and layout.order is None and not locked
         if one_call and way_of(self.cell, x, layout, torch.is_grad_enabled()) == "torch":
             weights = [self.weights(k) for k in range(self.n_layers * self.n_directions)]
             n_layers, training = self.n_layers, self.training
@@ -90,7 +94,10 @@ class Stack(nn.Module):
                 room = None if whole is None else whole.chunk(2, dim=2)[direction]
                 start = map_state(lambda s, k=k: s[:, k], state)
                 w = self.weights(k)
-                output, final = unroll(self.cell, x, start, w, layout=layout, reverse=direction == 1, into=room)
+                if layout.traced:
+                    output, final = operator_layer(self.cell, x, start, w, layout=layout, reverse=direction == 1)
+                else:
+                    output, final = unroll(self.cell, x, start, w, layout=layout, reverse=direction == 1, into=room)
                 outputs.append(output)
                 finals.append(final)
             if whole is not None and output is room:
@@ -103,7 +110,12 @@ class Stack(nn.Module):
         """Zeros (T, B, 2P) for the directions of a layer to write their outputs to, where the scans can and no gradient is
         asked for; None where each direction makes its own.
         """
-        if self.n_directions == 1 or torch.is_grad_enabled() or way_of(self.cell, x, layout, False) != "compiled":
+        if (
+            self.n_directions == 1
+            or layout.traced
+            or torch.is_grad_enabled()
+            or way_of(self.cell, x, layout, False) != "compiled"
+        ):
             return None
         like: Tensor = getattr(self, self._names[0]["weight_ih"])
         return like.new_zeros(layout.steps, layout.rows, self.output_size)
@@ -209,6 +221,8 @@ class Recurrent(Stack):
     def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]: ...
     def forward(self, x: Tensor | Lookup | Padded, state: State | None = None) -> tuple[Tensor | Padded, State]:
         """x (B, T, D), its Lookup or Padded -> outputs (B, T, output_size), or Padded, and the last state (B, L, ...)."""
+        if isinstance(x, torch.fx.Proxy):
+            return fx_leaf(self, x, state)
         values = x.values if isinstance(x, Padded) else x
         if len(values.shape) != 3:
             raise ShapeError(f"the input needs the axes (B, T, D), got shape {tuple(values.shape)}")
@@ -222,6 +236,14 @@ class Recurrent(Stack):
 
     def extra_repr(self) -> str:
         return f"{self.cell}, input_size={self.input_size}, n_layers={self.n_layers}, directions={self.n_directions}"
+
+
+def fx_leaf(module: nn.Module, x: torch.fx.Proxy, state: Any) -> Any:
+    """A call of the module in a graph of `torch.fx`, which records a recurrent layer as one node, as it does torch's."""
+    path = x.tracer.path_of_module(module)  # type: ignore[attr-defined]
+    if not path:
+        raise TypeError(f"torch.fx can record {type(module).__name__} as a part of a module, not alone")
+    return x.tracer.create_proxy("call_module", path, (x, state), {})
 
 
 def last_states(a: Tensor, lengths: Tensor, *, bidirectional: bool) -> Tensor:

@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from unrolled.cells import Cell, Weights
-from unrolled.layers.choice import way_of
+from unrolled.cells import Cell, ElmanCell, Weights
+from unrolled.layers.choice import transformed, way_of
 from unrolled.layers.compiled import compiled_layer, differentiable_gradients
 from unrolled.layers.embedding import Lookup
 from unrolled.layers.layout import Layout
 from unrolled.types import State, map_state, state_like, state_tensors
 
-__all__ = ["Attended", "torch_layers", "trajectory", "unroll", "unroll_attending"]
+__all__ = ["Attended", "autocast_dtype", "torch_layers", "trajectory", "unroll", "unroll_attending"]
 
 
 def unroll(
@@ -55,16 +55,27 @@ def unroll(
         outputs, final = torch_layers(cell, inputs, layers, [w], n_layers=1, dropout=0.0, training=training)
         return outputs.flip(0) if reverse else outputs, map_state(lambda s: s.squeeze(1), final)
     device, precise = w.weight_ih.device.type, w.weight_ih.dtype
-    if torch.is_autocast_enabled(device):  # our loops compute in the precision of their weights
+    low = autocast_dtype(device)
+    if low is not None:  # our loops compute in the precision of their weights
         with torch.autocast(device, enabled=False):
             state = map_state(lambda s: s.to(precise), state)
             x = x._replace(table=x.table.to(precise)) if isinstance(x, Lookup) else x.to(precise)
-            return unroll(cell, x, state, w, layout=layout, reverse=reverse)
+            outputs, final = unroll(cell, x, state, w, layout=layout, reverse=reverse)
+        if isinstance(cell, ElmanCell):  # as torch's: made of linear layers, which give bfloat16
+            outputs, final = outputs.to(low), map_state(lambda s: s.to(low), final)
+        return outputs, final
     tensors = (x.table if isinstance(x, Lookup) else x, *state_tensors(state), *w[:4])
     if way == "compiled" and all(t.dtype == precise for t in tensors if t is not None):
         reference = partial(_loops, cell, layout=layout, reverse=reverse)
         return compiled_layer(cell, x, state, w, layout=layout, reverse=reverse, reference=reference, into=into)
     return _loops(cell, x, state, w, layout=layout, reverse=reverse)
+
+
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """The precision of autocast on this kind of device, or None where it is off."""
+    if device == "meta" or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
 
 
 def _loops(
@@ -74,7 +85,9 @@ def _loops(
     x = x.expand() if isinstance(x, Lookup) else x
     projected = cell.project(layout.pack(x, reverse), w)
     state = layout.sort(state)
-    if cell.has_backward and torch.is_grad_enabled() and not torch._C._are_functorch_transforms_active():
+    recorded = transformed() or torch.compiler.is_compiling()
+    written_out = cell.has_backward and torch.is_grad_enabled() and not recorded
+    if written_out:
         kind, tensors = partial(state_like, state), (projected, *state_tensors(state), *cell.recurrent_weights(w))
         packed, *after = _Scan.apply(cell, layout.batch_sizes, kind, len(state_tensors(state)), *tensors)
         final = kind(after)
