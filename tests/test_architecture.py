@@ -11,15 +11,16 @@ import unrolled
 
 ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"aliases", "conditions", "errors", "extras", "types", "config", "folders", "options", "clock", ""}
+FOUNDATION = {"aliases", "messages", "conditions", "errors", "extras", "types", "config", "folders", "options", "clock", ""}
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
-    "aliases": {"errors"},
-    "errors": {"extras"},
+    "aliases": set(),
+    "errors": {"aliases", "extras"},
     "extras": set(),
+    "messages": {"aliases"},
     "types": {"errors"},
     "conditions": set(),
-    "config": {"aliases", "conditions", "errors"},
+    "config": {"aliases", "conditions", "errors", "messages"},
     "folders": {"errors"},
     "options": {"conditions", "config", "options"},
     "data": FOUNDATION | {"kernels"},

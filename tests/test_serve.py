@@ -505,8 +505,10 @@ def test_what_cannot_be_served_is_said(run_folder: Path, tmp_path: Path, monkeyp
     (tmp_path / "token").write_text("short\n")
     assert "at least 16" in run("serve", run_folder, "--token-file", tmp_path / "token", code=3)[1]
     assert "cannot be read" in run("serve", run_folder, "--token-file", tmp_path / "none", code=3)[1]
-    assert "cannot be used" in run("serve", run_folder, "--certificate", tmp_path / "token", code=3)[1]
-    assert "without --certificate" in run("serve", run_folder, "--key", tmp_path / "token", code=3)[1]
+    unusable = run("serve", run_folder, "--certificate", tmp_path / "token", "--key", tmp_path / "token", code=3)[1]
+    assert "cannot be used" in unusable
+    assert "--key is missing" in run("serve", run_folder, "--certificate", tmp_path / "token", code=2)[1]
+    assert "--certificate is missing" in run("serve", run_folder, "--key", tmp_path / "token", code=2)[1]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -6,11 +6,10 @@ option_advice("num_workers", {...})                           # " Data are read 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable
 
-from unrolled.errors import nearest
-
-__all__ = ["option_advice", "task_advice", "value_advice"]
+__all__ = ["nearest", "option_advice", "task_advice", "value_advice"]
 
 #: Our option, or several of which a task has one, by the names in other tools. Hyphens are underscores here.
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -203,3 +202,10 @@ def value_advice(value: object, known: Collection[str]) -> str:
     ours = next((name for name in known if name.lower() == wanted), None)
     ours = ours or next((name for name, others in _VALUES.items() if wanted in others and name in known), None)
     return f" Did you mean '{ours}'?" if ours else nearest(wanted, known)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'X'?" for the closest of `known`, or the empty string."""
+    forms = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(forms), n=1, cutoff=0.5)
+    return f" Did you mean '{forms[close[0]]}'?" if close else ""

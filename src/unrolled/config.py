@@ -29,8 +29,10 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
 
+from unrolled.aliases import option_advice
 from unrolled.conditions import Condition, flag
 from unrolled.errors import ConfigError, UsageError, nearest, unknown_name
+from unrolled.messages import describe_problem
 
 __all__ = [
     "AUTO",
@@ -156,7 +158,7 @@ def _merge(
         for key, value in layer.items():
             section, _, name = key.replace("-", "_").rpartition(".")
             if name not in section_of or section not in ("", section_of[name]):
-                raise ConfigError(f"{origin}: unknown key '{key}'.{nearest(name, section_of)}")
+                raise ConfigError(f"{origin}: unknown key '{key}'.{option_advice(name, section_of)}")
             named[name] = value
         if named.keys() & set(LIMITS) and not limited_by_command:
             limited_by_command = origin == "environment"
@@ -300,7 +302,8 @@ def _flatten(file: Mapping[str, Any], section_of: Mapping[str, str]) -> dict[str
         for key, value in entries.items():
             if section_of.get(key) != section:
                 here = [name for name, owner in section_of.items() if owner == section]
-                raise ConfigError(f"config file: unknown key '{key}' in [{section}].{nearest(key, here)}")
+                advice = option_advice(key, here) or option_advice(key, section_of)
+                raise ConfigError(f"config file: unknown key '{key}' in [{section}].{advice}")
             flat[key] = value
     return flat
 
@@ -316,7 +319,7 @@ def explain(error: ValidationError) -> str:
     for problem in error.errors():
         at = problem["loc"]  # section, option, and for a union which of its types was tried
         name = str(at[min(1, len(at) - 1)]).replace("_", "-") if at else "options"
-        lines.setdefault(name, f"{name}: {problem['msg']}, got {problem['input']!r}")
+        lines.setdefault(name, f"{name}: got {problem['input']!r}, {describe_problem(problem)}")
     return "\n".join(lines.values())
 
 
@@ -336,7 +339,7 @@ def typed_settings(settings: Sequence[str], kinds: Mapping[str, type], what: str
     given: dict[str, Any] = {}
     for key, value in map(parse_assignment, settings):
         if key not in kinds:
-            raise unknown_name(what, key, kinds)
+            raise ConfigError(f"unknown {what} '{key}'; known: {', '.join(kinds)}.{option_advice(key, kinds)}")
         if isinstance(value, bool) or not isinstance(value, int | kinds[key]):
             wanted = {int: "a whole number", float: "a number"}.get(kinds[key], "a word")
             raise ConfigError(f"{key}: {wanted} is expected, got {value!r}")

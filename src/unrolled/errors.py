@@ -13,9 +13,9 @@ ShapeError                     1   a tensor that does not fit; also a ValueError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
+from unrolled.aliases import nearest, value_advice
 from unrolled.extras import install_command
 
 __all__ = [
@@ -106,11 +106,4 @@ def check_bounds(options: object, bounds: Mapping[str, tuple[float, float]]) -> 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> ConfigError:
     """The error for a name that is not among `known`: it lists them and points to the nearest."""
     names = list(known)
-    return ConfigError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{nearest(name, names)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean X?' for the closest of `known`, or the empty string."""
-    forms = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), list(forms), n=1, cutoff=0.5)
-    return f" Did you mean '{forms[close[0]]}'?" if close else ""
+    return ConfigError(f"unknown {kind} '{name}'; known: {', '.join(names)}.{value_advice(name, names)}")

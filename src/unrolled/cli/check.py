@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.advice import AdvisedGroup
 from unrolled.cli.flags import AsJson, ConfigFile, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
@@ -20,7 +21,12 @@ from unrolled.options.classify import PRESETS, ClassifyOptions
 
 __all__ = ["app", "caption", "classify", "tag", "transcribe", "translate"]
 
-app = typer.Typer(help="Look for what is wrong with data, before a training.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    cls=AdvisedGroup,
+    help="Look for what is wrong with data, before a training.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()

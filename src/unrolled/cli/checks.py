@@ -11,7 +11,7 @@ import typer
 from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.folders import check_new, model_folder, read_config
 
-__all__ = ["check_helpers", "check_report", "check_run_of", "verb_advice"]
+__all__ = ["check_helpers", "check_report", "check_run_of", "type_of", "verb_advice"]
 
 #: What a model of each class answers, as commands.
 _VERBS = {
@@ -24,6 +24,13 @@ _VERBS = {
     "TrainedCaptioner": "unrolled predict {0} photo.jpg",
     "TrainedRecognizer": "unrolled predict {0} talk.wav",
 }
+
+
+def type_of(trained: Any) -> str:
+    """Return what was loaded, as messages name it."""
+    names = {"TrainedLanguageModel": "a language model", "TrainedWordVectors": "word vectors", "Vectors": "word vectors"}
+    name = type(trained).__name__
+    return names.get(name, f"a {name.removeprefix('Trained').lower()}")
 
 
 def verb_advice(trained: Any, path: str) -> str:

@@ -89,9 +89,9 @@ def as_language_model(found: Any, path: str) -> Any:
     from unrolled.tasks.language_model import TrainedLanguageModel
 
     if not isinstance(found, TrainedLanguageModel):
-        raise ConfigError(
-            f"{path}: is no language model, so it neither writes nor scores text. What it is: unrolled info {path}"
-        )
+        from unrolled.cli.checks import type_of, verb_advice
+
+        raise ConfigError(f"{path}: holds {type_of(found)}, expected a language model.{verb_advice(found, path)}")
     return found
 
 

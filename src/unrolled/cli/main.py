@@ -16,6 +16,7 @@ import typer
 
 from unrolled import __version__
 from unrolled.cli import check, compare, demo, info, language_model, serve, train, verbs, word_vectors
+from unrolled.cli.advice import AdvisedGroup
 from unrolled.cli.guard import guarded
 from unrolled.config import check_environment
 from unrolled.errors import UnrolledError
@@ -45,6 +46,7 @@ unrolled train tag sentences.conll --out runs/tags
 """
 
 app = typer.Typer(
+    cls=AdvisedGroup,
     help="Recurrent sequence models: train, evaluate, sample, explain.\n\nExamples:\n\n" + EXAMPLES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Line", "Progress", "count", "left_out", "resumed", "say", "validation", "what_next", "why_ended"]
+__all__ = ["Line", "Progress", "count", "left_out", "resumed", "say", "say_tables", "validation", "what_next", "why_ended"]
 
 _EVERY_SECONDS = 10.0
 
@@ -18,6 +18,16 @@ _EVERY_SECONDS = 10.0
 def say(message: str = "") -> None:
     """A message for people. Where nobody can be reached any more, work goes on."""
     _write(f"{message}\n")
+
+
+def say_tables(files: Iterable[str]) -> None:
+    """Say that tables are read as plain text, where a task reads text."""
+    for file in files:
+        if file.lower().removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json", ".csv", ".tsv")):
+            say(
+                f"note: {file} is read as plain text, with its field names, quotes and separators. To train on "
+                "the texts of one column, write them to a .txt file first."
+            )
 
 
 def count(n: float, noun: str, plural: str | None = None) -> str:

@@ -57,6 +57,9 @@ def serve(
     if print_config:
         print(to_toml(options), end="")
         return
+    if (options.server.certificate is None) != (options.server.key is None):
+        missing = "--key" if options.server.key is None else "--certificate"
+        raise typer.BadParameter(f"{missing} is missing: https needs both --certificate and --key.")
     token = _token(token_file)
     if token is None and not without_token and not is_loopback(options.server.host):
         raise ConfigError(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from unrolled.cli.advice import AdvisedGroup
 from unrolled.cli.caption import caption, follow_captioner
 from unrolled.cli.classify import classify, follow_classifier
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, resumed, say, validation, what_next, why_ended
+from unrolled.cli.progress import Progress, resumed, say, say_tables, validation, what_next, why_ended
 from unrolled.cli.tag import follow_tagger, tag
 from unrolled.cli.transcribe import follow_recognizer, transcribe
 from unrolled.cli.translate import follow_translator, translate
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "follow", "language_model", "run_training"]
 
-app = typer.Typer(help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=AdvisedGroup, help="Train a model.", no_args_is_help=True, rich_markup_mode=None)
 app.command("word-vectors")(word_vectors)
 app.command("classify")(classify)
 app.command("tag")(tag)
@@ -103,7 +104,7 @@ def language_model(
         resume_language_model,
     )
 
-    if restarted(out):
+    if not print_config and restarted(out):
         follow(resume_language_model(out), out, quiet=quiet, as_json=as_json)
         return
     file = read_toml(config) if config else None
@@ -120,6 +121,8 @@ def _announce(files: Sequence[str], *, quiet: bool) -> None:
     """Say that reading will take a while, where it will."""
     from unrolled.data.text import size_on_disk
 
+    if not quiet:
+        say_tables(files)
     size = size_on_disk(files)
     if size >= 50_000_000 and not quiet:
         say(f"reading {size / 1e6:,.0f} MB; the first time its tokens are counted and kept, which takes a while ...")

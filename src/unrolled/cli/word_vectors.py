@@ -24,10 +24,10 @@ from unrolled.cli.flags import (
     with_options,
 )
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Line, say
+from unrolled.cli.progress import Line, say, say_tables
 from unrolled.cli.speaker import Speaker
 from unrolled.config import read_toml, to_toml
-from unrolled.errors import ConfigError, DataError, PartialFailure, unknown_name
+from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
 from unrolled.folders import check_new
 from unrolled.options.training import describe_limits
 from unrolled.options.word_vectors import PRESETS, WordVectorsOptions
@@ -75,6 +75,8 @@ def word_vectors(
     if print_config:
         print(to_toml(options), end="")
         return
+    if not quiet:
+        say_tables(files)
     run_word_vectors(
         options, files, out, probes=probe or (), start=before, overwrite=overwrite, quiet=quiet, as_json=as_json
     )
@@ -158,9 +160,10 @@ def neighbors(
     """
     vectors = _vectors(model, unicode_errors)
     asked = list(words) if words else [line.strip() for line in sys.stdin if line.strip()]
-    known = [word for word in asked if word in vectors]
+    known = [word for word in asked if vectors.query(word) in vectors]
     searched = vectors if index is None else _indexed(vectors, index)
-    found = dict(zip(known, searched.neighbors_of(known, n), strict=True)) if known else {}
+    queries = [vectors.query(word) for word in known]
+    found = dict(zip(known, searched.neighbors_of(queries, n), strict=True)) if known else {}
     for word in asked:
         near = found.get(word)
         if as_json:
@@ -169,7 +172,7 @@ def neighbors(
             print(f"{word}\t" + "\t".join(f"{other} {cosine:.4f}" for other, cosine in near))
         else:
             print(f"{word}\t-")
-    _complain(vectors, [word for word in asked if word not in vectors], len(asked))
+    _complain(vectors, [word for word in asked if vectors.query(word) not in vectors], len(asked))
 
 
 def _indexed(vectors: Any, path: Path) -> Any:
@@ -249,6 +252,8 @@ def _trained(path: str) -> Any:
         raise ConfigError(
             f"{path}: a file holds no counts and no outputs to learn on from; --from takes a run or model folder"
         )
+    if not Path(path).exists():
+        raise FolderError(f"--from {path}: no such folder; it takes a run of unrolled train word-vectors.")
     return TrainedWordVectors.load(path)
 
 
@@ -258,7 +263,9 @@ def _vectors(path: str, errors: str) -> Any:
 
     found = load(path, errors=errors)
     if not isinstance(found, Vectors):
-        raise ConfigError(f"{path}: is no folder or file of word vectors. Train some: unrolled train word-vectors --help")
+        from unrolled.cli.checks import type_of, verb_advice
+
+        raise ConfigError(f"{path}: holds {type_of(found)}, expected word vectors.{verb_advice(found, path)}")
     return found
 
 

@@ -51,11 +51,8 @@ class LabelSet:
         """The labels of training examples. DataError for one label only, or a label with one example."""
         counts = Counter(label for labels in examples.labels for label in labels)
         if len(counts) < 2 - (kind == "many"):
-            only = (
-                f"all {len(examples)} examples have the label {next(iter(counts))!r}"
-                if counts
-                else "no example has a label"
-            )
+            examples_have = "the example has" if len(examples) == 1 else f"all {len(examples)} examples have"
+            only = f"{examples_have} the label {next(iter(counts))!r}" if counts else "no example has a label"
             raise DataError(f"{only}: there is nothing to tell apart. Give examples of two labels or more.")
         if kind != "many":
             _no_single(examples, counts)

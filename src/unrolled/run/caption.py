@@ -24,6 +24,7 @@ from unrolled.run.reported import reported
 from unrolled.tasks.caption import CaptionTask, check, parted
 from unrolled.tasks.captioner import NAME
 from unrolled.tasks.image_encoders import Eye, Looked, eye_again, eye_for, look
+from unrolled.tasks.transfer import check_transfer
 from unrolled.tasks.vectors import Vectors
 from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
@@ -71,6 +72,7 @@ def train_captioner(
     options = with_facts(options, {"valid": valid is not None, "own_encoder": encoder is not None})
     folder, options = Path(out), _anchored(options)
     check_run(folder, overwrite=overwrite)
+    check_transfer(options.transfer.vectors)
     if Ranks().size > 1:
         raise ConfigError("captions are learned in one process: start it without torchrun")
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Captioned):

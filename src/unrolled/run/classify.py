@@ -24,6 +24,7 @@ from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared, validated
 from unrolled.tasks.recurrent_classify import RecurrentTask
+from unrolled.tasks.transfer import check_transfer
 from unrolled.training.device import device_of
 from unrolled.training.interrupt import interruptible
 from unrolled.training.loop import Event, Finished, fit
@@ -76,6 +77,7 @@ def train_classifier(
     folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
     _check_device(options)
+    check_transfer(options.transfer.vectors, options.transfer.encoder)
     columns, encoding = columns_of(options.data), options.data.encoding
     examples = sources if isinstance(sources, Labelled) else read_labelled(sources, columns, encoding)
     held = read_labelled(valid, columns, encoding) if valid else None

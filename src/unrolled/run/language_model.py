@@ -22,6 +22,7 @@ from unrolled.record import accept_changes, read_record, recorded_documents, rec
 from unrolled.run.new import new_run
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
+from unrolled.tasks.transfer import check_transfer
 from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
 from unrolled.training.parallel import Ranks, joined, speaks
 
@@ -75,7 +76,9 @@ def read_training_texts(
     """
     if speaks():
         check_run(Path(out), overwrite=overwrite)
-    encoding = choose().data.encoding
+    chosen = choose()
+    check_transfer(chosen.transfer.vectors)
+    encoding = chosen.data.encoding
     documents = read_documents(sources, encoding)
     held_out = read_documents(valid, encoding) if valid else None
     return with_facts(choose(documents=documents), {"valid": bool(valid)}), documents, held_out

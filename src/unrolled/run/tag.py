@@ -20,6 +20,7 @@ from unrolled.run.examples import examples_again, noted
 from unrolled.run.new import new_run
 from unrolled.tasks.tag import TagTask
 from unrolled.tasks.tagger import NAME, TrainedTagger
+from unrolled.tasks.transfer import check_transfer
 from unrolled.training.loop import Event, Finished, fit
 from unrolled.training.parallel import Ranks
 
@@ -79,6 +80,7 @@ def train_tagger(
     """Train on labelled sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
     folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
+    check_transfer(options.transfer.vectors)
     examples = sources if isinstance(sources, Tagged) else _read(options, sources)
     held = valid if isinstance(valid, Tagged) else _read(options, valid) if valid else None
     task = TagTask(options, examples, held)

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from unrolled.errors import UnrolledError
+from unrolled.messages import describe_problem
 
 __all__ = ["FAULT", "PROBLEM", "PROBLEM_SCHEMA", "Problem", "gone", "invalid", "problem_of", "problem_response"]
 
@@ -86,7 +87,7 @@ def invalid(error: ValidationError | RequestValidationError, within: str = "") -
         no_json = one["type"] == "json_invalid"
         broken = broken or no_json
         names = [] if no_json else [str(name) for name in one["loc"] if _is_field(name)]
-        found[".".join([*([within] if within else []), *names]) or "body", str(one["msg"])] = None
+        found[".".join([*([within] if within else []), *names]) or "body", describe_problem(one)] = None
     told = "; ".join(f"{field}: {message}" for field, message in list(found)[:_TOLD])
     return Problem(400 if broken and not within else 422, told, tuple(found))
 

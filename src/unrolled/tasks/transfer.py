@@ -5,13 +5,15 @@ embeddings), or the embedding and layers of a language model (its encoder).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from unrolled.errors import ConfigError
+from unrolled.errors import ConfigError, DataError, FolderError
 from unrolled.features.vocabulary import END, UNKNOWN, Vocabulary
+from unrolled.folders import model_folder, read_config
 from unrolled.layers.embedding import OneHot
 from unrolled.models.language_model import LanguageModel
 from unrolled.options.language_model import TransferOptions
@@ -19,7 +21,16 @@ from unrolled.options.transfer import WordVectorOptions
 from unrolled.tasks import load
 from unrolled.tasks.vectors import Vectors
 
-__all__ = ["Transferred", "begin_with_vectors", "encoder_at", "encoder_sizes", "fill_rows", "given_vectors", "vectors_at"]
+__all__ = [
+    "Transferred",
+    "begin_with_vectors",
+    "check_transfer",
+    "encoder_at",
+    "encoder_sizes",
+    "fill_rows",
+    "given_vectors",
+    "vectors_at",
+]
 
 
 class Transferred(NamedTuple):
@@ -32,6 +43,27 @@ class Transferred(NamedTuple):
     def __str__(self) -> str:
         missing = f"; none for {', '.join(map(repr, self.without))} and others" if self.without else ""
         return f"given vectors for {self.found:,} of {self.symbols:,} symbols, the others begin at random{missing}"
+
+
+def check_transfer(vectors: str | None, encoder: str | None = None) -> None:
+    """Check what a training run begins with before any data are read.
+
+    Raises DataError or FolderError for paths that do not exist, ConfigError for models of another task.
+    """
+    if vectors is not None and not Path(vectors).exists():
+        raise DataError(
+            f"--vectors {vectors}: no such file or folder. Expected a file of word vectors, or a run of "
+            "unrolled train word-vectors."
+        )
+    if encoder is not None and not Path(encoder).exists():
+        raise FolderError(f"--encoder {encoder}: no such folder. Expected a run of unrolled train language-model.")
+    expected = (("--vectors", vectors, "word-vectors"), ("--encoder", encoder, "language-model"))
+    for flag, path, task in expected:
+        if path is None or (flag == "--vectors" and Path(path).is_file()):
+            continue
+        found = read_config(model_folder(path)).get("task")
+        if found != task:
+            raise ConfigError(f"{flag} {path}: holds a model of the task {found!r}, expected one of {task!r}.")
 
 
 def vectors_at(path: str, errors: str = "strict") -> Vectors:

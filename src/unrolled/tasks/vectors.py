@@ -36,6 +36,8 @@ _ROWS, _QUESTIONS = 1 << 17, 512
 _SUGGESTED = 200_000
 #: Questions that are answered without an index.
 _FEW = 50
+#: Words, the most frequent first, that tell whether a text was in lower case.
+_QUERY_SAMPLE = 10_000
 
 
 class Neighbor(NamedTuple):
@@ -168,9 +170,18 @@ class Vectors:
         if problems:
             raise DataError("\n".join(problems[:10]))
 
+    @cached_property
+    def _is_lower(self) -> bool:
+        """Whether the text was in lower case: no word among the most frequent has a capital letter."""
+        return all(word == word.lower() for word in self.words[:_QUERY_SAMPLE])
+
+    def query(self, word: str) -> str:
+        """Return a word as the vectors write words: in lower case, where all are and the word has no vector of its own."""
+        return word.lower() if self._row(word) is None and self._is_lower else word
+
     def similarity(self, a: str, b: str) -> float:
         """The cosine between the vectors of two words."""
-        x, y = self._unit(a), self._unit(b)
+        x, y = self._unit(self.query(a)), self._unit(self.query(b))
         return float(x @ y)
 
     def _unit(self, word: str) -> np.ndarray:
@@ -185,7 +196,7 @@ class Vectors:
 
     def neighbors_of(self, words: Iterable[str], n: int = 10) -> list[list[Neighbor]]:
         """`neighbors` of many words: one matrix product for hundreds of them. All are looked up before any is answered."""
-        words = list(iter_inputs(WORDS, words))
+        words = [self.query(word) for word in iter_inputs(WORDS, words)]
         if not words:
             return []
         self.all_known(words)
@@ -196,6 +207,7 @@ class Vectors:
 
         `analogy("man", "king", "woman")` asks for queen.
         """
+        a, b, c = self.query(a), self.query(b), self.query(c)
         self.all_known([a, b, c])
         asked = self._unit(b) - self._unit(a) + self._unit(c)
         return self.nearest(asked[None], n, [[a, b, c]])[0]
