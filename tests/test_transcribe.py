@@ -214,6 +214,20 @@ def test_the_commands(songs: Path, tmp_path: Path) -> None:
         assert reason in err
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_texts_of_the_beam_are_in_the_order_of_both_numbers(recognizer: TrainedRecognizer, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logs = np.log(rng.dirichlet(np.full(len(recognizer.side.vocabulary), 0.3), size=30)).astype(np.float32)
+    for width in (2, 5, 20):
+        found = recognizer.ear.heard_in(logs, logs, Search(width, n_best=width))
+        scores = [found.score, *(score for _, _, score in found.others)]
+        assert scores == sorted(scores, reverse=True)
+        logs_of = [found.log_probability, *(log_p for _, log_p, _ in found.others)]
+        assert logs_of == sorted(logs_of, reverse=True)
+        assert found.score <= found.log_probability + 1e-4  # the search prunes alignments
+        assert recognizer.ear.heard_in(logs, logs, Search(width)).symbols == found.symbols
+
+
 def test_a_language_model_helps(songs: Path, recognizer: TrainedRecognizer, tmp_path: Path) -> None:
     """One that knows a single word makes it likelier than its sound, if it counts much."""
     tokens = ["do", "re", "mi", "fa", "sol", "la", "ti"]
@@ -234,6 +248,10 @@ def test_a_language_model_helps(songs: Path, recognizer: TrainedRecognizer, tmp_
     told = json.loads(out)
     assert told["others"]
     assert all(one["log_probability"] <= 0 for one in (told, *told["others"]))  # of the sound alone, of each
+    scores = [one["score"] for one in (told, *told["others"])]
+    assert scores == sorted(scores, reverse=True)
+    out, _ = run("predict", songs, tmp_path / "a.wav", *given[:2], "-s", "reward=50", "--n-best", "3")
+    assert [float(line.partition("\t")[0]) for line in out.splitlines()] == [round(score, 4) for score in scores]
     with pytest.raises(ConfigError, match="compared by their sound alone"):
         Fusion.of(recognizer.side, hotwords=["do"], phrases=["re"])
     assert pieces_of(recognizer.side)[recognizer.side.encode("d")[0]] == "d"

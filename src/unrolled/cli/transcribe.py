@@ -252,7 +252,7 @@ def _streamed(trained: Any, search: Any, sounds: list[str]) -> Iterator[Any]:
 
 
 def _answer(shown: Any, problem: str | None, *, as_json: bool) -> str:
-    """The text of one recording, and of the others that were asked for, with their log-probabilities; or its subtitles."""
+    """The text of one recording, and of the others that were asked for, with their scores; or its subtitles."""
     from unrolled.tasks.subtitles import srt, vtt
 
     if problem is not None:
@@ -266,7 +266,7 @@ def _answer(shown: Any, problem: str | None, *, as_json: bool) -> str:
         return "\n".join(f"{w.begin:.2f}\t{w.end:.2f}\t{w.confidence:.3f}\t{w.text}" for w in found.words)
     if not several:
         return found.text
-    return "\n".join(f"{p:.4f}\t{text}" for text, p in ((found.text, found.log_probability), *found.others))
+    return "\n".join(f"{score:.4f}\t{text}" for score, text in found.ranked())
 
 
 def _explain(trained: Any, name: str, sound: str | None, given: dict[str, Any]) -> tuple[str, Any]:

@@ -2,7 +2,10 @@
 
     WER = (words substituted + deleted + inserted) / words that were said          it can be more than 1
 
-CER is the same for characters, blanks included. Intervals by drawing recordings anew (`metrics.bootstrap`).
+CER is the same for characters, blanks included. Words end at every white space of Unicode (tab, line end, no-break and
+ideographic space) and at a zero-width space. For characters each of these counts as one blank, and those before and after a
+text do not count. Byte order marks and word joiners are no characters. Intervals by drawing recordings anew
+(`metrics.bootstrap`).
 """
 
 from __future__ import annotations
@@ -57,13 +60,28 @@ def _jiwer() -> Any:
         raise MissingExtra("jiwer", "speech", "Measuring word errors") from None
 
 
+#: U+200B ends words in scripts without blanks; U+FEFF (byte order mark) and U+2060 (word joiner) are invisible.
+_INVISIBLE = {0x200B: " ", 0xFEFF: None, 0x2060: None}
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text."""
+    return text.translate(_INVISIBLE).split()
+
+
+def _characters(text: str) -> str:
+    """The characters of a text: every white space as one blank, none before and after it."""
+    lines = text.translate(_INVISIBLE).replace("\r\n", " ")
+    return "".join(" " if letter.isspace() else letter for letter in lines).strip()
+
+
 def aligned(said: str, heard: str) -> list[Step]:
     """The words of both, those that belong together beside each other."""
-    words, found = (said.split(), heard.split())
+    words, found = _words(said), _words(heard)
     if not words or not found:
         return [Step(word, None) for word in words] + [Step(None, word) for word in found]
     steps = list[Step]()
-    for chunk in _jiwer().process_words(said, heard).alignments[0]:
+    for chunk in _jiwer().process_words(" ".join(words), " ".join(found)).alignments[0]:
         left = words[chunk.ref_start_idx : chunk.ref_end_idx] or [None] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
         right = found[chunk.hyp_start_idx : chunk.hyp_end_idx] or [None] * len(left)
         steps += [Step(*pair) for pair in zip(left, right, strict=True)]
@@ -73,11 +91,12 @@ def aligned(said: str, heard: str) -> list[Step]:
 def word_errors(said: Sequence[str], heard: Sequence[str]) -> Rate:
     """Word error rate of texts (n,)."""
     errors = [sum(step.said != step.heard for step in aligned(*pair)) for pair in zip(said, heard, strict=True)]
-    return error_rate(errors, [len(text.split()) for text in said])
+    return error_rate(errors, [len(_words(text)) for text in said])
 
 
 def character_errors(said: Sequence[str], heard: Sequence[str]) -> Rate:
     """Character error rate of texts (n,)."""
+    said, heard = list(map(_characters, said)), list(map(_characters, heard))
     counted = (_jiwer().process_characters(a, b) if a and b else None for a, b in zip(said, heard, strict=True))
     errors = [
         found.substitutions + found.deletions + found.insertions if found else max(len(a), len(b))

@@ -58,8 +58,8 @@ def explain_sound(trained: TrainedRecognizer, sound: Recording, search: Search) 
         blocks.append(_raster(title, heard.attention, symbols, trained.step_seconds, [], (0.0, 1.0)))
     confident = [[word.text, f"{word.begin:.2f} to {word.end:.2f} s, {word.confidence:.3f}"] for word in found.words]
     blocks.append({"kind": "texts", "title": "Each word, when it is heard, and how sure the model is", "rows": confident})
-    listed = [[f"{p:.4f}", text] for text, p in ((found.text, found.log_probability), *found.others)]
-    blocks.append({"kind": "texts", "title": "The best by the search, with log P", "rows": listed})
+    listed = [[f"{score:.4f}", text] for score, text in found.ranked()]
+    blocks.append({"kind": "texts", "title": "The best texts by the search, with their scores", "rows": listed})
     result = found.to_json() | {"tokens": trained.side.vocabulary.decode(heard.symbols), "blocks": blocks}
     return result | ({"cut": True, "shown": f"{most:g} seconds"} if len(whole) > len(frames) else {})
 

@@ -41,13 +41,15 @@ _LESS_BLANK = 2.0
 
 class Heard(NamedTuple):
     """A text for a piece of sound: ids without the end, its log P, when each symbol begins and ends, in steps, and how sure
-    the model is of it; attention (U, T): where the decoder looked at each symbol, if there is one.
+    the model is of it; others: symbols, log P and score of the next best, best first; score: what texts are ranked by;
+    attention (U, T): where the decoder looked at each symbol, if there is one.
     """
 
     symbols: list[int]
     log_probability: float
     times: list[tuple[float, float, float]]
-    others: list[tuple[list[int], float]]
+    others: list[tuple[list[int], float, float]]
+    score: float
     attention: np.ndarray | None = None
 
 
@@ -123,30 +125,33 @@ class Ear:
         """The best text for log-probabilities (T', V), by CTC; located: those that say where symbols stand."""
         if search.fusion.phrases:
             symbols, log_probability, others = self._of_phrases(logs, search)
+            score = log_probability
         else:
-            width, scorers = max(search.width or self.width, search.n_best), search.fusion.scorers
-            if width == 1 and not scorers:
-                found = [greedy(logs, BLANK)]
-            else:
-                found = prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers)
-            (symbols, log_probability, _), *rest = found or [Spelled([], 0.0, 0.0)]
-            texts = [one.symbols for one in rest]
-            scores = closed(logs, [np.array(text, np.int64) for text in texts], BLANK).tolist() if texts else []
-            others = list(zip(texts, scores, strict=True))
+            (symbols, log_probability, score), *rest = self._by_ctc(logs, search)
+            others = [tuple(one) for one in rest]
         sure = np.zeros(len(symbols))
         with contextlib.suppress(DataError):  # a given phrase may be too unlikely to say where
             aligned = align(logs, np.array(symbols, np.int64), BLANK)
             sure = aligned.confidences
             log_probability = log_probability if search.fusion.phrases else aligned.log_probability
-        return Heard(symbols, log_probability, self._times(located, symbols, sure), others)
+        return Heard(symbols, log_probability, self._times(located, symbols, sure), others, score)
 
-    def _of_phrases(self, logs: np.ndarray, search: Search) -> tuple[list[int], float, list[tuple[list[int], float]]]:
+    def _by_ctc(self, logs: np.ndarray, search: Search) -> list[Spelled]:
+        """Return the best texts of the beam, best first, with the log P of the alignments that were searched."""
+        width, scorers = max(search.width or self.width, search.n_best), search.fusion.scorers
+        if width == 1 and not scorers:
+            return [greedy(logs, BLANK)]
+        return prefix_search(logs, width, BLANK, n_best=search.n_best, scorers=scorers) or [Spelled([], 0.0, 0.0)]
+
+    def _of_phrases(
+        self, logs: np.ndarray, search: Search
+    ) -> tuple[list[int], float, list[tuple[list[int], float, float]]]:
         """The likeliest of given phrases, or nothing, with the log of its probability among them; and the next likely."""
         texts = [np.zeros(0, np.int64), *(self.side.encode(self.spoken(p))[:-1] for p in search.fusion.phrases)]
         scores = closed(logs, texts, BLANK)
         scores = scores - np.logaddexp.reduce(scores)
         ranked = np.argsort(-scores, kind="stable")[: search.n_best].tolist()
-        (symbols, log_probability), *others = [(texts[i].tolist(), float(scores[i])) for i in ranked]
+        (symbols, log_probability, _), *others = [(texts[i].tolist(), float(scores[i]), float(scores[i])) for i in ranked]
         return symbols, log_probability, others
 
     def _times(self, located: np.ndarray, symbols: list[int], sure: np.ndarray) -> list[tuple[float, float, float]]:
@@ -176,9 +181,9 @@ class Ear:
     def _written(self, found: Found, located: np.ndarray) -> Heard:
         """What the decoder has found."""
         end = self.side.vocabulary.end
-        (symbols, log_probability), *others = [
-            ([k for k in h.symbols if k != end], h.log_probability) for h in found.hypotheses
+        (symbols, log_probability, score), *others = [
+            ([k for k in h.symbols if k != end], h.log_probability, h.score) for h in found.hypotheses
         ]
         best = found.hypotheses[0]
         sure = np.exp(np.array(best.token_scores[: len(symbols)]))
-        return Heard(symbols, log_probability, self._times(located, symbols, sure), others, best.attention)
+        return Heard(symbols, log_probability, self._times(located, symbols, sure), others, score, best.attention)

@@ -32,7 +32,7 @@ from unrolled.tasks.hearing import Ear, Heard, Search
 from unrolled.tasks.inputs import RECORDINGS, evaluation_paths, iter_inputs, map_inputs
 from unrolled.tasks.media_inputs import Recording, input_name, to_samples
 from unrolled.tasks.streaming import Stream
-from unrolled.tasks.transcript import Transcript, Word, joined, later
+from unrolled.tasks.transcript import Alternative, Transcript, Word, joined, later
 from unrolled.training.weights import load_weights, save_weights
 
 __all__ = ["NAME", "TrainedRecognizer"]
@@ -216,11 +216,13 @@ class TrainedRecognizer:
 
     def told(self, name: str, heard: Heard, frames: Tensor | None, seconds: float) -> Transcript:
         """What was heard in a recording of one piece."""
-        best, others = self.text_of(heard.symbols), dict[str, float]()
-        for symbols, p in heard.others:
-            others.setdefault(self.text_of(symbols), p)
+        best, others = self.text_of(heard.symbols), dict[str, Alternative]()
+        for symbols, p, score in heard.others:
+            text = self.text_of(symbols)
+            others.setdefault(text, Alternative(text, p, score))
         others.pop(best, None)
-        return Transcript(name, best, self.words(heard, frames), heard.log_probability, seconds, tuple(others.items()))
+        words, several = self.words(heard, frames), tuple(others.values())
+        return Transcript(name, best, words, heard.log_probability, seconds, several, heard.score if several else None)
 
     def text_of(self, symbols: Sequence[int]) -> str:
         """The text of ids; one blank between words, though the model may have heard two."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Transcript", "Word", "joined", "later"]
+__all__ = ["Alternative", "Transcript", "Word", "joined", "later"]
 
 
 class Word(NamedTuple):
@@ -19,9 +19,20 @@ class Word(NamedTuple):
     confidence: float
 
 
+class Alternative(NamedTuple):
+    """Another text for a recording; log_probability: by the sound, in nats; score: what the search ranks texts by."""
+
+    text: str
+    log_probability: float
+    score: float
+
+
 class Transcript(NamedTuple):
     """What is said in a recording of so many seconds; its words; log_probability: of the text, in nats; others: the next
-    likely texts with theirs.
+    best texts, best first; score: what the search ranks them by, if there are others.
+
+    The score is the log-probability by CTC plus what language models and hotwords add; for a decoder with attention the
+    log-probability is divided by a length penalty.
     """
 
     file: str
@@ -29,7 +40,8 @@ class Transcript(NamedTuple):
     words: tuple[Word, ...]
     log_probability: float
     seconds: float
-    others: tuple[tuple[str, float], ...] = ()
+    others: tuple[Alternative, ...] = ()
+    score: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """One JSON line of `predict`."""
@@ -39,8 +51,17 @@ class Transcript(NamedTuple):
         ]
         found: dict[str, Any] = {"file": self.file, "text": self.text, "words": words}
         found |= {"log_probability": round(self.log_probability, 6), "seconds": round(self.seconds, 3)}
-        others = [{"text": text, "log_probability": round(p, 6)} for text, p in self.others]
-        return found | ({"others": others} if others else {})
+        others = [
+            {"text": other.text, "log_probability": round(other.log_probability, 6), "score": round(other.score, 6)}
+            for other in self.others
+        ]
+        score = {} if self.score is None else {"score": round(self.score, 6)}
+        return found | (score | {"others": others} if others else {})
+
+    def ranked(self) -> list[tuple[float, str]]:
+        """Return the score and the text of this transcript and of the others, best first."""
+        best = self.log_probability if self.score is None else self.score
+        return [(best, self.text), *((other.score, other.text) for other in self.others)]
 
 
 def later(word: Word, seconds: float) -> Word:

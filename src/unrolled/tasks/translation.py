@@ -11,7 +11,7 @@ import numpy as np
 
 from unrolled.data.pairs import Pairs
 from unrolled.features.tokenizers import words_in
-from unrolled.metrics.translation import corpus_scores
+from unrolled.metrics.translation import bleu_tokenizer, corpus_scores
 
 __all__ = ["Translation", "Wishes", "by_length", "in_parts", "joined"]
 
@@ -98,9 +98,9 @@ def by_length(pairs: Pairs, texts: Sequence[str]) -> list[dict[str, Any]]:
     lengths = np.array([len(words_in(source)) for source in pairs.sources])
     bounds = np.unique(np.quantile(lengths, (0, 0.25, 0.5, 0.75, 1), method="lower"))
     bounds = np.repeat(bounds, 2) if len(bounds) == 1 else bounds
-    found = []
+    found, tokenizer = [], bleu_tokenizer(pairs.targets)
     for low, high in pairwise(bounds):
         which = np.flatnonzero((lengths >= low) & ((lengths < high) | (high == bounds[-1]))).tolist()
-        scores = corpus_scores([texts[i] for i in which], [pairs.targets[i] for i in which])
+        scores = corpus_scores([texts[i] for i in which], [pairs.targets[i] for i in which], tokenizer)
         found.append({"words": [int(low), int(high)], "pairs": len(which), "bleu": scores["bleu"]})
     return found
