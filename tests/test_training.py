@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,8 @@ from unrolled.errors import ConfigError, FolderError, UnrolledError
 from unrolled.folders import new_folder, prepare_run, tensor_shapes, write_bytes
 from unrolled.options.training import TrainingOptions
 from unrolled.training.loop import Evaluated, Finished, Step, fit
-from unrolled.training.optimisation import clip_and_scale, no_longer_improves, schedule
+from unrolled.training.optimisation import clip_and_scale, no_longer_improves, schedule, warmup
+from unrolled.training.plan import Plan
 from unrolled.training.weights import load_weights, save_weights
 from unrolled.types import Criterion, LossSum, Stage, State
 
@@ -74,22 +76,6 @@ class LineTask:
         (folder / "w").write_text(str(self.model.w.item()))
 
 
-class SlowTask(LineTask):
-    """On the clock `now` a batch takes a second and a validation as long as it is told."""
-
-    def __init__(self, *, validation_seconds: float) -> None:
-        super().__init__()
-        self.now, self.validation_seconds = 0.0, validation_seconds
-
-    def batch(self, epoch: int, k: int) -> Tensor:
-        self.now += 1
-        return super().batch(epoch, k)
-
-    def evaluate(self, model: nn.Module) -> dict[str, float]:
-        self.now += self.validation_seconds
-        return super().evaluate(model)
-
-
 def options(**changes: Any) -> TrainingOptions:
     return TrainingOptions(
         **({"minutes": 10, "epochs": 10, "learning_rate": 0.1, "evaluations": 5, "warmup_steps": 3, "threads": 1} | changes)
@@ -128,7 +114,7 @@ def test_with_nothing_held_out_the_last_model_is_the_best(tmp_path: Path) -> Non
     task = NothingHeldOut()
     seen = list(events(task, tmp_path / "r", patience=1))
     assert all(e.best for e in seen if isinstance(e, Evaluated))
-    assert seen[-1] == Finished("budget", seen[-2].row)  # type: ignore[union-attr]
+    assert seen[-1] == Finished("budget", seen[-2].row, "epochs")  # type: ignore[union-attr]
     assert float((tmp_path / "r" / "best" / "w").read_text()) == task.model.w.item()
 
 
@@ -195,36 +181,144 @@ def test_patience_stops(tmp_path: Path) -> None:
     assert max(e.step for e in seen if isinstance(e, Step)) == 42
 
 
-def test_minutes_become_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch takes a second and a validation ten: the budget is kept, and the number of steps does not change."""
+class ChangingTask(LineTask):
+    """On the clock `now` a batch takes `pace(now)` seconds, and a validation as many times that as it is told."""
 
-    task = SlowTask(validation_seconds=10)
+    def __init__(self, pace: Callable[[float], float], *, validation_steps: float) -> None:
+        super().__init__()
+        self.now, self.pace, self.validation_steps = 0.0, pace, validation_steps
+
+    def batch(self, epoch: int, k: int) -> Tensor:
+        self.now += self.pace(self.now)
+        return super().batch(epoch, k)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        self.now += self.pace(self.now) * self.validation_steps
+        return super().evaluate(model)
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+PACES: dict[str, Callable[[float], float]] = {
+    "steady": lambda _: 0.5,
+    "long steps": lambda _: 7.0,
+    "slower in the middle": lambda now: 0.5 if now < 300 else 2.0,
+    "faster in the middle": lambda now: 2.0 if now < 300 else 0.4,
+    "slower near the end": lambda now: 0.5 if now < 560 else 5.0,
+    "faster near the end": lambda now: 2.0 if now < 520 else 0.25,
+    "slow at first": lambda now: 6.0 if now < 40 else 0.3,
+    "to and fro": lambda now: 0.3 if int(now / 45) % 2 else 1.5,
+}
+
+
+@pytest.mark.parametrize("evaluations", [1, 5, 25])
+@pytest.mark.parametrize("pace", PACES)
+def test_a_run_ends_when_its_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pace: str, evaluations: int
+) -> None:
+    """From the first step to the last validation: 600 s, 5 % more or less; the rate never rises again, and ends low."""
+    task = ChangingTask(PACES[pace], validation_steps=4)
     monkeypatch.setattr("time.perf_counter", lambda: task.now)
-    seen = [e for e in events(task, tmp_path / "r", minutes=10, epochs=1e6) if isinstance(e, Step)]
-    totals = {s.total for s in seen if s.total}
-    assert totals == {seen[-1].step}
-    assert 500 < task.now <= 600
-    assert [s.total for s in seen].index(seen[-1].step) <= 16
+    changes = {"minutes": 10, "epochs": None, "evaluations": evaluations, "warmup_steps": 3, "patience": 99}
+    list(events(task, tmp_path / "r", **changes))
+    rows = rows_of(tmp_path / "r")
+    assert rows[0]["seconds"] == 0
+    assert 570 <= rows[-1]["seconds"] <= 630
+    learned = [row["learning_rate"] for row in rows[2:]]
+    assert learned == sorted(learned, reverse=True)
+    assert rows[-1]["learning_rate"] <= 0.1 * 0.12
+    assert len(rows) <= 1.2 * evaluations + 2
+    corrections = [correction for row in rows for correction in row.get("corrections", ())]
+    assert corrections
+    assert rows[-1]["step"] == corrections[-1]["end"]
+    if pace in ("steady", "long steps"):
+        assert len(corrections) <= 3
+
+
+def test_recorded_corrections_are_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after a line of metrics.jsonl and before its checkpoint, and resumed on a machine of another speed."""
+    task = ChangingTask(PACES["to and fro"], validation_steps=4)
+    monkeypatch.setattr("time.perf_counter", lambda: task.now)
+    changes = {"minutes": 10, "epochs": None, "evaluations": 5, "warmup_steps": 3, "patience": 99}
+    folder, kept = tmp_path / "r", tmp_path / "kept"
+    whole: list[Any] = []
+    for event in events(task, folder, **changes):
+        if isinstance(event, Evaluated):
+            whole.append(event.row | {"w": task.model.w.item()})
+            if len(whole) == 3:
+                shutil.copytree(folder / "last", kept)  # of the validation before
+    written = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:4]
+    assert sum(b"corrections" in line for line in written) >= 2
+    for name in ("last", "last.old"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    kept.rename(folder / "last")
+    (folder / "metrics.jsonl").write_bytes(b"".join(written))
+    other = ChangingTask(lambda _: 0.6, validation_steps=4)
+    monkeypatch.setattr("time.perf_counter", lambda: other.now)
+    resumed = []
+    for event in fit(other, options(**changes), folder, resume=True):  # type: ignore[arg-type]
+        if isinstance(event, Evaluated):
+            resumed.append(event.row | {"w": other.model.w.item()})
+    for before, after in zip(whole[2:4], resumed, strict=False):
+        assert [before[name] for name in ("step", "w", "learning_rate")] == [
+            after[name] for name in ("step", "w", "learning_rate")
+        ]
+    rows = rows_of(folder)
+    assert [row.get("corrections") for row in rows[:4]] == [json.loads(line).get("corrections") for line in written]
+    assert 570 <= rows[-1]["seconds"] <= 630
+
+
+def test_the_first_limit_ends_a_run_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for minutes, epochs, max_steps, step, limit in (
+        (10, 10, None, 70, "epochs"),
+        (10, None, 33, 33, "max_steps"),
+        (10, 10, 33, 33, "max_steps"),
+        (0.5, 1e6, None, 28, "minutes"),
+        (None, 2, 1000, 14, "epochs"),
+        (None, None, 11, 11, "max_steps"),
+    ):
+        task = ChangingTask(lambda _: 1.0, validation_steps=1)
+        monkeypatch.setattr("time.perf_counter", lambda task=task: task.now)
+        limits = {"minutes": minutes, "epochs": epochs, "max_steps": max_steps, "evaluations": 2}
+        seen = list(events(task, tmp_path / f"{minutes}-{epochs}-{max_steps}", **limits))
+        assert isinstance(seen[-1], Finished)
+        assert seen[-1].limit == limit
+        assert max(e.step for e in seen if isinstance(e, Step)) == pytest.approx(step, abs=1 if limit == "minutes" else 0)
+
+
+def test_a_run_of_few_steps_says_so(tmp_path: Path) -> None:
+    ended = list(events(LineTask(), tmp_path / "r", max_steps=5, minutes=None, epochs=None))[-1]
+    assert ended.warning == "the model has hardly been trained: 5 steps"  # type: ignore[union-attr]
+    worse = list(events(LineTask([1, 2, 3, 4, 5, 6]), tmp_path / "s"))[-1]
+    assert "learned nothing" in worse.warning  # type: ignore[union-attr]
+    assert not list(events(LineTask(), tmp_path / "t"))[-1].warning  # type: ignore[union-attr]
+
+
+def factor(chosen: TrainingOptions, step: int, total: int) -> float:
+    """Factor of the learning rate in a run of `total` steps that are known from the beginning."""
+    return schedule(chosen, step, Plan(end=total), warmup(chosen, total))
 
 
 def test_schedule_rises_and_falls_to_zero() -> None:
-    rates = [schedule(options(warmup_steps=100), step, 1000) for step in range(1001)]
+    rates = [factor(options(warmup_steps=100), step, 1000) for step in range(1001)]
     assert rates[0] < 0.02
     assert max(rates) == pytest.approx(0.9, abs=0.02)
     assert rates[-1] == 0
     assert rates.index(max(rates)) in (99, 100, 101)
-    assert schedule(options(warmup_steps=100), 50, 0) == pytest.approx(51 / 101)
-    assert schedule(options(warmup_steps=100), 1, 10) > 0.4  # the warm-up of a short training is short
+    assert factor(options(warmup_steps=100), 50, 0) == pytest.approx(51 / 101)
+    assert factor(options(warmup_steps=100), 1, 10) > 0.4  # the warm-up of a short training is short
 
 
 @pytest.mark.parametrize(
-    ("kind", "at", "factor"),
+    ("kind", "at", "expected"),
     [("linear", 550, 0.45), ("cosine", 550, 0.4218), ("cosine", 1000, 0), ("constant", 999, 1), ("plateau", 999, 1)],
 )
-def test_schedules(kind: str, at: int, factor: float) -> None:
+def test_schedules(kind: str, at: int, expected: float) -> None:
     chosen = options(warmup_steps=100, schedule=kind)
-    assert schedule(chosen, at, 1000) == pytest.approx(factor, abs=1e-3)
-    assert schedule(chosen, 0, 1000) == pytest.approx(1 / 101, rel=1e-3)
+    assert factor(chosen, at, 1000) == pytest.approx(expected, abs=1e-3)
+    assert factor(chosen, 0, 1000) == pytest.approx(1 / 101, rel=1e-3)
 
 
 def test_the_rate_falls_when_validation_stagnates(tmp_path: Path) -> None:
@@ -510,12 +604,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_slow_validation_does_not_eat_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = SlowTask(validation_seconds=30)
+    task = ChangingTask(lambda _: 1.0, validation_steps=30)
     monkeypatch.setattr("time.perf_counter", lambda: task.now)
     seen = list(events(task, tmp_path / "r", minutes=10, epochs=1e6, evaluations=25))
     assert max(e.step for e in seen if isinstance(e, Step)) > 400
     assert 2 <= sum(isinstance(e, Evaluated) for e in seen) <= 5
-    assert task.now <= 610
+    assert rows_of(tmp_path / "r")[-1]["seconds"] <= 610
 
 
 def test_unwritable_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-__all__ = ["begin_compiling", "end_compiling", "now"]
+__all__ = ["begin_compiling", "compiling_seconds", "end_compiling", "now"]
 
 _begun: list[float] = []
 _spent = [0.0]
@@ -15,6 +15,11 @@ _spent = [0.0]
 def now() -> float:
     """Seconds since some moment, those of compiling left out."""
     return (_begun[0] if _begun else time.perf_counter()) - _spent[0]
+
+
+def compiling_seconds() -> float:
+    """Seconds that this process has spent on compiling kernels."""
+    return _spent[0]
 
 
 def begin_compiling() -> None:

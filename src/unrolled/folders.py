@@ -91,8 +91,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of a run folder."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The lines of metrics.jsonl of a run folder, without the corrections of its plan."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{key: value for key, value in row.items() if key != "corrections"} for row in rows]
 
 
 def header(task: str) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from unrolled.folders import read_json, write_json, write_text
 
 __all__ = [
     "accept_changes",
+    "chosen_threads",
     "read_record",
     "record_options",
+    "record_threads",
     "recorded_documents",
     "recorded_options",
     "replanned",
@@ -140,6 +142,18 @@ def accept_changes(
     }
     changed = {"options": options.model_dump(exclude_none=True), "texts": noted}
     write_json(folder / "run.json", record | _versions() | changed)
+
+
+def record_threads(folder: Path, threads: int) -> None:
+    """Write to run.json the number of threads that was chosen by measuring."""
+    write_json(folder / "run.json", read_record(folder) | {"chosen": {"threads": threads}})
+
+
+def chosen_threads(folder: Path) -> int:
+    """The number of threads that `record_threads` wrote; 0 if none was chosen."""
+    if not (folder / "run.json").exists():
+        return 0
+    return int((read_record(folder).get("chosen") or {}).get("threads", 0))
 
 
 def record_options(folder: Path, options: Section) -> None:

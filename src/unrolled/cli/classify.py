@@ -11,7 +11,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, count, left_out, resumed, say, what_next, why_ended
+from unrolled.cli.progress import Progress, count, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed, text_reader
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
@@ -93,9 +93,8 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
     from unrolled.run.classify import Done
     from unrolled.tasks.classify import AverageTraining, Epoch, Split
     from unrolled.tasks.recurrent_classify import RecurrentTask
-    from unrolled.training.loop import Evaluated, Resumed, Step
 
-    done, epochs = None, 1
+    done, tenth = None, 0
     with Progress(quiet=quiet, previews=False) as progress:
         for event in events:
             match event:
@@ -103,24 +102,19 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
                     progress.say(_facts(event.facts))
                 case AverageTraining():
                     progress.warn(event)
-                    epochs = event.epochs
                     if event.transferred is not None:
                         progress.say(str(event.transferred))
                     if event.options.model.network != "average":
                         progress.say("first the average, to compare with:")
                 case Epoch():
-                    shown = progress.say if event.row["epoch"] % -(-epochs // 10) == 0 else progress.show
-                    shown(_epoch(event.row))
+                    tenth, before = int(10 * event.progress), tenth
+                    (progress.say if tenth > before else progress.show)(_epoch(event.row))
                 case RecurrentTask():
                     progress.say(f"then the recurrent network, {describe_limits(event.options.training)}:")
-                case Resumed():
-                    progress.say(resumed(event))
-                case Step():
-                    progress.step(event, what="texts")
-                case Evaluated():
-                    progress.evaluated(event)
                 case Done():
                     done = event
+                case _:
+                    progress.shown(event, what="texts")
         assert done is not None
         why = why_ended(done.reason)
         progress.say(f"{why}. On the validation texts: {_figures(done.held)}")
@@ -136,7 +130,7 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
 
 def _epoch(row: dict[str, Any]) -> str:
     return (
-        f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['train_loss']:.4f}  validation "
+        f"[{row['seconds']:6.1f} s] epoch {row['epoch']:.5g}  loss {row['train_loss']:.4f}  validation "
         f"{row['valid_loss']:.4f}, {100 * row['valid_accuracy']:.2f} % right"
     )
 

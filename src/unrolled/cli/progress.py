@@ -10,7 +10,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-__all__ = ["Line", "Progress", "count", "left_out", "resumed", "say", "say_tables", "validation", "what_next", "why_ended"]
+__all__ = [
+    "Line",
+    "Progress",
+    "count",
+    "ended",
+    "left_out",
+    "prepared",
+    "remaining",
+    "resumed",
+    "say",
+    "say_tables",
+    "threads_chosen",
+    "validation",
+    "what_next",
+    "why_ended",
+]
 
 _EVERY_SECONDS = 10.0
 
@@ -83,34 +98,50 @@ class Progress(Line):
     def __init__(self, *, quiet: bool = False, previews: bool = True) -> None:
         super().__init__(quiet=quiet)
         self._previews = previews
+        self._began: float | None = time.perf_counter()
 
     def step(self, step: Any, what: str = "tokens") -> None:
         """Show an update, if it is time to. what: the units of the loss."""
         if self.due:
             self.show(
                 f"step {step.step}/{step.total or '?'}  epoch {step.epoch:.2f}  loss {step.loss:.3f}  "
-                f"{step.tokens_per_second:,.0f} {what}/s  {_remaining(step)}"
+                f"{step.tokens_per_second:,.0f} {what}/s  {remaining(step.left)}"
             )
 
     def follow(self, events: Iterable[Any], other: Callable[[Any], None]) -> Any:
         """Show the events of a training; those that its task alone knows go to `other`. Returns the last, `Finished`."""
-        from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+        from unrolled.training.loop import Finished
 
         finished = None
         for event in events:
-            match event:
-                case Resumed():
-                    self.say(resumed(event))
-                case Step():
-                    self.step(event)
-                case Evaluated():
-                    self.evaluated(event)
-                case Finished():
-                    finished = event
-                case _:
-                    other(event)
+            if not self.shown(event):
+                other(event)
+            if isinstance(event, Finished):
+                finished = event
         assert finished is not None
         return finished
+
+    def shown(self, event: Any, what: str = "tokens") -> bool:
+        """Show an event of the training loop; False if it is none. what: the units of the loss."""
+        from unrolled.training.loop import Evaluated, Finished, Resumed, Step, ThreadsChosen
+
+        match event:
+            case ThreadsChosen():
+                self.say(threads_chosen(event))
+            case Resumed():
+                self.say(resumed(event))
+            case Step():
+                if self._began is not None:
+                    self.say(prepared(time.perf_counter() - self._began))
+                    self._began = None
+                self.step(event, what)
+            case Evaluated():
+                self.evaluated(event)
+            case Finished():
+                self.say(ended(event))
+            case _:
+                return False
+        return True
 
     def evaluated(self, event: Any) -> None:
         """Show a validation and what the model writes now."""
@@ -125,6 +156,27 @@ class Progress(Line):
 def resumed(event: Any) -> str:
     """That a training goes on."""
     return f"going on from step {event.step} of {event.total or 'a number not known yet'}"
+
+
+def threads_chosen(event: Any) -> str:
+    """How many threads were taken, and why."""
+    times = ", ".join(f"{_duration(seconds)} with {n}" for n, seconds in event.seconds.items())
+    return f"{event.threads} thread{'s' if event.threads > 1 else ''} (a step takes {times})"
+
+
+def prepared(seconds: float) -> str:
+    """How long everything before the first step took, which does not count as training."""
+    from unrolled.clock import compiling_seconds
+
+    return f"prepared in {_duration(seconds)}, {_duration(compiling_seconds())} of it compiling; training begins"
+
+
+def ended(event: Any) -> str:
+    """What has ended a training run, after how long, and a warning where the model is probably of no use."""
+    reasons = {"patience": "validation no longer improves", "interrupted": "interrupted"}
+    limits = {"minutes": "the time is over", "epochs": "all epochs are done", "max_steps": "all steps are done"}
+    why = reasons.get(event.reason) or limits.get(event.limit, "done")
+    return f"training ended: {why}" + (f"\nwarning: {event.warning}" if event.warning else "")
 
 
 def why_ended(reason: str) -> str:
@@ -166,8 +218,13 @@ def _write(text: str) -> None:
         sys.stderr.flush()
 
 
-def _remaining(step: Any) -> str:
-    if not step.total:
+def remaining(left: float | None) -> str:
+    """Seconds until the end in words."""
+    if left is None:
         return "measuring speed"
-    seconds = (step.total - step.step) * step.seconds / step.step
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
+    seconds = max(0, round(left))
+    return f"{seconds // 60}:{seconds % 60:02d} left"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 0.95 else f"{1000 * seconds:.0f} ms"

@@ -12,7 +12,7 @@ import typer
 from unrolled.cli.classify import show_classes, show_unknown_labels
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, resumed, say, what_next, why_ended
+from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
@@ -82,7 +82,6 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
     """Show the events of a training, and print the figures on the validation words if `as_json`."""
     from unrolled.run.tag import TaggerDone
     from unrolled.tasks.tag import TagTask
-    from unrolled.training.loop import Evaluated, Resumed, Step
 
     done, task = None, None
     with Progress(quiet=quiet) as progress:
@@ -95,14 +94,10 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
                     task = event
                     progress.say(_facts(event.facts, event.options.training))
                     progress.warn(event)
-                case Resumed():
-                    progress.say(resumed(event))
-                case Step():
-                    progress.step(event, what="words")
-                case Evaluated():
-                    progress.evaluated(event)
                 case TaggerDone():
                     done = event
+                case _:
+                    progress.shown(event, what="words")
         assert done is not None
         why = why_ended(done.reason)
         entity = done.held.get("entity_f1")

@@ -15,7 +15,7 @@ from unrolled.cli.caption import caption, follow_captioner
 from unrolled.cli.classify import classify, follow_classifier
 from unrolled.cli.flags import ConfigFile, Files, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, resumed, say, say_tables, validation, what_next, why_ended
+from unrolled.cli.progress import Progress, say, say_tables, validation, what_next, why_ended
 from unrolled.cli.tag import follow_tagger, tag
 from unrolled.cli.transcribe import follow_recognizer, transcribe
 from unrolled.cli.translate import follow_translator, translate
@@ -148,7 +148,7 @@ def run_training(
 def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bool = False) -> None:
     """Show the events of a training, and print its best validation if `as_json`."""
     from unrolled.tasks.language_model import LanguageModelTask
-    from unrolled.training.loop import Evaluated, Finished, Resumed, Step
+    from unrolled.training.loop import Finished
     from unrolled.training.parallel import speaks
 
     best: dict[str, Any] = {}
@@ -169,14 +169,10 @@ def follow(events: Iterator[Any], out: Path, *, quiet: bool = False, as_json: bo
                         f"{describe_limits(event.options.training)}"
                     )
                     progress.warn(event)
-                case Resumed() if not quiet:
-                    say(resumed(event))
-                case Step():
-                    progress.step(event)
-                case Evaluated():
-                    progress.evaluated(event)
-                case Finished():
-                    best, reason = event.best, event.reason
+                case _:
+                    progress.shown(event)
+            if isinstance(event, Finished):
+                best, reason = event.best, event.reason
     if not quiet:
         why = why_ended(reason)
         say(f"{why}. {'Best' if validation(best) else 'Last'} model: step {best['step']}{validation(best)}")

@@ -24,7 +24,7 @@ from unrolled.cli.flags import (
     with_options,
 )
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Line, say, say_tables
+from unrolled.cli.progress import Line, remaining, say, say_tables
 from unrolled.cli.speaker import Speaker
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
@@ -105,22 +105,23 @@ def run_word_vectors(
                 case WordVectorsTask():
                     line.say(
                         f"{event.all_words:,} words; {len(event.words):,} different ones are frequent enough for a vector; "
-                        f"{describe_limits(event.limits)} on {event.threads} thread{'s' if event.threads > 1 else ''}"
+                        f"{_length(event)} on {event.threads} thread{'s' if event.threads > 1 else ''}"
                     )
                     if event.notice:
                         line.say(event.notice)
                     line.warn(event)
                 case Progress():
-                    left = event.seconds * (event.total / event.words - 1)
                     line.show(
                         f"epoch {event.epoch:.2f}  loss {event.loss:.3f}  {event.words / event.seconds:,.0f} words/s  "
-                        f"{int(left // 60)}:{int(left % 60):02d} left"
+                        f"{remaining(event.left)}"
                     )
                 case Epoch():
                     line.say(_epoch(event))
                 case Done():
                     done = event
     assert done is not None
+    if done.row and done.row["epoch"] < 1:
+        line.say(f"warning: only {100 * done.row['epoch']:.0f} % of the text was read; give more --minutes")
     if start is not None:
         drift = done.drift
         most = ", ".join(word for word, _ in drift["moved_most"][:8])
@@ -135,15 +136,20 @@ def run_word_vectors(
         print(json.dumps(done.row))
 
 
+def _length(task: Any) -> str:
+    limits = task.options.training
+    return describe_limits(limits) or f"{task.timed.end:g} epochs"
+
+
 def _epoch(event: Any) -> str:
     row = event.row
     tests = "".join(
         f"  {name} {'-' if value is None else f'{value:.4f}'}"
         for name, value in row.items()
-        if name not in ("epoch", "loss", "words", "seconds")
+        if name not in ("epoch", "loss", "words", "seconds", "corrections")
     )
     best = "  (best)" if tests and event.best else ""
-    return f"[{row['seconds']:6.1f} s] epoch {row['epoch']}  loss {row['loss']:.4f}{tests}{best}"
+    return f"[{row['seconds']:6.1f} s] epoch {row['epoch']:.4g}  loss {row['loss']:.4f}{tests}{best}"
 
 
 def neighbors(

@@ -19,6 +19,7 @@ from unrolled.pictures.report import classifier_page
 from unrolled.record import accept_changes, read_record, record_options, recorded_options, replanned, write_record
 from unrolled.run.cores import cores
 from unrolled.run.examples import examples_again, noted
+from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
 from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
@@ -27,7 +28,7 @@ from unrolled.tasks.recurrent_classify import RecurrentTask
 from unrolled.tasks.transfer import check_transfer
 from unrolled.training.device import device_of
 from unrolled.training.interrupt import interruptible
-from unrolled.training.loop import Event, Finished, fit
+from unrolled.training.loop import Event, Finished
 from unrolled.training.parallel import Ranks
 
 __all__ = ["Done", "classify_options", "resume_classifier", "train_classifier"]
@@ -141,7 +142,7 @@ def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> I
             if alone:
                 write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in training.rows))
             yield event
-            if stop.is_set() and event.row["epoch"] < training.epochs:
+            if stop.is_set() and not event.last:
                 reason = "interrupted"
                 break
     if reason == "interrupted" and not alone:
@@ -165,7 +166,7 @@ def _train_recurrent(
     record_options(folder, task.options)
     yield task
     reason, began = "budget", time.perf_counter()
-    for event in fit(task, options.training, folder, resume=resume, replan=replan):
+    for event in fit_run(task, options.training, folder, resume=resume, replan=replan):
         if isinstance(event, Finished):
             reason = event.reason
         yield event

@@ -19,11 +19,12 @@ from unrolled.options.language_model import FIXED, PRESETS, LanguageModelOptions
 from unrolled.pictures.report import report_page
 from unrolled.pictures.tensorboard import Board
 from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, replanned, write_record
+from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import check_transfer
-from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step, fit
+from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step
 from unrolled.training.parallel import Ranks, joined, speaks
 
 __all__ = [
@@ -160,7 +161,7 @@ def _follow(
 ) -> Iterator[Event]:
     """The events of the loop; rank 0 keeps the run folder's pages in step with them."""
     board = Board(folder)
-    for event in fit(task, options.training, folder, resume=resume, replan=replan, ranks=ranks):
+    for event in fit_run(task, options.training, folder, resume=resume, replan=replan, ranks=ranks):
         if ranks.first:
             _write_pages(event, board, folder, options)
         yield event

@@ -17,11 +17,12 @@ from unrolled.options.tag import FIXED, PRESETS, TagOptions
 from unrolled.pictures.report import tagger_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
 from unrolled.run.examples import examples_again, noted
+from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
 from unrolled.tasks.tag import TagTask
 from unrolled.tasks.tagger import NAME, TrainedTagger
 from unrolled.tasks.transfer import check_transfer
-from unrolled.training.loop import Event, Finished, fit
+from unrolled.training.loop import Event, Finished
 from unrolled.training.parallel import Ranks
 
 __all__ = ["TaggerDone", "read_examples", "resume_tagger", "tag_options", "train_tagger"]
@@ -125,7 +126,7 @@ def _train(task: TagTask, folder: Path, *, resume: bool, replan: bool = False) -
     """The task, the events of the loop, and how good the best model is."""
     yield task
     reason = "budget"
-    for event in fit(task, task.options.training, folder, resume=resume, replan=replan):
+    for event in fit_run(task, task.options.training, folder, resume=resume, replan=replan):
         if isinstance(event, Finished):
             reason = event.reason
         yield event

@@ -105,8 +105,7 @@ def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | 
             if isinstance(event, Epoch):
                 rows.append(event.row)
                 best = event.row if event.best else best
-                if event.last:
-                    reason = "budget" if event.row["epoch"] == task.epochs else "patience"
+                reason = event.reason or reason
                 if task.ranks.first:
                     _write_pages(task, folder, rows)
             yield event
@@ -122,7 +121,8 @@ def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | 
 
 def _write_pages(task: WordVectorsTask, folder: Path, rows: list[dict[str, Any]]) -> None:
     write_text(folder / "metrics.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
-    write_text(folder / "report.html", vectors_page(folder.name, rows, _examples(task), to_toml(task.options)))
+    plain = [{key: value for key, value in row.items() if key != "corrections"} for row in rows]
+    write_text(folder / "report.html", vectors_page(folder.name, plain, _examples(task), to_toml(task.options)))
 
 
 def _examples(task: WordVectorsTask) -> list[list[str]]:

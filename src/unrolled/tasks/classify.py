@@ -8,8 +8,8 @@ training.trained().save("sentiment")
 
 from __future__ import annotations
 
+import itertools
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -38,12 +38,15 @@ from unrolled.metrics.classification import (
 )
 from unrolled.models.average import AverageClassifier, AverageConfig, Sums
 from unrolled.options.classify import ClassifyOptions, LabelledDataOptions
+from unrolled.options.training import TrainingOptions
 from unrolled.tasks.averages import AverageNetwork
 from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import Decision, Network, TrainedClassifier
 from unrolled.tasks.reading import Reading, without_tags
 from unrolled.tasks.transfer import Transferred, fill_rows, given_vectors
 from unrolled.training.hogwild import at_once
+from unrolled.training.plan import validations_passed
+from unrolled.training.timed import TimedEpochs
 
 __all__ = [
     "AverageTraining",
@@ -62,6 +65,8 @@ __all__ = [
 _BLENDS = 21
 #: Texts learned from in one call of a kernel.
 _STRETCH = 500
+#: Limits of the average beside a recurrent network: its own.
+_NO_LIMITS = TrainingOptions()
 #: Texts read in all epochs together, and the least and the most epochs for it.
 _READ, _LEAST, _MOST = 100_000, 10, 100
 
@@ -86,9 +91,11 @@ class Facts(NamedTuple):
 
 
 class Epoch(NamedTuple):
-    """A pass over the training texts has ended. row: what is written to metrics.jsonl."""
+    """A pass over the training texts, or the run, has ended. row: what is written to metrics.jsonl; last: the run has."""
 
     row: dict[str, Any]
+    last: bool
+    progress: float
 
 
 class Split:
@@ -151,6 +158,11 @@ class AverageTraining:
         self.valid_bags = self.reading.encode(split.valid.texts)
         self.unknown = UnknownRate(self.bags.unknown_share, self.valid_bags.unknown_share, "words")
         self.rows: list[dict[str, Any]] = []
+        default = min(_MOST, max(_LEAST, _READ // len(split.train)))
+        limits = options.training if options.model.network == "average" else _NO_LIMITS
+        if options.average.average_epochs is not None and limits.epochs is None:
+            limits = limits.model_copy(update={"epochs": options.average.average_epochs})
+        self.timed = TimedEpochs(limits, len(split.train) / _STRETCH, default)
 
     def _model(self) -> AverageClassifier:
         """A fresh model, its words' vectors given where there are some."""
@@ -172,50 +184,65 @@ class AverageTraining:
             self.transferred = fill_rows(model.vectors[:, : vectors.size], features.words, vectors)
         return model
 
-    @property
-    def epochs(self) -> int:
-        """Passes over the training texts."""
-        return self.options.average.average_epochs or min(_MOST, max(_LEAST, _READ // len(self.split.train)))
-
     def train(self) -> Iterator[Epoch]:
-        """Train, yielding what each epoch came to. Closing the iterator stops; what has been learned stays."""
-        began, training = time.perf_counter(), self.options.training
+        """Train, yielding what each epoch came to, or a hundred of very many. Closing the iterator stops; what has been
+        learned stays.
+        """
+        training, timed = self.options.training, self.timed
         rate = self.options.average.average_rate
         targets = (*self.split.labels.targets(self.split.train.labels), self.split.weights)
-        for epoch in range(self.epochs):
+        timed.begin()
+        validated_at = 0.0
+        for epoch in itertools.count():
             random = np.random.default_rng([training.seed, epoch])
             order = random.permutation(len(self.split.train))
             states = random.integers(1 << 63, size=(self.threads, 1)).astype(np.uint64)
             shards = np.array_split(order, self.threads)
             jobs = [self._steps(epoch, shard, state, targets) for shard, state in zip(shards, states, strict=True)]
-            loss = weight = 0.0
+            loss = weight = n_texts = 0.0
             with closing(at_once(jobs, in_turn=training.deterministic)) as steps:
-                for sums in steps:
-                    loss, weight = loss + sums.loss, weight + sums.weight
+                for texts, sums in steps:
+                    loss, weight, n_texts = loss + sums.loss, weight + sums.weight, n_texts + texts
+                    timed.passed(epoch + min(1.0, n_texts / len(order)))
                     if not math.isfinite(loss):
                         raise ConfigError(f"the loss became {loss}. Take a --average-rate below {rate:g}.")
-            row = {"epoch": epoch + 1, "train_loss": loss / weight} | validated(self.split, self.valid_logits())
-            self.rows.append(row | {"seconds": time.perf_counter() - began})
-            yield Epoch(self.rows[-1])
+            end, seconds = min(epoch + 1, timed.end), timed.seconds
+            ended, progress = epoch + 1 >= timed.end, timed.plan.progress(end)
+            if not ended and validations_passed(progress, _MOST) == validations_passed(validated_at, _MOST):
+                continue
+            validated_at = progress
+            row = {"epoch": round(end, 4) if end % 1 else int(end), "train_loss": loss / max(weight, 1e-12)}
+            row |= validated(self.split, self.valid_logits())
+            timed.validated(timed.seconds - seconds)
+            self.rows.append(row | {"seconds": timed.seconds} | timed.corrections())
+            yield Epoch(self.rows[-1], ended, progress)
+            if ended:
+                return
 
-    def _steps(self, epoch: int, shard: np.ndarray, state: np.ndarray, targets: Any) -> Iterator[Sums]:
-        """Train on the texts of one thread in this epoch."""
-        options = self.options.average
+    def _steps(self, epoch: int, shard: np.ndarray, state: np.ndarray, targets: Any) -> Iterator[tuple[int, Sums]]:
+        """Train on the texts of one thread in this epoch; how many texts, and what came of them, each time."""
+        options, at = self.options.average, 0
 
         def rate(part: float) -> float:
-            return options.average_rate * (1 - (epoch + part) / self.epochs)
+            return options.average_rate * (1 - self.timed.plan.progress(epoch + part))
 
-        for at in range(0, len(shard), _STRETCH):
-            end = min(at + _STRETCH, len(shard))
-            yield self.network.model.step(
-                self.bags,
-                targets,
-                shard[at:end],
-                rates=(rate(at / len(shard)), rate(end / len(shard))),
-                dropout=options.dropout,
-                frozen=self.options.transfer.freeze_vectors,
-                random=state,
+        while at < len(shard):
+            end = min(at + _STRETCH, len(shard), math.ceil(len(shard) * min(1.0, self.timed.end - epoch)))
+            if at >= end:
+                return
+            yield (
+                end - at,
+                self.network.model.step(
+                    self.bags,
+                    targets,
+                    shard[at:end],
+                    rates=(rate(at / len(shard)), rate(end / len(shard))),
+                    dropout=options.dropout,
+                    frozen=self.options.transfer.freeze_vectors,
+                    random=state,
+                ),
             )
+            at = end
 
     def valid_logits(self) -> np.ndarray:
         """z (n, K) of the validation texts."""

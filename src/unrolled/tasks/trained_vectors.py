@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ class TrainedWordVectors(Vectors):
         settings = {
             "dim": self.size,
             "ws": given["window"],
-            "epoch": options.get("epochs", 0),
+            "epoch": options.get("epochs") or math.ceil(self.config.get("metrics", {}).get("epoch", 0)),
             "minCount": options.get("min_count", 1),
             "neg": given["negatives"],
             "wordNgrams": 1,

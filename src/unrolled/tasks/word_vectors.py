@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,10 @@ from unrolled.models.word2vec import STRETCH, Desk, Trained, Word2Vec, Word2VecC
 from unrolled.options.word_vectors import ObjectiveOptions, WordVectorsOptions
 from unrolled.tasks.trained_vectors import TrainedWordVectors
 from unrolled.tasks.vectors import Vectors
+from unrolled.tasks.word_vectors_progress import Epoch, Part, Progress, Tally
 from unrolled.training.hogwild import at_once
 from unrolled.training.parallel import Ranks
+from unrolled.training.timed import TimedEpochs
 
 __all__ = ["Epoch", "Progress", "WordVectorsTask"]
 
@@ -41,58 +44,16 @@ _MOST_TIMES = 4
 _LAST_RATE = 1 / 250
 #: Passes over the text where no limit is given.
 DEFAULT_EPOCHS = 5
+#: Words of text that `max_steps` counts as a step.
+STEP_WORDS = 10_000
+#: Words that a thread reads at once where time is limited.
+_TIMED_STRETCH = 10_000
 #: Seconds between two reports of progress.
 _REPORT = 0.25
 
 
 #: What `--tokens auto` takes; without the extra `zh`, Chinese words are single characters.
 _TOKENS = AutomaticTokens("words", han="chinese-words", han_without="words", unspaced="graphemes")
-
-
-class Progress(NamedTuple):
-    """words read of total, in all epochs; loss: mean over the inputs since the last report, in nats."""
-
-    words: int
-    total: int
-    epoch: float
-    loss: float
-    seconds: float
-
-
-class Epoch(NamedTuple):
-    """A pass over the text has ended: a line of metrics.jsonl, and whether it is the best so far by the tests given."""
-
-    row: dict[str, Any]
-    best: bool
-    last: bool
-
-
-class _Part(NamedTuple):
-    """A part of an epoch: its number among so many."""
-
-    epoch: int
-    number: int
-    of: int
-
-    def at(self, fraction: float) -> float:
-        """Epochs that have passed when so much of the part is done."""
-        return self.epoch + (self.number + fraction) / self.of
-
-
-@dataclass
-class _Tally:
-    words: int = 0
-    inputs: int = 0
-    loss: float = 0.0
-
-    def add(self, found: Trained) -> None:
-        self.words += found.words
-        self.inputs += found.inputs
-        self.loss += found.loss
-
-    @property
-    def mean(self) -> float:
-        return self.loss / max(1, self.inputs)
 
 
 class WordVectorsTask:
@@ -144,10 +105,7 @@ class WordVectorsTask:
                 self.model.take_over(start.array, start.outputs, start.counts)
             else:
                 self.model.take_over(start.subwords.table, start.outputs, start.counts, start.subwords.buckets)
-        training = options.training
-        none = training.minutes is training.epochs is training.max_steps is None
-        self.limits = training.model_copy(update={"epochs": DEFAULT_EPOCHS}) if none else training
-        self.epochs = self.limits.epochs or DEFAULT_EPOCHS
+        self.timed = TimedEpochs(options.training, self.n_words / STEP_WORDS, DEFAULT_EPOCHS)
         self.metrics: dict[str, Any] = {}
         self._best: tuple[float, np.ndarray, np.ndarray] | None = None
 
@@ -216,26 +174,30 @@ class WordVectorsTask:
 
         stop: whether to end where processes meet; with several of them, the iterator must be read to its end.
         """
-        began, epochs, worse = time.perf_counter(), self.epochs, 0
-        parts = 1
+        parts, worse, timed = 1, 0, self.timed
         if self.ranks.size > 1:
             parts = max(1, round(self.n_words / self.ranks.size / self.options.training.average_words))
         first_seed = self.options.training.seed * 1_000_003
         desks = self.model.desks([first_seed + self._shard(k) for k in range(self.threads)])
+        timed.begin()
         try:
-            for epoch in range(epochs):
-                tally = _Tally()
+            for epoch in itertools.count():
+                tally = Tally()
                 for part in range(parts):
-                    yield from self._part(_Part(epoch, part, parts), desks, tally, began)
+                    if epoch + part / parts >= timed.end:
+                        break
+                    yield from self._part(Part(epoch, part, parts), desks, tally)
+                    self._agree(epoch + (part + 1) / parts)
                     outputs = self.model.outputs[: len(self.words)]  # behind them: copies, as many as threads need
                     self.ranks.average([torch.from_numpy(self.model.inputs), torch.from_numpy(outputs)])
                     if self.ranks.size > 1 and any(self.ranks.gather(stop())):
                         return
-                event = self._epoch(epoch + 1, self._everywhere(tally), time.perf_counter() - began)
+                event = self._epoch(min(epoch + 1, timed.end), self._everywhere(tally))
                 worse = 0 if event.best else worse + 1
-                last = epoch + 1 == epochs or (bool(self.probes) and worse >= self.options.training.patience)
-                yield event._replace(last=last)
-                if last:
+                impatient = bool(self.probes) and worse >= self.options.training.patience
+                reason = "patience" if impatient else "budget" if epoch + 1 >= timed.end else ""
+                yield event._replace(reason=reason)
+                if reason:
                     return
         finally:
             if self._best is not None:
@@ -245,58 +207,78 @@ class WordVectorsTask:
         """The number of thread k among the threads of all processes."""
         return self.ranks.rank * self.threads + k
 
-    def _everywhere(self, tally: _Tally) -> _Tally:
+    def _everywhere(self, tally: Tally) -> Tally:
         """What all processes have done."""
-        total = _Tally()
+        total = Tally()
         for words, inputs, loss in self.ranks.gather((tally.words, tally.inputs, tally.loss)):
             total.add(Trained(words, inputs, loss))
         return total
 
-    def _part(self, part: _Part, desks: list[Desk], tally: _Tally, began: float) -> Iterator[Progress]:
+    def _agree(self, position: float) -> None:
+        """At the end of a part: the plan of the first process, which knows how far all are, in all processes."""
+        if self.ranks.size > 1:
+            self.timed.passed(position, always=True)
+            self.timed.budget.restore(self.ranks.share(self.timed.budget.state))
+
+    def _part(self, part: Part, desks: list[Desk], tally: Tally) -> Iterator[Progress]:
         """Train on a part of the text, all threads at once."""
         jobs = [self._steps(self._shard(k), desk, part) for k, desk in enumerate(desks)]
-        recent, reported, in_all = _Tally(), time.perf_counter(), self.epochs * self.n_words
-        before = tally.words
+        recent, reported, before = Tally(), time.perf_counter(), tally.words
         with closing(at_once(jobs, in_turn=self.options.training.deterministic)) as steps:
             for found in steps:
                 tally.add(found)
                 recent.add(found)
                 if not math.isfinite(recent.loss):
                     raise ConfigError(f"the loss became {recent.loss}. Take a --learning-rate below {self.rate:g}.")
+                words = int(part.at(0.0) * self.n_words) + (tally.words - before) * self.ranks.size
+                if self.ranks.size == 1:
+                    self.timed.passed(min(words / self.n_words, part.at(1.0)))
                 if time.perf_counter() - reported > _REPORT:
-                    reported = time.perf_counter()
-                    words = int(part.at(0.0) * self.n_words) + (tally.words - before) * self.ranks.size
-                    yield Progress(words, in_all, words / self.n_words, recent.mean, reported - began)
-                    recent = _Tally()
+                    reported, position = time.perf_counter(), words / self.n_words
+                    left = self.timed.left(position)
+                    yield Progress(words, position, recent.mean, self.timed.seconds, left)
+                    recent = Tally()
 
-    def _steps(self, shard: int, desk: Desk, part: _Part) -> Iterator[Trained]:
+    def _steps(self, shard: int, desk: Desk, part: Part) -> Iterator[Trained]:
         """Train on what belongs to one shard, of those of all threads of all processes."""
         shards = self.threads * self.ranks.size
         start, stop = (len(self.ids) * n // shards for n in (shard, shard + 1))
         first, last = (start + (stop - start) * n // part.of for n in (part.number, part.number + 1))
-        for at in range(first, last, STRETCH):
-            end = min(at + STRETCH, last)
+        at, stretch = first, _TIMED_STRETCH if self.timed.budget.timed else STRETCH
+        while at < last:
+            left = min(1.0, (self.timed.end - part.epoch) * part.of - part.number)
+            end = min(at + stretch, first + math.ceil((last - first) * left))
+            if at >= end:
+                return
             rates = [self._rate_at(part.at((x - first) / (last - first))) for x in (at, end)]
             yield self.model.train(self.ids[at:end], (rates[0], rates[1]), desk)
+            at = end
 
     def _rate_at(self, epoch: float) -> float:
-        return self.rate * max(_LAST_RATE, 1 - epoch / self.epochs)
+        return self.rate * max(_LAST_RATE, 1 - self.timed.plan.progress(epoch))
 
-    def _epoch(self, epoch: int, tally: _Tally, seconds: float) -> Epoch:
-        row: dict[str, Any] = {"epoch": epoch, "loss": tally.mean, "words": tally.words, "seconds": round(seconds, 3)}
-        best, score = True, -math.inf
+    def _epoch(self, epoch: float, tally: Tally) -> Epoch:
+        row: dict[str, Any] = {
+            "epoch": round(epoch, 4) if epoch % 1 else int(epoch),
+            "loss": tally.mean,
+            "words": tally.words,
+            "seconds": 0.0,
+        }
+        best, score, began = True, -math.inf, self.timed.seconds
         for n, probe in enumerate(self.probes):
             found = self.vectors().test(probe)
             value = found["spearman" if found["measure"] == "similarity" else "accuracy"]
             row[Path(probe.name).name] = value
             score = value if n == 0 and value is not None else score
+        self.timed.validated(self.timed.seconds - began)
+        row["seconds"] = round(self.timed.seconds, 3)
         if self.probes:
             best = self._best is None or score > self._best[0]
             if best:
                 self._best = score, self.model.inputs.copy(), self.model.outputs.copy()
         if best:
-            self.metrics = {key: value for key, value in row.items() if key != "words"}
-        return Epoch(row, best, False)
+            self.metrics = {key: value for key, value in row.items() if key not in ("words", "corrections")}
+        return Epoch(row | self.timed.corrections(), best)
 
     def vectors(self) -> Vectors:
         """The vectors as they are now."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.options.training import TrainingOptions
+from unrolled.training.plan import Plan
 from unrolled.types import Stage
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "no_longer_improves",
     "schedule",
     "set_rates",
+    "shorten_warmup",
+    "warmup",
 ]
 
 
@@ -67,11 +70,22 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def schedule(options: TrainingOptions, step: int, total: int) -> float:
-    """Factor of the learning rate at a step; a linear rise first. total: 0 while it is not known."""
-    warmup = min(options.warmup_steps, total // 10) if total else options.warmup_steps
-    rise = min(1.0, (step + 1) / (warmup + 1))
-    return rise * SCHEDULES[options.schedule](step / total) if total else rise
+def warmup(options: TrainingOptions, total: float) -> Plan:
+    """The linear rise of the learning rate: progress at step + 1 is its factor. total: 0 while it is not known."""
+    steps = min(options.warmup_steps, int(total) // 10) if total else options.warmup_steps
+    return Plan(end=steps + 1)
+
+
+def shorten_warmup(rise: Plan, options: TrainingOptions, step: int, total: float) -> None:
+    """After a correction of the plan: let a rise that is not over end with a tenth of the steps, from where it is."""
+    end = warmup(options, total).end
+    if end < rise.end and step + 1 < rise.end:
+        rise.correct(step + 1, max(end, step + 1 + (end + 1) // 2))
+
+
+def schedule(options: TrainingOptions, step: int, plan: Plan, rise: Plan) -> float:
+    """Factor of the learning rate at a step: a linear rise first, then by the progress of the plan."""
+    return rise.progress(step + 1) * SCHEDULES[options.schedule](plan.progress(step))
 
 
 def clip_and_scale(gradients: Sequence[Tensor], scale: float, largest: float) -> float:
