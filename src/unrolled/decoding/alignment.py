@@ -44,7 +44,7 @@ def align(log_probabilities: np.ndarray, symbols: np.ndarray, blank: int = 0) ->
     DataError where it does not fit into the frames, or has probability 0; ShapeError for the blank or an id that is no
     symbol in the text; both as `check_frames` says.
     """
-    logs = check_frames(log_probabilities, blank)
+    logs, blank = check_frames(log_probabilities, blank), int(blank)
     symbols, _ = check_symbols([symbols], logs.shape[1], blank)
     gamma, loss = occupancy(np.exp(logs.astype(np.float64)), symbols, blank)
     if np.isnan(loss):

@@ -82,13 +82,13 @@ def prefix_search(
     What the beam prunes is missing from the probabilities: they are lower bounds, exact where nothing was pruned.
     ConfigError for options out of range, ShapeError and DataError as `check_frames` says.
     """
-    n_best, width = operator.index(n_best), operator.index(width)
+    n_best, width = int(operator.index(n_best)), int(operator.index(width))
     if not (1 <= n_best <= width <= _MOST_WIDTH and 0 <= least < 1):
         raise ConfigError(
             f"prefix search needs 1 <= n_best <= width <= {_MOST_WIDTH:,} and 0 <= least < 1, "
             f"got {n_best}, {width}, {least}"
         )
-    p = probabilities(check_frames(log_probabilities, blank))
+    p, blank = probabilities(check_frames(log_probabilities, blank)), int(blank)
     if scorers:
         nodes, logs, scores, (parent, symbol) = _scored(p.astype(np.float64), blank, width, least, scorers)
     else:
@@ -164,7 +164,7 @@ def closed(log_probabilities: np.ndarray, texts: Sequence[np.ndarray], blank: in
     -inf for a text that does not fit into the frames, or needs a symbol of probability 0; NaN for all if frames hold NaN.
     ShapeError for a text with the blank, or with an id that is no symbol, and as `check_frames` says.
     """
-    logs = check_frames(log_probabilities, blank, nan=True)
+    logs, blank = check_frames(log_probabilities, blank, nan=True), int(blank)
     labels, starts = check_symbols(texts, logs.shape[1], blank)
     if np.isnan(logs).any():
         return np.full(len(texts), np.nan)

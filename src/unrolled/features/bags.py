@@ -9,6 +9,7 @@ k-th known n-gram is k rows behind the last word.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,7 +91,7 @@ class TextFeatures:
     normalization: str = "nfc"
 
     def __post_init__(self) -> None:
-        if self.keys.ndim != 1 or self.keys.dtype != np.uint64 or self.longest < 0:
+        if self.keys.ndim != 1 or self.keys.dtype != np.uint64 or operator.index(self.longest) < 0:
             raise ShapeError(
                 f"n-grams are known by keys uint64 (K,) and a length of at least 0, got {self.keys.dtype} "
                 f"{self.keys.shape} and {self.longest}"

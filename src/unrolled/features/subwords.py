@@ -9,13 +9,14 @@ subwords.vectors_of(["whereabouts"])               # (1, D)
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from unrolled.errors import ShapeError
-from unrolled.kernels.bounds import check_ids, check_shape
+from unrolled.kernels.bounds import check_ids, check_kind, check_shape
 from unrolled.kernels.ngrams import hash_ngrams, means_of_rows
 
 __all__ = ["NGrams", "Parts", "Subwords"]
@@ -38,7 +39,8 @@ class NGrams:
     n_buckets: int
 
     def __post_init__(self) -> None:
-        if min(self.shortest, self.longest, self.n_buckets) < 0 or not bool(self.longest) <= self.n_buckets < 2**32:
+        sizes = tuple(map(operator.index, (self.shortest, self.longest, self.n_buckets)))
+        if min(sizes) < 0 or not bool(self.longest) <= self.n_buckets < 2**32:
             raise ShapeError(
                 f"n-grams of {self.shortest} to {self.longest} characters need 1 to {2**32 - 1} buckets, "
                 f"got {self.n_buckets}"
@@ -91,6 +93,7 @@ class Subwords:
     """
 
     def __init__(self, ngrams: NGrams, table: np.ndarray, n_words: int, buckets: np.ndarray | None = None) -> None:
+        check_kind("the table", table, np.float32)
         check_shape("the table", table.shape, (n_words + (ngrams.n_buckets if buckets is None else len(buckets)), None))
         if buckets is not None:
             check_shape("buckets", buckets.shape, (None,))

@@ -39,7 +39,7 @@ import numpy as np
 
 from unrolled.errors import ShapeError
 
-__all__ = ["check_ids", "check_shape", "check_starts"]
+__all__ = ["check_ids", "check_kind", "check_shape", "check_starts"]
 
 
 def check_ids(name: str, ids: np.ndarray, n: int | None, least: int = 0) -> None:
@@ -58,6 +58,12 @@ def check_ids(name: str, ids: np.ndarray, n: int | None, least: int = 0) -> None
             raise ShapeError(f"{name} must be numbered from 0, got {int(ids.min())}")
         expected = f"lie in {least}..{n - 1}" if n > least else "be empty"
         raise ShapeError(f"{name} must {expected}, got {int(ids.min())}..{int(ids.max())}")
+
+
+def check_kind(name: str, array: np.ndarray, kind: type[np.generic]) -> None:
+    """Raise ShapeError unless an array holds this kind of number: a kernel would be compiled anew for another."""
+    if array.dtype != kind:
+        raise ShapeError(f"{name} must be {np.dtype(kind)}, got {array.dtype}")
 
 
 def check_starts(name: str, starts: np.ndarray, n: int) -> None:

@@ -62,7 +62,7 @@ def ctc_loss(logits: Tensor, lengths: _Integers, labels: _Integers, label_length
         _integers(value, name)
         for value, name in ((lengths, "lengths"), (label_lengths, "label_lengths"), (labels, "labels"))
     )
-    blank = operator.index(blank)
+    blank = int(operator.index(blank))
     if logits.dim() == 2:
         if symbols.dim() == 1:
             symbols = symbols.unsqueeze(0)

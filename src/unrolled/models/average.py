@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.kernels.bags import ACROSS, score_bags, train_bags
-from unrolled.kernels.bounds import check_ids, check_shape, check_starts
+from unrolled.kernels.bounds import check_ids, check_kind, check_shape, check_starts
 
 __all__ = ["AverageClassifier", "AverageConfig", "Sums", "TextBags"]
 
@@ -101,6 +101,7 @@ class AverageClassifier(nn.Module):
         check_ids("order", order, len(bags.starts) - 1)
         check_shape("order", order.shape, (None,))
         check_shape("random", random.shape, (1,))
+        check_kind("random", random, np.uint64)
         self._check_tables()
         tables = tuple(tensor.numpy() for tensor in (self.vectors, self.importance, self.output, self.bias))
         rule = (float(self.config.rest), float(dropout), self.config.independent, frozen)
@@ -109,6 +110,8 @@ class AverageClassifier(nn.Module):
     def logits(self, bags: TextBags) -> np.ndarray:
         """z (n, K) of each text; the bias where a text has no feature that is known. ShapeError as `step`."""
         check_shape("features", bags.features.shape, (None,))
+        check_kind("features", bags.features, np.int32)
+        check_kind("starts of texts", bags.starts, np.int64)
         check_ids("features", bags.features, self.config.n_features)
         check_starts("starts of texts", bags.starts, len(bags.features))
         self._check_tables()
@@ -146,6 +149,14 @@ def _check_texts(arrays: tuple[np.ndarray, ...], n_features: int, n_outputs: int
         if seen_bounds == bounds and all(a() is b for a, b in zip(seen, arrays, strict=True)):
             return
     features, starts, labels, label_starts, weights = arrays
+    for name, array, kind in (
+        ("features", features, np.int32),
+        ("starts of texts", starts, np.int64),
+        ("labels", labels, np.int32),
+        ("starts of labels", label_starts, np.int64),
+        ("weights", weights, np.float32),
+    ):
+        check_kind(name, array, kind)
     check_shape("features", features.shape, (None,))
     check_ids("features", features, n_features)
     check_starts("starts of texts", starts, len(features))

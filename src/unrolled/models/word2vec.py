@@ -8,6 +8,7 @@ model.vectors                                          # (V, D)
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -15,7 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from unrolled.errors import ConfigError, ShapeError
-from unrolled.kernels.bounds import check_ids, check_shape, check_starts
+from unrolled.kernels.bounds import check_ids, check_kind, check_shape, check_starts
 from unrolled.kernels.huffman import huffman
 from unrolled.kernels.ngrams import means_of_rows
 from unrolled.kernels.noise import alias_table
@@ -89,7 +90,8 @@ class Word2Vec:
     def __init__(self, config: Word2VecConfig, counts: np.ndarray, seed: int = 1, parts: WordParts | None = None) -> None:
         if len(counts) != config.n_words or config.n_words < 2:
             raise ConfigError(f"word2vec needs two words or more, and a count for each: {config.n_words}, {len(counts)}")
-        if min(config.vector_size, config.window, config.negatives) < 1 or np.min(counts) < 0:
+        sizes = tuple(map(operator.index, (config.vector_size, config.window, config.negatives)))
+        if min(sizes) < 1 or np.min(counts) < 0:
             raise ConfigError(
                 f"word2vec needs vectors, a window and negatives of at least 1, and counts of at least 0: got "
                 f"{config.vector_size}, {config.window}, {config.negatives}, {np.min(counts)}"
@@ -108,6 +110,7 @@ class Word2Vec:
         if parts is not None:
             check_shape("starts of parts", parts.starts.shape, (config.n_words + 1,))
             check_starts("starts of parts", parts.starts, len(parts.rows))
+            check_kind("rows of parts", parts.rows, np.int32)
             check_ids("rows of parts", parts.rows, rows)
         self.inputs, self.outputs = table(rows, columns), table(config.n_words, columns)
         random = np.random.default_rng(seed)
@@ -221,21 +224,31 @@ class Word2Vec:
             not config.exact,
         )
         tables = self.inputs.reshape(-1), self.outputs.reshape(-1), self.inputs.shape[1]
-        rest = *tables, rule, self._objective, np.array(rates), desk
+        both = np.array(rates, np.float64)
+        check_shape("rates", both.shape, (2,))
+        rest = *tables, rule, self._objective, both, desk
         if self._parts is None:
             return Trained(*train_stretch(ids, self._keep, *rest))
         return Trained(*train_parts(ids, self._keep, self._parts.starts, self._parts.rows, *rest))
 
     def _check(self, ids: np.ndarray, desk: Desk) -> None:
-        columns, own = self.inputs.shape[1], desk.own
         check_shape("ids", ids.shape, (None,))
+        check_kind("ids", ids, np.int32)
         check_ids("ids", ids, self.config.n_words, least=-1)
+        if not isinstance(desk, Desk) or desk.own.shape != (3,):
+            raise ShapeError("word2vec trains with a desk that `desks` has made")
         if len(ids) > len(desk.kept):
             raise ShapeError(f"ids: at most {len(desk.kept)} at once, got {len(ids)}")
-        check_shape("the desk's mean", desk.mean.shape, (2 * columns,))
-        check_shape("the desk's copies", desk.before.shape, (int(own[1]) * columns,))
-        rows = int(own[0] + own[1]) if own[1] else self.config.n_words
-        if len(desk.y_rows) < 2 * self._targets or not self.config.n_words <= rows <= len(self.outputs):
+        columns, (first, copies, threads) = self.inputs.shape[1], desk.own.tolist()
+        fresh = new_desk(0, 0, self._targets, columns, (first, copies, threads)) if 0 <= copies <= NEAR_ROOT else None
+        if copies:
+            fits = fresh is not None and self.config.n_words <= first <= len(self.outputs) - copies and threads > 0
+        else:
+            fits = fresh is not None
+        for part, expected in zip(desk, fresh or desk, strict=True):
+            same = part.dtype == expected.dtype and part.flags.c_contiguous and part.flags.writeable
+            fits = fits and same and (part is desk.kept or part.shape == expected.shape)
+        if not fits or desk.kept.ndim != 1:
             raise ShapeError("the desk belongs to another model, or to fewer threads: ask for new ones with `desks`")
 
 
