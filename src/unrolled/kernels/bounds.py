@@ -7,12 +7,14 @@ it enters; arrays that the package makes itself need no check. Who guarantees th
 |---|---|---|
 | `ctc.add_losses` | `layers.ctc.ctc_loss` | lengths, labels, blank: `_checked` |
 | `ctc.occupancy`, `ctc.log_likelihoods` | `decoding.alignment`, `decoding.ctc.closed` | texts, blank: `decoding.frames` |
-| `ctc_search.search`, `extend`, `stay`, ... | `decoding.ctc.prefix_search` | blank, width: there; scores: `_scores_of` |
+| `ctc_search.extend`, `grown`, `likely`, `rest` | `decoding.ctc.prefix_search` | nothing: rows and tree made there |
+| `ctc_search.search`, `stay` | `decoding.ctc.prefix_search` | blank, width: there; scores: `_scores_of` |
 | `ctc_prefix.prefix_probabilities` | `decoding.joint.JointStepper` | lengths: `start`; symbols, rows: `step` |
 | `elman`, `gru`, `lstm`, `mingru` | `layers.compiled` | inputs, state, weights: `check_scan`; lengths: `Padded` |
 | `scan.place_rows` | `layers.compiled` | nothing: places that `Layout` has gathered from before |
 | `product.add_picked` | `layers.compiled` | `Lookup.index`: there |
 | `product.multiply`, `add_outer`, `pack`, ... | scans, engines | nothing: shapes of checked arrays |
+| `attend.add_product`, `add_product_tanh` | the same | nothing: shapes of checked arrays |
 | `attend.look`, `look_back`, `approach` | `layers.compiled_attending`, `models.decoder_engine` | rows, state: there |
 | `step.run_layers`, `step.score` | `models.language_model_engine`, `decoder_engine` | symbols, rows, state: `step` |
 | `choose.log_sums`, `largest` | `decoding.beam` | logits of a `Stepper`: there |

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.cells import Cell, ElmanCell, GRUCell, LSTMCell, MinGRUCell, Weights
+from unrolled.errors import ShapeError
 from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.elman import ElmanScan
 from unrolled.kernels.gru import GRUAfterScan, GRUBeforeScan
@@ -34,6 +35,7 @@ __all__ = [
     "as_array",
     "as_arrays",
     "bias_of",
+    "check_one_kind",
     "check_scan",
     "compiled_layer",
     "differentiable_gradients",
@@ -84,6 +86,14 @@ def compiled_layer(
     operation = Operation(cell, scan, layout, reverse, reference, state, len(start), keep, index, into)
     out, *final = _Compiled.apply(operation, inputs, *start, *w[:4])
     return out if into is None else into, state_like(state, final)
+
+
+def check_one_kind(*tensors: Tensor | None) -> None:
+    """ShapeError unless all are float32, or all float64, on the CPU: memory is laid out by the kind of the first."""
+    kinds = {(tensor.dtype, tensor.device.type) for tensor in tensors if tensor is not None}
+    if len(kinds) != 1 or not kinds <= {(torch.float32, "cpu"), (torch.float64, "cpu")}:
+        names = ", ".join(sorted(f"{kind} on {device}" for kind, device in kinds))
+        raise ShapeError(f"inputs, weights and states must be all float32 or all float64, on the CPU; got {names}")
 
 
 def check_scan(cell: Cell, input_size: int, rows: int, state: State, w: Weights) -> None:
@@ -176,6 +186,7 @@ class Run(NamedTuple):
 def run_forward(op: Operation, tensors: tuple[Any, ...]) -> Run:
     """The scan over the inputs, the state and the weights in `tensors`. ShapeError for shapes that do not fit."""
     x, state, w = op.parts(tensors)
+    check_one_kind(*tensors)
     check_scan(op.cell, x.shape[-1], op.layout.rows, state, w)
     inputs = x if op.index is None else op.index
     check_shape("inputs", inputs.shape[:2], (op.layout.steps, op.layout.rows))

@@ -23,7 +23,7 @@ from unrolled.kernels.attend import add_product, approach, look, look_back
 from unrolled.kernels.bounds import check_ids, check_shape
 from unrolled.kernels.scan import Arrays, Call, Order, Product, Sink, Source
 from unrolled.kernels.workspace import Workspace
-from unrolled.layers.compiled import as_array, as_arrays, bias_of, check_scan, scan_for
+from unrolled.layers.compiled import as_array, as_arrays, bias_of, check_one_kind, check_scan, scan_for
 from unrolled.layers.layout import Layout
 from unrolled.types import State, state_like, state_tensors
 
@@ -79,6 +79,7 @@ def attending_layer(
 
 def _check(cell: Cell, x: Tensor, state: State, w: Weights, asking: Asking, of: Tensor, before: Tensor) -> None:
     """ShapeError unless all fits."""
+    check_one_kind(x, asking.keys, asking.values, asking.query, asking.score, before, *w[:4], *state_tensors(state))
     (_, rows, wide), (memories, positions, size) = x.shape, asking.keys.shape
     seen = asking.values.shape[2]
     check_scan(cell, wide + seen, rows, state, w)
