@@ -10,6 +10,7 @@ States are torch's: (L, B, H) whatever `batch_first` says, L = num_layers * dire
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -27,6 +28,8 @@ from unrolled.types import LSTMState, Padded, State, state_tensors
 __all__ = ["GRU", "LSTM", "RNN"]
 
 _NO_DROPOUT = Dropout()
+#: torch's own classes, whatever is put in their places later.
+_TORCH: dict[str, Callable[..., nn.RNNBase]] = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
 
 
 class _DropIn(Stack):
@@ -205,7 +208,7 @@ def _twin(layer: _DropIn) -> nn.RNNBase:
         options["nonlinearity"] = layer.nonlinearity
     if isinstance(layer, LSTM):
         options["proj_size"] = layer.proj_size
-    twin: nn.RNNBase = getattr(nn, _name(layer))(layer.input_size, layer.hidden_size, device="meta", **options)
+    twin = _TORCH[_name(layer)](layer.input_size, layer.hidden_size, device="meta", **options)
     for names in layer._all_weights:
         for name in names:
             weight = getattr(layer, name)
