@@ -244,7 +244,7 @@ def _numbered(documents: Sequence[Document], reader: Reader, held: list[WordTabl
         changes = reader.changes(alphabet)
         kinds, lower = reader.tables(alphabet + " \n")
         for chunk in document.chunks():
-            text = reader.prepared(chunk)
+            text = reader.prepared(chunk) if changes else chunk
             if changes:
                 kinds, lower = reader.tables("".join(set(text)))
             codes, at = code_points(text), 0

@@ -152,21 +152,29 @@ def number_words(codes, at, kinds, lower, table, numbers):  # type: ignore[no-un
         if kind == LINE:
             numbers[found] = -1
             found += 1
-        if kind == SIGN:
-            at += 1
-            while at < end and (kinds[codes[at]] == MARK or kinds[codes[at]] == ZERO_WIDTH_JOINER):
+        if kind != LETTER:
+            if kind == SIGN:
                 at += 1
-            continue
-        if kind != LETTER and kind != ALONE and kind != MARK and kind != REGIONAL:
-            at += 1
-            continue
+                while at < end and (kinds[codes[at]] == MARK or kinds[codes[at]] == ZERO_WIDTH_JOINER):
+                    at += 1
+                continue
+            if kind not in (ALONE, MARK, REGIONAL):
+                at += 1
+                continue
         room = starts[words]
         if room + LONGEST > len(letters):
             break
         length, mixed, first = 0, _EMPTY, at
         sign = kind in (ALONE, REGIONAL)
         while at < end:
-            if at > first and not (_sign_goes_on(codes, first, at, kinds) if sign else _word_goes_on(codes, at, kinds)):
+            kind = kinds[codes[at]]
+            if kind == BLANK and at > first:
+                break
+            if (
+                (sign or kind != LETTER)  # letters in words, and blanks, are told apart here: that is faster
+                and at > first
+                and not (_sign_goes_on(codes, first, at, kinds) if sign else _word_goes_on(codes, at, kinds))
+            ):
                 break
             if length < LONGEST:
                 letters[room + length] = lower[codes[at]]
