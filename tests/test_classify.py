@@ -16,6 +16,7 @@ import torch
 
 import unrolled
 from test_cli import run
+from unrolled.cli.classify import _facts as classify_facts
 from unrolled.config import resolve
 from unrolled.data.labelled import Columns, Labelled, read_labelled
 from unrolled.data.samples import help_pages
@@ -368,8 +369,6 @@ def test_ordered_probabilities_are_a_distribution() -> None:
 def test_labels_that_teach_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="all 2 examples have the label 'a'"):
         LabelSet.learned(examples(("x", "a"), ("y", "a")), "one")
-    with pytest.raises(DataError, match="line 3: the only example with the label 'typo'"):
-        LabelSet.learned(examples(("x", "a"), ("y", "a"), ("z", "typo"), ("u", "b"), ("v", "b")), "one")
     with pytest.raises(ConfigError, match="labels are not numbers"):
         LabelSet.learned(examples(("x", "a"), ("y", "a"), ("u", "b"), ("v", "b")), "ordered")
     data = examples(("x", "10"), ("y", "9"), ("u", "10"), ("v", "9"))
@@ -405,8 +404,44 @@ def test_what_was_seen_or_contradicts_is_counted() -> None:
     assert (found["seen_in_training"], found["unknown_labels"]) == (1, {"new": 1})
     assert "accuracy" in found["without_seen"]
     assert sum(map(sum, found["confusion"])) == 31
-    with pytest.raises(DataError, match=r"unknown: the label 'new' does not occur in training"):
-        training(data, fresh)
+
+
+@pytest.mark.parametrize("kind", ["one", "ordered", "many"])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_label_with_one_example_is_learned_counted_and_told(kind: str, given: bool) -> None:
+    data = planted(90)
+    data.add("w1 w2 typo", ("typo",), 1.0, "line 91")
+    flags = {"labels": kind, "average_epochs": 2, "order": "bad,odd,good,typo" if kind == "ordered" else None}
+    flags = {name: value for name, value in flags.items() if value is not None}
+    task = training(data, planted(30, seed=9) if given else None, **flags)
+    assert "typo" in task.split.labels.names
+    assert ("typo",) in task.split.train.labels
+    assert ("typo",) not in task.split.valid.labels
+    list(task.train())
+    assert set(task.trained().predict("w1 w2").probabilities) == set(task.split.labels.names)
+    assert "1 of the labels have one example only" in classify_facts(task.split.facts)
+
+
+@pytest.mark.parametrize("kind", ["one", "ordered", "many"])
+def test_validation_texts_with_labels_that_training_lacks_count_as_wrong(kind: str) -> None:
+    data, valid = planted(90), planted(30, seed=9)
+    flags = {"labels": kind, "average_epochs": 3} | ({"order": "bad,odd,good"} if kind == "ordered" else {})
+    known = training(data, planted(30, seed=9), **flags)
+    for n in range(30):
+        valid.add(f"w1 w{n}", ("new",), 1.0, f"line {n}")
+    task = training(data, valid, **flags)
+    list(known.train())
+    list(task.train())
+    assert task.split.facts.unknown_labels == {"new": 30}
+    assert "30 of the labels of validation texts do not occur in training and count as wrong: 'new'" in classify_facts(
+        task.split.facts
+    )
+    if kind != "many":
+        assert task.rows[-1]["valid_accuracy"] == pytest.approx(known.rows[-1]["valid_accuracy"] / 2)
+        assert task.rows[-1]["valid_loss"] == pytest.approx(known.rows[-1]["valid_loss"])
+        assert task.trained().metrics["valid_accuracy"] <= 0.5
+    with pytest.raises(DataError, match=r"the validation texts: got the labels 'new', none of which .*expected '"):
+        training(data, valid.part(range(30, 60)), **flags)
 
 
 def test_a_precision_is_reached_by_abstaining() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import unrolled
 from test_cli import run
+from unrolled.cli.tag import _facts as tag_facts
 from unrolled.data.restoring import restored, taken_apart
 from unrolled.data.tagged import LONGEST, Tagged, TaggedColumns, read_restorable, read_tagged
 from unrolled.data.text import lines
@@ -280,7 +281,7 @@ def test_names_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert empty == {"tokens": []}
     write(Path("test.conll"), "Ada B-PER\nBob I-PER\nmet O\n\nZoe B-DOG\n")
     out, _ = run("evaluate", "run", "test.conll", "--out", "test.html")
-    assert "label not in training   B-DOG (1 times)" in out
+    assert "label not in training   B-DOG (1 time)" in out
     assert "entity f1" in out
     assert "Whole entities" in Path("test.html").read_text()
     report = Path("run/report.html").read_text()
@@ -319,8 +320,20 @@ def test_what_was_found_in_the_examples(tmp_path: Path, vector_run: Path) -> Non
     assert model.embedding.size == unrolled.load(vector_run).size
     assert not model.embedding.weight.requires_grad
     strange = Tagged([["w1"]], [["new"]], ["there, line 1"])
-    with pytest.raises(DataError, match="there, line 1: the label 'new' does not occur in training"):
+    with pytest.raises(DataError, match="the validation sentences: got the labels 'new', none of which the model knows"):
         TagTask(options, data, strange)
+    some = Tagged([data.words[0], ["w1"]], [data.labels[0], ["new"]], ["", ""])
+    task = TagTask(options, data, some)
+    assert task.facts.unknown_labels == {"new": 1}
+    assert task.given.tolist()[-1] == -1
+    without, found = (TagTask(options, data, part).evaluate(model) for part in (some.part([0]), some))
+    n = len(data.words[0])
+    assert found["valid_accuracy"] == pytest.approx(without["valid_accuracy"] * n / (n + 1))
+    assert found["valid_loss"] == pytest.approx(without["valid_loss"])
+    assert "1 of the labels of validation sentences do not occur in training" in tag_facts(task.facts, options.training)
+    task.evaluate(model)
+    task.save(model, tmp_path, {})
+    assert 0 < unrolled.load(tmp_path).temperature < 1000
     with pytest.raises(DataError, match="all words have the label 'X'"):
         TagTask(options, Tagged([["a"]], [["X"]], ["here"]))
     many = Tagged([["a"] * 3000], [[str(i) for i in range(3000)]], ["here"])

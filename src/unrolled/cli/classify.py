@@ -11,7 +11,7 @@ import typer
 
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, count, left_out, say, what_next, why_ended
+from unrolled.cli.progress import Progress, count, left_out, rare_labels, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed, text_reader
 from unrolled.config import read_toml, to_toml
 from unrolled.options.classify import PRESETS, ClassifyOptions
@@ -153,6 +153,7 @@ def _facts(facts: Any) -> str:
         (facts.empty, "had no text and were left out"),
         (facts.contradictory, "stand there more than once with different labels"),
         (facts.overlap, "of the validation texts stand among the training texts too"),
+        *rare_labels(facts.labels, facts.unknown_labels, "texts"),
     )
     return "\n".join([*lines, *left_out(counted)])
 

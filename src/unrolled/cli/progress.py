@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -192,6 +192,22 @@ def what_next(out: Path, otherwise: str, *, resumable: bool) -> str:
 def left_out(found: Iterable[tuple[int, str]]) -> list[str]:
     """A line for each thing that was counted, if there is any of it."""
     return [f"{n:,} {what}" for n, what in found if n]
+
+
+def rare_labels(counts: Mapping[str, int], unknown: Mapping[str, int], unit: str) -> list[tuple[int, str]]:
+    """What to warn of in the labels of training, with their counts, and in those that only the validation data have."""
+    single = [label for label, n in counts.items() if n == 1]
+    return [
+        (len(single), f"of the labels have one example only, too few to learn from: {_some_labels(single)}"),
+        (
+            sum(unknown.values()),
+            f"of the labels of validation {unit} do not occur in training and count as wrong: {_some_labels([*unknown])}",
+        ),
+    ]
+
+
+def _some_labels(labels: Sequence[str], most: int = 5) -> str:
+    return ", ".join(repr(label[:40]) for label in labels[:most]) + (", ..." if len(labels) > most else "")
 
 
 def validation(row: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import typer
 from unrolled.cli.classify import show_classes, show_unknown_labels
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
+from unrolled.cli.progress import Progress, left_out, rare_labels, say, what_next, why_ended
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.config import read_toml, to_toml
 from unrolled.options.tag import PRESETS, TagOptions
@@ -125,6 +125,7 @@ def _facts(facts: Any, training: Any) -> str:
         (facts.cut, "sentences have more than 1,000 words and were cut: is the blank line between sentences missing?"),
         (facts.contradictory, "sentences stand there more than once with different labels"),
         (facts.overlap, "of the validation sentences stand among the training sentences too"),
+        *rare_labels({}, facts.unknown_labels, "sentences"),
     )
     return "\n".join([*lines, *left_out(counted)])
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from unrolled.data.labelled import Labelled
-from unrolled.errors import ConfigError, DataError, first_of, nearest
+from unrolled.errors import ConfigError, DataError, nearest
 
 __all__ = ["LabelSet", "check_known"]
 
@@ -48,14 +48,12 @@ class LabelSet:
 
     @staticmethod
     def learned(examples: Labelled, kind: str, order: str | None = None) -> LabelSet:
-        """The labels of training examples. DataError for one label only, or a label with one example."""
+        """The labels of training examples. DataError for one label only."""
         counts = Counter(label for labels in examples.labels for label in labels)
         if len(counts) < 2 - (kind == "many"):
             examples_have = "the example has" if len(examples) == 1 else f"all {len(examples)} examples have"
             only = f"{examples_have} the label {next(iter(counts))!r}" if counts else "no example has a label"
             raise DataError(f"{only}: there is nothing to tell apart. Give examples of two labels or more.")
-        if kind != "many":
-            _no_single(examples, counts)
         return LabelSet(_in_order(counts, order) if kind == "ordered" else tuple(sorted(counts)), kind)
 
     def __len__(self) -> int:
@@ -124,20 +122,6 @@ class LabelSet:
     @cached_property
     def _place(self) -> dict[str, int]:
         return {name: i for i, name in enumerate(self.names)}
-
-
-def _no_single(examples: Labelled, counts: Counter[str]) -> None:
-    single = {label for label, n in counts.items() if n == 1}
-    if single:
-        places = [
-            f"{place}: the only example with the label {label[0]!r}"
-            for label, place in zip(examples.labels, examples.places, strict=True)
-            if label[0] in single
-        ]
-        raise DataError(
-            f"{first_of(places)}\nOne example cannot be learned from and tested too: give more, correct the label, or "
-            "leave it out."
-        )
 
 
 def _in_order(counts: Counter[str], order: str | None) -> tuple[str, ...]:

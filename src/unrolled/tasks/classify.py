@@ -25,7 +25,7 @@ from unrolled.data.labelled import Columns, Labelled
 from unrolled.errors import ConfigError, DataError
 from unrolled.features.bags import Bags, TextFeatures, inverse_frequency
 from unrolled.features.fingerprints import contradictory, fingerprints, mixed
-from unrolled.features.labels import LabelSet
+from unrolled.features.labels import LabelSet, check_known
 from unrolled.features.scripts import AutomaticTokens
 from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.bootstrap import intervals
@@ -79,7 +79,7 @@ _TOKENS = AutomaticTokens(
 
 class Facts(NamedTuple):
     """What was found in the examples. contradictory: texts that stand there with different labels; overlap: validation
-    texts that stand among the training texts too.
+    texts that stand among the training texts too; unknown_labels: those of validation texts that training lacks.
     """
 
     train: int
@@ -88,6 +88,7 @@ class Facts(NamedTuple):
     contradictory: int
     overlap: int
     labels: dict[str, int]
+    unknown_labels: dict[str, int]
 
 
 class Epoch(NamedTuple):
@@ -116,13 +117,17 @@ class Split:
             self.train, self.valid = examples.part(train), examples.part(held)
             train_keys, valid_keys = keys[train], keys[held]
         else:
-            self.train, self.valid = examples, _known(valid, self.labels)
+            self.train, self.valid = examples, valid
             train_keys, valid_keys = keys, fingerprints(valid.texts)
         self.seen = train_keys
         overlap = int(np.isin(valid_keys, train_keys).sum())
+        _, unknown = self.labels.given(self.valid.labels)
+        check_known(unknown, sum(map(len, self.valid.labels)), self.labels.names, "the validation texts")
         counts = Counter(label for labels in examples.labels for label in labels)
         different = contradictory(keys, map(frozenset, examples.labels))
-        self.facts = Facts(len(self.train), len(self.valid), examples.empty, different, overlap, dict(counts))
+        self.facts = Facts(
+            len(self.train), len(self.valid), examples.empty, different, overlap, dict(counts), dict(unknown)
+        )
         self.options = take_auto(options, {"tokens": _TOKENS.choose(self.train.texts)})
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
         self.prior = self.labels.prior(self.train.labels, self.weights)
@@ -377,13 +382,3 @@ def hold_out(examples: Labelled, order: np.ndarray, fraction: float) -> tuple[np
     if not chosen.any() or chosen.all():
         raise DataError("there are too few examples to hold some out for validation. Give more, or --valid FILE.")
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
-
-
-def _known(valid: Labelled, labels: LabelSet) -> Labelled:
-    """Validation examples; DataError for a label that the training examples do not have."""
-    _, unknown = labels.given(valid.labels)
-    if unknown:
-        name = next(iter(unknown))
-        where = next(place for place, given in zip(valid.places, valid.labels, strict=True) if name in given)
-        raise DataError(f"{where}: the label {name!r} does not occur in training. Labels there: {', '.join(labels.names)}")
-    return valid

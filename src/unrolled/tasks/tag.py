@@ -16,7 +16,7 @@ from unrolled.data.tagged import Tagged, TaggedColumns
 from unrolled.errors import DataError
 from unrolled.features.fingerprints import contradictory, fingerprints, held_out
 from unrolled.features.forms import WordForms
-from unrolled.features.labels import LabelSet
+from unrolled.features.labels import LabelSet, check_known
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
 from unrolled.features.unknown import UnknownRate
 from unrolled.metrics.classification import log_loss, temperature_for
@@ -35,7 +35,8 @@ _MOST_LABELS = 2000
 
 class TagFacts(NamedTuple):
     """What was found in the files. contradictory: sentences that stand there with different labels; overlap: validation
-    sentences that stand among the training sentences; cut: sentences so long that they were cut.
+    sentences that stand among the training sentences; cut: sentences so long that they were cut;
+    unknown_labels: those of validation words that training lacks, with their counts.
     """
 
     train: int
@@ -46,6 +47,7 @@ class TagFacts(NamedTuple):
     overlap: int
     cut: int
     labels: dict[str, int]
+    unknown_labels: dict[str, int]
 
 
 class TagTask:
@@ -81,6 +83,8 @@ class TagTask:
         chosen = {"entity-f1": "valid_entity_f1", "accuracy": "valid_accuracy"}.get(self.options.selection.select)
         self.criteria = (Criterion(chosen, maximize=True), loss) if chosen else (loss,)
         self.given = self._places(self.valid)
+        unknown = Counter(label for labels in self.valid.labels for label in labels if label not in self.labels.names)
+        check_known(unknown, len(self.given), self.labels.names, "the validation sentences")
         self.facts = TagFacts(
             len(self.train),
             len(self.valid),
@@ -90,6 +94,7 @@ class TagTask:
             int(np.isin(valid_keys, self.seen).sum()),
             examples.cut,
             dict(counts),
+            dict(unknown),
         )
         self.sources = ["examples"]
         self.usual = _usual(self.train, self.valid)
@@ -107,14 +112,9 @@ class TagTask:
         return replace(forms, given=[word for word in first if word not in known])
 
     def _places(self, examples: Tagged) -> np.ndarray:
-        """The labels of all words, as numbers. DataError for a label that training does not have."""
+        """The labels of all words, as numbers; -1 for a label that training does not have."""
         place = {label: i for i, label in enumerate(self.labels.names)}
-        for where, labels in zip(examples.places, examples.labels, strict=True):
-            strange = next((label for label in labels if label not in place), None)
-            if strange is not None:
-                shown = ", ".join(self.labels.names[:20])
-                raise DataError(f"{where}: the label {strange!r} does not occur in training. Labels there: {shown}")
-        return np.array([place[label] for labels in examples.labels for label in labels], np.int64)
+        return np.array([place.get(label, -1) for labels in examples.labels for label in labels], np.int64)
 
     def build(self) -> Tagger:
         """A fresh model of the configured size, its embedding given where there are vectors."""
