@@ -312,7 +312,8 @@ def test_restoring_from_the_command_line(english_file: Path, tmp_path: Path, mon
 def test_what_was_found_in_the_examples(tmp_path: Path, vector_run: Path) -> None:
     data = what_follows(100)
     data.add(data.words[0], ["w0"] * len(data.words[0]), "again")
-    options = tag_options(flags=FLAGS | {"vectors": str(vector_run), "freeze_vectors": True})
+    flags = {name: value for name, value in FLAGS.items() if name != "embedding_size"}
+    options = tag_options(flags=flags | {"vectors": str(vector_run), "freeze_vectors": True})
     task = TagTask(options, data, data.part([0, 1]))
     assert task.facts.overlap == 2
     assert task.facts.contradictory >= 1

@@ -17,6 +17,7 @@ __all__ = [
     "ended",
     "left_out",
     "prepared",
+    "rare_labels",
     "remaining",
     "resumed",
     "say",
