@@ -17,9 +17,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.checkpoint import checkpoint
 
 from unrolled import layers
-from unrolled.cells import CELLS
+from unrolled.cells import CELLS, Cell, GRUCell, LSTMCell, Weights
 from unrolled.errors import ShapeError, UnrolledError
 from unrolled.layers import Padded, Recurrent, choice
+from unrolled.layers.compiled_attending import Asking, attending_layer
+from unrolled.layers.layout import Layout
 
 NAMES = ("RNN", "GRU", "LSTM")
 CELL_NAMES = ("RNNCell", "GRUCell", "LSTMCell")
@@ -78,6 +80,24 @@ def test_activation_checkpointing_keeps_no_activations(way: Any) -> None:
     with choice.only(way), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         layer(torch.randn(50, 4, 8))
     assert kept > 50 * 4 * 64 * 4  # the gates r, z and n, and the states
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("cell", [LSTMCell(H), GRUCell(H)], ids=str)
+def test_activation_checkpointing_of_a_layer_that_attends(cell: Cell, reentrant: bool) -> None:
+    wide, layout = cell.n_gates * H, Layout.full(T, B)
+    shapes = [(T, B, D), (B, 7, H), (B, 7, 2), (wide, D + 2), (wide, H), (wide,), (wide,)]
+    leaves = [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+    def run(x: Tensor, keys: Tensor, values: Tensor, *w: Tensor) -> tuple[Tensor, ...]:
+        asking = Asking(keys, values, torch.tensor([7, 5, 6]), None, None, 0.4, 0.0)
+        start = cell.initial_state(B, x)
+        return attending_layer(cell, x, start, Weights(*w), asking, torch.arange(B), layout, torch.zeros(B, 7))[:2]
+
+    want = torch.autograd.grad(total(run(*leaves)), leaves)
+    total(checkpoint(run, *leaves, use_reentrant=reentrant)).backward()
+    for leaf, expected in zip(leaves, want, strict=True):
+        torch.testing.assert_close(leaf.grad, expected)
 
 
 # ---- lengths of Padded
