@@ -82,8 +82,6 @@ def given_vectors(given: WordVectorOptions) -> Vectors | None:
     if given.vectors is None:
         if given.freeze_vectors:
             raise ConfigError("--freeze-vectors needs --vectors: vectors drawn at random are not worth keeping")
-        if given.unicode_errors != "strict":
-            raise ConfigError("--unicode-errors needs --vectors")
         return None
     return vectors_at(given.vectors, given.unicode_errors)
 
@@ -117,8 +115,6 @@ def begin_with_vectors(model: LanguageModel, vocabulary: Vocabulary, given: Tran
     if given.freeze_vectors and (path is None or tied):
         raise ConfigError("--freeze-vectors needs --vectors, and --no-tied: a tied embedding is the output matrix too")
     if path is None:
-        if given.unicode_errors != "strict":
-            raise ConfigError("--unicode-errors needs --vectors")
         return None
     vectors = vectors_at(path, given.unicode_errors)
     if isinstance(embedding, OneHot):
