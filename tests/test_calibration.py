@@ -197,3 +197,27 @@ def test_thresholds_are_the_best_of_all_on_many_tied_draws() -> None:
         assert (t is None) == (not reached)
         if t is not None:
             assert (p >= t).sum() == (p >= min(reached)).sum()
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+@pytest.mark.parametrize("learnable", [False, True])
+def test_a_model_no_better_than_the_most_frequent_answer_is_warned_of(task: str, learnable: bool, tmp_path: Path) -> None:
+    labels = ["x" if i % 3 else "y" for i in range(120)]
+    known = {"x": "good", "y": "bad"} if learnable else {"x": "same", "y": "same"}
+    if task == "classify":
+        path = tmp_path / "a.csv"
+        rows = (f"{known[label]} u{i},{label}\n" for i, label in enumerate(labels))
+        path.write_text("text,label\n" + "".join(rows), encoding="utf-8")
+    else:
+        path = tmp_path / "a.conll"
+        rows = (f"u{i} x\n{known[label]} {label}\n\n" for i, label in enumerate(labels))
+        path.write_text("".join(rows), encoding="utf-8")
+    small = ["--hidden-size", 8, "--spelling-size", 0, "--epochs", 10, "--learning-rate", 0.03] if task == "tag" else []
+    _, said = run("train", task, path, "--out", tmp_path / "m", "-q", "--threads", 1, *small)
+    assert said.count("warning: the model is not better than the most frequent answer") == (not learnable)
+    assert said.count("\n") <= 1
+
+
+def test_the_share_of_the_most_frequent_answer() -> None:
+    assert metrics.most_frequent_share("aab", "abbb") == 0.25
+    assert metrics.most_frequent_share("aab", "") == 0

@@ -118,6 +118,7 @@ def follow_classifier(events: Iterator[Any], out: Path, *, quiet: bool = False, 
         assert done is not None
         why = why_ended(done.reason)
         progress.say(f"{why}. On the validation texts: {_figures(done.held)}")
+        progress.compare(done.held.get("accuracy", done.held.get("exact", 1.0)), done.held["most_frequent"])
         if done.beside is not None:
             progress.say(_beside(done.beside))
         resumable = done.reason == "interrupted" and done.beside is not None

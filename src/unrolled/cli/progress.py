@@ -82,6 +82,16 @@ class Line:
             self._clear()
             say(text)
 
+    def compare(self, right: float, most_frequent: float) -> None:
+        """Warn, also where quiet, of a model that answers no better than the most frequent label would (both 0 to 1)."""
+        if right <= most_frequent < 1:
+            self._clear()
+            say(
+                f"warning: the model is not better than the most frequent answer: {100 * right:.2f} % of the validation "
+                f"answers are right, {100 * most_frequent:.2f} % are with that answer alone. Give more or longer examples, "
+                "check the labels, or train longer."
+            )
+
     def warn(self, task: Any) -> None:
         """Say what a training task warns of: many unknown symbols."""
         warning = task.unknown.warning()

@@ -106,6 +106,7 @@ def follow_tagger(events: Iterator[Any], out: Path, *, quiet: bool = False, as_j
             f"{why}. On the validation sentences {100 * done.held['accuracy']:.2f} % of the labels are right{shown}; with "
             f"the most frequent label of each word {100 * done.usual:.2f} % would be."
         )
+        progress.compare(done.held["accuracy"], done.held["most_frequent"])
         progress.say(what_next(out, f'unrolled predict {out} "some text"', resumable=done.reason == "interrupted"))
     if done.reason == "interrupted":
         raise KeyboardInterrupt

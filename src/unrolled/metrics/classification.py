@@ -6,7 +6,8 @@ zeros and ones and each column is judged by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "log_loss",
     "macro_f1",
     "mean_distance",
+    "most_frequent_share",
     "reliability",
     "temperature_for",
     "threshold_for_f1",
@@ -161,6 +163,13 @@ def _between(falling: np.ndarray, last: int) -> float:
     if last + 1 == len(falling):
         return float(falling[last])
     return float((falling[last] + falling[last + 1]) / 2)
+
+
+def most_frequent_share(train: Iterable[Hashable], valid: Iterable[Hashable]) -> float:
+    """Return how often the most frequent answer of training is right in validation: what every model should exceed."""
+    answer = Counter(train).most_common(1)[0][0]
+    answers = list(valid)
+    return answers.count(answer) / max(1, len(answers))
 
 
 def mean_distance(given: np.ndarray, predicted: np.ndarray) -> float:
