@@ -18,6 +18,7 @@ from unrolled.data.labelled import Labelled
 from unrolled.features.labels import LabelSet
 from unrolled.metrics import classification as metrics
 from unrolled.run.classify import classify_options, train_classifier
+from unrolled.run.tag import tag_options, train_tagger
 from unrolled.tasks.classifier import Decision, TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Split
 
@@ -221,3 +222,23 @@ def test_a_model_no_better_than_the_most_frequent_answer_is_warned_of(task: str,
 def test_the_share_of_the_most_frequent_answer() -> None:
     assert metrics.most_frequent_share("aab", "abbb") == 0.25
     assert metrics.most_frequent_share("aab", "") == 0
+
+
+@pytest.mark.parametrize("vector_words", [50_000, 2, 0])
+def test_a_tagger_knows_words_that_only_the_vectors_have(vector_words: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = ["Anna", "Ben", "Zoë", "ZOË", "Oslo"]
+    rows = "".join(f"{name} {' '.join(map(str, rng.normal(size=4).round(3)))}\n" for name in names)
+    (tmp_path / "v.txt").write_text(rows, encoding="utf-8")
+    (tmp_path / "a.conll").write_text("".join(f"Anna x\nw{i % 9} y\n\n" for i in range(60)), encoding="utf-8")
+    small = {"threads": 1, "epochs": 1, "hidden_size": 4, "spelling_size": 0, "vectors": str(tmp_path / "v.txt")}
+    options = tag_options(flags=small | {"vector_words": vector_words})
+    for _ in train_tagger(options, [tmp_path / "a.conll"], tmp_path / "run"):
+        pass
+    found = unrolled.load(tmp_path / "run")
+    known = {50_000: ["ben", "zoë", "oslo"], 2: ["ben"], 0: []}[vector_words]
+    assert list(found.reading.forms.given) == known
+    unknown = found.logits([["qqq"]])
+    for word in ("Ben", "zoe\u0308", "OSLO"):
+        told_apart = not np.allclose(found.logits([[word]]), unknown)
+        assert told_apart == (word.lower().replace("e\u0308", "ë") in known), word

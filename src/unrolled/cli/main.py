@@ -40,7 +40,7 @@ unrolled train classify reviews.csv --text review --label sentiment --out runs/s
 
 unrolled train translate train.de train.en --out runs/de-en
 
-unrolled predict runs/sentiment "not bad at all"
+unrolled predict runs/sentiment "I loved every minute of it."
 
 unrolled train tag sentences.conll --out runs/tags
 """

@@ -193,7 +193,7 @@ def predict(
 
     unrolled predict runs/books < lines.txt
 
-    unrolled predict runs/sentiment "not bad at all" --json
+    unrolled predict runs/sentiment "I loved every minute of it." --json
 
     unrolled predict runs/sentiment --input reviews.csv --out answers.jsonl --json
     """
@@ -283,7 +283,7 @@ def explain(
 
     unrolled explain runs/books "It was the best" --out why.html
 
-    unrolled explain runs/sentiment "not bad at all" --out why.html
+    unrolled explain runs/sentiment "I loved every minute of it." --out why.html
 
     unrolled explain runs/vec --out map.html
     """

@@ -106,10 +106,17 @@ class TagTask:
         forms = WordForms.learned(self.train.words, options.data.min_count, options.data.vocabulary_size)
         if self.vectors is None:
             return forms
-        chosen = self.vectors.words[: options.transfer.vector_words]
-        first = dict.fromkeys(unicodedata.normalize("NFC", word).lower() for word in chosen)
         known = set(forms.words)
-        return replace(forms, given=[word for word in first if word not in known])
+        return replace(forms, given=[word for word in self._written(options) if word not in known])
+
+    def _written(self, options: TagOptions) -> dict[str, str]:
+        """The first words that have vectors, by what they are looked up as: in lower case, in normal form C."""
+        found: dict[str, str] = {}
+        for word in self.vectors.words[: options.transfer.vector_words] if self.vectors else ():
+            key = unicodedata.normalize("NFC", word).lower()
+            if key not in found or word == key:
+                found[key] = word
+        return found
 
     def _places(self, examples: Tagged) -> np.ndarray:
         """The labels of all words, as numbers; -1 for a label that training does not have."""
@@ -124,9 +131,11 @@ class TagTask:
         sizes["n_given"] = len(forms.given)
         model = Tagger(TaggerConfig(len(forms.words), len(forms.letters), len(self.labels), **sizes))
         if vectors is not None:
-            self.transferred = fill_rows(model.embedding.weight, forms.words, vectors)
+            written = self._written(self.options)
+            words, given = ([written.get(word, word) for word in words] for words in (forms.words, forms.given))
+            self.transferred = fill_rows(model.embedding.weight, words, vectors)
             if model.given is not None:
-                fill_rows(model.given, forms.given, vectors)
+                fill_rows(model.given, given, vectors)
         model.embedding.weight.requires_grad_(not self.options.transfer.freeze_vectors)
         return model
 
