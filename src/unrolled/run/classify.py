@@ -14,7 +14,6 @@ from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.labelled import Labelled, read_labelled
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
-from unrolled.metrics.classification import most_frequent_share
 from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
 from unrolled.pictures.report import classifier_page
 from unrolled.record import accept_changes, read_record, record_options, recorded_options, replanned, write_record
@@ -153,7 +152,7 @@ def _train_average(training: AverageTraining, folder: Path, *, alone: bool) -> I
     trained, split = training.trained(), training.split
     with new_folder(folder / "best") as temporary:
         trained.save(temporary, split.described())
-    held = trained.evaluate(split.valid) | _baseline(split)
+    held = trained.evaluate(split.valid) | {"most_frequent": split.most_frequent}
     _write_pages(folder, split, held, training.rows)
     yield Done(reason, held)
 
@@ -185,18 +184,12 @@ def _train_recurrent(
         with new_folder(folder / "best") as temporary:
             trained.save(temporary, task.described())
     p = trained.calibrated(z)
-    held = trained.evaluate(split.valid, p=p) | _baseline(split)
+    held = trained.evaluate(split.valid, p=p) | {"most_frequent": split.most_frequent}
     beside = compared(average.trained().calibrated(other), p, split) | alone
     beside |= {"average_seconds": average.rows[-1]["seconds"], "seconds": time.perf_counter() - began}
     rows = read_rows(folder)
     _write_pages(folder, split, held, rows, beside)
     yield Done(reason, held, beside)
-
-
-def _baseline(split: Split) -> dict[str, float]:
-    """How often the most frequent labels of the training texts are right."""
-    train, valid = (map(frozenset, part.labels) for part in (split.train, split.valid))
-    return {"most_frequent": most_frequent_share(train, valid)}
 
 
 def _write_pages(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ from unrolled.data.tagged import Tagged, TaggedColumns, read_restorable, read_ta
 from unrolled.data.text import Document
 from unrolled.errors import unknown_name
 from unrolled.folders import check_run, latest, read_rows, run_lock, write_bytes, write_text
-from unrolled.metrics.classification import most_frequent_share
 from unrolled.options.tag import FIXED, PRESETS, TagOptions
 from unrolled.pictures.report import tagger_page
 from unrolled.record import accept_changes, read_record, recorded_options, replanned, write_record
@@ -132,9 +130,7 @@ def _train(task: TagTask, folder: Path, *, resume: bool, replan: bool = False) -
         if isinstance(event, Finished):
             reason = event.reason
         yield event
-    held = TrainedTagger.load(folder).evaluate(task.valid)
-    train, valid = (chain.from_iterable(part.labels) for part in (task.train, task.valid))
-    held["most_frequent"] = most_frequent_share(train, valid)
+    held = TrainedTagger.load(folder).evaluate(task.valid) | {"most_frequent": task.most_frequent}
     rows = read_rows(folder)
     page = tagger_page(folder.name, rows, held | {"usual": task.usual}, task.facts._asdict(), to_toml(task.options))
     write_text(folder / "report.html", page)

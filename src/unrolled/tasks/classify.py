@@ -32,6 +32,7 @@ from unrolled.metrics.bootstrap import intervals
 from unrolled.metrics.classification import (
     confidence_for_precision,
     log_loss,
+    most_frequent_share,
     temperature_for,
     threshold_for_f1,
     threshold_for_precision,
@@ -131,6 +132,8 @@ class Split:
         self.options = take_auto(options, {"tokens": _TOKENS.choose(self.train.texts)})
         self.weights = _weights(self.train, balanced=data.class_weights == "balanced")
         self.prior = self.labels.prior(self.train.labels, self.weights)
+        #: How often the most frequent labels of the training texts are right in validation.
+        self.most_frequent = most_frequent_share(*(map(frozenset, part.labels) for part in (self.train, self.valid)))
         #: The names of the files, and where things stood in them.
         self.sources, self.columns = ["examples"], columns_of(data)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from unrolled.features.forms import WordForms
 from unrolled.features.labels import LabelSet, check_known
 from unrolled.features.tagged_rows import TaggedBatch, TaggedRows
 from unrolled.features.unknown import UnknownRate
-from unrolled.metrics.classification import log_loss, temperature_for
+from unrolled.metrics.classification import log_loss, most_frequent_share, temperature_for
 from unrolled.metrics.tagging import entities, marks_entities
 from unrolled.models.tagger import Tagger, TaggerConfig
 from unrolled.options.batches import take_batch
@@ -98,6 +99,9 @@ class TagTask:
         )
         self.sources = ["examples"]
         self.usual = _usual(self.train, self.valid)
+        #: How often the most frequent label of the training words is right in validation.
+        labels = (chain.from_iterable(part.labels) for part in (self.train, self.valid))
+        self.most_frequent = most_frequent_share(*labels)
         self.transferred: Transferred | None = None
         self._held = np.zeros((len(self.given), len(self.labels)), np.float32)
 
