@@ -176,7 +176,7 @@ def fuzz(
             else:
                 how = "stood still" if still else f"ended with {child.returncode}"
                 outcome.crashes.append(f"call {number} of {name}: {how}\n{err[-1500:]}")
-                at = int(number or at) + 1
+                at = int(number) + 1 if number.isdigit() else end
             for line in out.splitlines():
                 word, _, rest = line.partition(" ")
                 if word == "answer":

@@ -9,6 +9,7 @@ is divided out: where they contradict each other a text becomes unlikely. Watana
 
 from __future__ import annotations
 
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ class JointStepper:
         if not 0 <= weight <= 1:
             raise ConfigError(f"the weight of CTC must lie in 0..1, got {weight:g}")
         self.decoder, self.weight = decoder, weight
-        self.blank, self.begin, self.unknown = blank, begin, unknown
+        self.blank, self.begin, self.unknown = (int(operator.index(k)) for k in (blank, begin, unknown))
 
     def start(self, source: tuple[Any, Tensor, Tensor]) -> tuple[Any, Both]:
         """Read what is heard."""
@@ -74,7 +75,9 @@ class JointStepper:
         assert isinstance(state, Both)
         of_decoder, p, lengths = memory
         rows = last.shape
-        if last.dim() != 1 or sentence_of_row.shape != rows or state.symbols.shape != (*rows, p.shape[1]):
+        sums = (*rows, p.shape[1])
+        fits = all(part.shape == sums and part.dtype == torch.float64 for part in (state.symbols, state.blanks))
+        if last.dim() != 1 or sentence_of_row.shape != rows or state.last.shape != rows or not fits:
             raise ShapeError(
                 f"symbols {tuple(rows)} need a sentence for each, got {tuple(sentence_of_row.shape)}, and a state "
                 f"{(*rows, p.shape[1])}, got {tuple(state.symbols.shape)}"
