@@ -212,9 +212,7 @@ def predict(
     given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
     given |= {"format": format, "timestamps": timestamps, "stream": stream}
     if speaker.predict is None or speaker.answer is None:
-        raise ConfigError(
-            f"{model}: holds {speaker.kind}, which predict does not answer with.{verb_advice(trained, model)}"
-        )
+        raise ConfigError(f"{model}: holds {speaker.kind}, which answer no texts.{verb_advice(trained, model)}")
     speaker.check("predict", given)
     reads_stdin = "-" in names or "-" in arguments or not (names or arguments)
     interactive, bad = reads_stdin and sys.stdin.isatty(), dict[int, str]()
