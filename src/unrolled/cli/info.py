@@ -1,4 +1,4 @@
-"""`unrolled info`: a model folder, a file of word vectors, or this installation. Needs no torch."""
+"""`unrolled info`: a model folder, a file of word vectors, or this installation. That of a model needs no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typer
 from unrolled import __version__
 from unrolled.cli.flags import UnicodeErrors
 from unrolled.errors import ConfigError
-from unrolled.folders import model_folder, read_config, tensor_shapes
+from unrolled.folders import cache_folder, model_folder, read_config, tensor_shapes
 
 __all__ = ["info"]
 
@@ -60,8 +60,20 @@ def _installation() -> dict[str, dict[str, Any]]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processors": os.cpu_count(),
+        **_arithmetic(),
+        "cache": str(cache_folder()),
     }
     return {"System": system, "Core packages": core, "Extras": {name: ", ".join(of) for name, of in extras.items()}}
+
+
+def _arithmetic() -> dict[str, Any]:
+    """Devices that models can be trained on, and the threads that a command takes unless it is told otherwise."""
+    try:
+        import torch
+    except ImportError:
+        return {"devices": "unknown: torch is not installed"}
+    gpus = [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return {"devices": ", ".join(["cpu", *gpus]), "threads": torch.get_num_threads()}
 
 
 def _version(package: str) -> str | None:

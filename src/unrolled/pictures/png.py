@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from unrolled.folders import write_bytes
+from unrolled.pictures.metrics import LOSSES, named, split_by_scale
 
 __all__ = ["curves", "explanation"]
 
@@ -21,18 +22,19 @@ _PHOTOS = 6
 
 
 def curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw training and validation loss over steps."""
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.subplots()
-    for name, key in (("training (dropout on)", "train_loss"), ("validation", "valid_loss")):
-        points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), marker=".", label=name)
-    axes.set_xlabel("step")
-    axes.set_ylabel("nats per token")
-    axes.legend()
+    """Draw the metrics that the task is about, then the losses, over steps or epochs. rows: lines of metrics.jsonl."""
+    x = "step" if "step" in rows[-1] else "epoch"
+    groups = [*split_by_scale(rows), [key for key in LOSSES if any(row.get(key) is not None for row in rows)]]
+    figure = Figure(figsize=(8, 2.6 * len(groups) + 0.6))
+    for (axes,), keys in zip(figure.subplots(len(groups), 1, squeeze=False), groups, strict=True):
+        for key in keys:
+            points = [(row[x], row[key]) for row in rows if row.get(key) is not None]
+            axes.plot(*zip(*points, strict=True), marker=".", label=named(key))
+        axes.set_xlabel(x)
+        if keys:
+            axes.legend()
     figure.tight_layout()
-    _save(figure, path, dpi=120)
+    _save(figure, path, dpi=100)
 
 
 def explanation(found: dict[str, Any], path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from unrolled.pictures.metrics import named, reported_by, split_by_scale
 from unrolled.pictures.page import page
 from unrolled.types import Criterion
 
 __all__ = ["classifier_page", "judged", "report_page", "tagger_page", "translated", "vectors_page"]
 
+_BY_LOSS = Criterion("valid_loss")
 #: What `evaluate` says that is a single figure, in the order in which it is shown.
 _FIGURES = (
     "examples",
@@ -28,44 +30,54 @@ _FIGURES = (
 )
 
 
-def report_page(title: str, rows: list[dict[str, Any]], config: str) -> str:
-    """The curves, the samples and the options of a run as one HTML page. `rows`: the lines of metrics.jsonl."""
-    validated = "valid_loss" in rows[-1]
-    watched = Criterion("valid_bleu", maximize=True) if "valid_bleu" in rows[-1] else Criterion("valid_loss")
-    best = min(rows, key=watched.cost) if validated else rows[-1]
+def report_page(
+    title: str,
+    rows: list[dict[str, Any]],
+    config: str,
+    *,
+    task: str = "language-model",
+    criterion: Criterion = _BY_LOSS,
+    scores: Mapping[str, float] | None = None,
+) -> str:
+    """Return the page of a run: metrics of the best validation, curves, previews, options.
+
+    Args:
+        title: name of the run folder.
+        rows: the lines of metrics.jsonl.
+        config: the options as TOML.
+        task: name of the task.
+        criterion: what the best model was selected by.
+        scores: metrics of the best model that were computed once, at the end.
+    """
+    validated, of = "valid_loss" in rows[-1], reported_by(task)
+    best = dict(scores or {}) | (min(rows, key=criterion.cost) if validated else rows[-1])
+    groups = split_by_scale(rows)
+    telling = [key for key in split_by_scale([best]) for key in key]
+    shown = [*telling, "valid_perplexity", "valid_loss", "train_loss", "step", "epoch", "seconds"]
     blocks = [
         {
             "kind": "facts",
             "title": "Best validation" if validated else "The end: nothing was held out to validate on",
-            "rows": [
-                [key, best[key]]
-                for key in ("valid_bleu", "valid_loss", "valid_perplexity", "train_loss", "step", "epoch", "seconds")
-                if best.get(key) is not None
-            ],
-            "note": "Validation during training reads the text in columns: approximate. `unrolled evaluate` is exact."
-            if validated
-            else "`unrolled evaluate` says how good the model is on another text.",
+            "rows": [[named(key), best[key]] for key in shown if best.get(key) is not None],
+            "note": of.note if validated else "`unrolled evaluate` says how good the model is on another text.",
         },
-        {
-            "kind": "lines",
-            "title": "Loss (nats per token)",
-            "x": "step",
-            "series": [
-                {"name": name, "points": [[row["step"], row[key]] for row in rows if row.get(key) is not None]}
-                for name, key in (("training, dropout on", "train_loss"), ("validation", "valid_loss"))
-                if validated or key == "train_loss"
-            ],
-        },
-        {
-            "kind": "lines",
-            "title": "Learning rate",
-            "x": "step",
-            "series": [{"name": "learning rate", "points": [[row["step"], row["learning_rate"]] for row in rows]}],
-        },
-        {"kind": "texts", "title": "What it wrote", "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
+        *(_lines(rows, "step", group, ", ".join(map(named, group))) for group in groups),
+        _lines(rows, "step", ["train_loss", *(["valid_loss"] if validated else [])], f"Loss ({of.unit})"),
+        _lines(rows, "step", ["learning_rate"], "Learning rate"),
+        {"kind": "texts", "title": of.wrote, "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
+
+
+def _lines(rows: list[dict[str, Any]], x: str, keys: Iterable[str], title: str) -> dict[str, Any]:
+    """Return a block of curves, one for each key that the rows have."""
+    series = [
+        {"name": named(key), "points": [[row[x], row[key]] for row in rows if row.get(key) is not None]}
+        for key in keys
+        if any(row.get(key) is not None for row in rows)
+    ]
+    return {"kind": "lines", "title": title, "x": x, "series": series}
 
 
 def vectors_page(title: str, rows: list[dict[str, Any]], examples: list[list[str]], config: str) -> str:
@@ -110,7 +122,7 @@ def classifier_page(
         {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
         *([] if beside is None else [_beside(beside)]),
         *judged(held, "validation texts"),
-        *_curves(rows, x, {"Loss (nats per text)": ("train_loss", "valid_loss"), "Accuracy": ("valid_accuracy",)}),
+        *_curves(rows, x, {"Accuracy": ("valid_accuracy",), "Loss (nats per text)": ("train_loss", "valid_loss")}),
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
@@ -121,7 +133,10 @@ def tagger_page(title: str, rows: list[dict[str, Any]], held: dict[str, Any], fa
     `evaluate` says, and "usual", how often the most frequent label of each word would be right.
     """
     found = {key: value for key, value in facts.items() if key != "labels"} | facts["labels"]
-    curves = {"Loss (nats per word)": ("train_loss", "valid_loss"), "Right": ("valid_accuracy", "valid_entity_f1")}
+    curves = {
+        "Entity F1, accuracy": ("valid_entity_f1", "valid_accuracy"),
+        "Loss (nats per word)": ("train_loss", "valid_loss"),
+    }
     blocks = [
         {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
         *judged(held, "validation sentences"),
@@ -134,19 +149,7 @@ def tagger_page(title: str, rows: list[dict[str, Any]], held: dict[str, Any], fa
 
 def _curves(rows: list[dict[str, Any]], x: str, wanted: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:
     """A block of lines for each title: those of the keys that the rows have."""
-    return [
-        {
-            "kind": "lines",
-            "title": name,
-            "x": x,
-            "series": [
-                {"name": key, "points": [[row[x], row[key]] for row in rows if row.get(key) is not None]}
-                for key in keys
-                if any(row.get(key) is not None for row in rows)
-            ],
-        }
-        for name, keys in wanted.items()
-    ]
+    return [_lines(rows, x, keys, name) for name, keys in wanted.items()]
 
 
 def _beside(found: dict[str, Any]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def train_captioner(
     with new_run(folder, Ranks(), overwrite=overwrite):
         write_text(folder / "config.toml", f"# unrolled train caption --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, task.options, {}, where)
-        yield from reported(task, folder, resume=False)
+        yield from reported(task, folder, name=NAME, resume=False)
 
 
 def resume_captioner(
@@ -129,7 +129,7 @@ def resume_captioner(
             write_text(folder / "metrics.jsonl", "")
         if allow_changes:
             accept_changes(folder, record, options, {})
-        yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))
+        yield from reported(task, folder, name=NAME, resume=begun, replan=replanned(record, options.training))
 
 
 def _readers(options: CaptionDataOptions) -> tuple[Callable[..., Captioned], Callable[..., Captioned]]:

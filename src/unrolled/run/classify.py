@@ -21,6 +21,7 @@ from unrolled.run.cores import cores
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
+from unrolled.run.reported import write_curves
 from unrolled.tasks.blended import BlendedNetwork
 from unrolled.tasks.classifier import NAME, TrainedClassifier
 from unrolled.tasks.classify import AverageTraining, Epoch, Split, blended, columns_of, compared, validated
@@ -198,3 +199,4 @@ def _write_pages(
     page = classifier_page(folder.name, rows, held, split.facts._asdict(), to_toml(split.options), beside)
     write_text(folder / "report.html", page)
     write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+    write_curves(folder)

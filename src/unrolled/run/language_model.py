@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -21,6 +21,7 @@ from unrolled.pictures.tensorboard import Board
 from unrolled.record import accept_changes, read_record, recorded_documents, recorded_options, replanned, write_record
 from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
+from unrolled.run.reported import write_curves
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import check_transfer
@@ -28,6 +29,7 @@ from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step
 from unrolled.training.parallel import Ranks, joined, speaks
 
 __all__ = [
+    "bits_of",
     "language_model_options",
     "read_training_texts",
     "restarted",
@@ -176,12 +178,19 @@ def _write_pages(event: Event, board: Board, folder: Path, options: LanguageMode
             board.step(event.step, event.loss)
         case Evaluated():
             board.row(event.row, event.preview)
-            write_text(folder / "report.html", report_page(folder.name, read_rows(folder), to_toml(options)))
+            rows = read_rows(folder)
+            if options.data.tokens == "char":
+                rows = [row | {"valid_bits_per_character": bits_of(row.get("valid_loss"))} for row in rows]
+            write_text(folder / "report.html", report_page(folder.name, rows, to_toml(options)))
         case Finished():
             board.close()
             write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
-            if importlib.util.find_spec("matplotlib"):
-                importlib.import_module("unrolled.pictures.png").curves(read_rows(folder), folder / "curves.png")
+            write_curves(folder)
+
+
+def bits_of(nats: float | None) -> float | None:
+    """Return a loss in bits."""
+    return None if nats is None else nats / math.log(2)
 
 
 def restarted(out: str | Path) -> bool:

@@ -19,6 +19,7 @@ from unrolled.record import accept_changes, read_record, recorded_options, repla
 from unrolled.run.examples import examples_again, noted
 from unrolled.run.fitting import fit_run
 from unrolled.run.new import new_run
+from unrolled.run.reported import write_curves
 from unrolled.tasks.tag import TagTask
 from unrolled.tasks.tagger import NAME, TrainedTagger
 from unrolled.tasks.transfer import check_transfer
@@ -135,4 +136,5 @@ def _train(task: TagTask, folder: Path, *, resume: bool, replan: bool = False) -
     page = tagger_page(folder.name, rows, held | {"usual": task.usual}, task.facts._asdict(), to_toml(task.options))
     write_text(folder / "report.html", page)
     write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+    write_curves(folder)
     yield TaggerDone(reason, held, task.usual)

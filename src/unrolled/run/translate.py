@@ -63,7 +63,7 @@ def train_translator(
         write_text(folder / "config.toml", f"# unrolled train translate --config this-file\n{to_toml(options)}")
         write_record(folder, NAME, task.options, {}, where)
         yield task
-        yield from reported(task, folder, resume=False)
+        yield from reported(task, folder, name=NAME, resume=False)
 
 
 def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterator[TranslateTask | Event]:
@@ -85,4 +85,4 @@ def resume_translator(out: str | Path, *, allow_changes: bool = False) -> Iterat
         if allow_changes:
             accept_changes(folder, record, options, {})
         yield task
-        yield from reported(task, folder, resume=begun, replan=replanned(record, options.training))
+        yield from reported(task, folder, name=NAME, resume=begun, replan=replanned(record, options.training))

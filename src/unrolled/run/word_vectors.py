@@ -19,6 +19,7 @@ from unrolled.pictures.report import vectors_page
 from unrolled.record import write_record
 from unrolled.run.cores import cores
 from unrolled.run.new import new_run
+from unrolled.run.reported import write_curves
 from unrolled.tasks.trained_vectors import NAME, TrainedWordVectors
 from unrolled.tasks.word_vectors import Epoch, Progress, WordVectorsTask
 from unrolled.training.interrupt import interruptible
@@ -116,6 +117,8 @@ def _follow(task: WordVectorsTask, folder: Path) -> Iterator[Progress | Epoch | 
         with new_folder(folder / "best") as temporary:
             trained.save(temporary)
         write_bytes(folder / "README.md", (folder / "best" / "README.md").read_bytes())
+        if rows:
+            write_curves(folder)
     yield Done(reason, best, trained.config.get("drift") or {})
 
 

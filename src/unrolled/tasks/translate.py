@@ -27,6 +27,9 @@ from unrolled.types import Criterion, Stage
 
 __all__ = ["PairFacts", "TranslateTask"]
 
+#: Held-out pairs that BLEU and chrF of the report are computed from: a few seconds.
+_SCORED = 500
+
 
 class PairFacts(NamedTuple):
     """What was found. empty: pairs with an empty side; long: with too many symbols; overlap: validation pairs that stand
@@ -130,6 +133,14 @@ class TranslateTask:
         made = [one.text for one in trained.translate(self.valid.sources, BeamOptions(1))]
         bleu = corpus_scores(made, list(map(self.codec.target.tokenizer.normalize, self.valid.targets)))["bleu"]
         return {"valid_bleu": bleu} | found
+
+    def final_scores(self, folder: Path) -> dict[str, float]:
+        """Return BLEU and chrF of greedy translations by the best model of a run, of the first held-out pairs."""
+        few = self.valid.part(range(min(len(self.valid), _SCORED)))
+        trained = TrainedTranslator.load(folder)
+        made = [one.text for one in trained.translate(few.sources, BeamOptions(1))]
+        found = corpus_scores(made, list(map(self.codec.target.tokenizer.normalize, few.targets)))
+        return {"valid_bleu": found["bleu"], "valid_chrf": found["chrf"]}
 
     def preview(self, model: nn.Module) -> str:
         """The first validation sentence, translated greedily."""
