@@ -21,6 +21,9 @@ def take_batch(options: Options, *, examples: int, tokens: int, largest: tuple[i
     """
     training = options.training  # type: ignore[attr-defined]
     batch_size, window = training.batch_size, training.window
+    if largest[1] == 1:  # batches are counted in examples, and the window has no effect
+        counted = max(_FEWEST, examples // (_UPDATES * training.accumulate))
+        return take_auto(options, {"batch_size": min(largest[0], counted), "window": 1})
     if batch_size == AUTO:
         most = largest[0] * (largest[1] if window == AUTO else window)
         fewest = _FEWEST * tokens / max(1, examples)  # tokens
