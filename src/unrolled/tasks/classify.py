@@ -171,6 +171,7 @@ class AverageTraining:
         if options.average.average_epochs is not None and limits.epochs is None:
             limits = limits.model_copy(update={"epochs": options.average.average_epochs})
         self.timed = TimedEpochs(limits, len(split.train) / _STRETCH, default)
+        self._best: tuple[tuple[float, float], dict[str, Any]] | None = None
 
     def _model(self) -> AverageClassifier:
         """A fresh model, its words' vectors given where there are some."""
@@ -194,38 +195,50 @@ class AverageTraining:
 
     def train(self) -> Iterator[Epoch]:
         """Train, yielding what each epoch came to, or a hundred of very many. Closing the iterator stops; what has been
-        learned stays.
+        learned stays, with a time limit and without class weights the most accurate in validation (then: of least loss).
         """
         training, timed = self.options.training, self.timed
         rate = self.options.average.average_rate
         targets = (*self.split.labels.targets(self.split.train.labels), self.split.weights)
         timed.begin()
         validated_at = 0.0
-        for epoch in itertools.count():
-            random = np.random.default_rng([training.seed, epoch])
-            order = random.permutation(len(self.split.train))
-            states = random.integers(1 << 63, size=(self.threads, 1)).astype(np.uint64)
-            shards = np.array_split(order, self.threads)
-            jobs = [self._steps(epoch, shard, state, targets) for shard, state in zip(shards, states, strict=True)]
-            loss = weight = n_texts = 0.0
-            with closing(at_once(jobs, in_turn=training.deterministic)) as steps:
-                for texts, sums in steps:
-                    loss, weight, n_texts = loss + sums.loss, weight + sums.weight, n_texts + texts
-                    timed.passed(epoch + min(1.0, n_texts / len(order)))
-                    if not math.isfinite(loss):
-                        raise ConfigError(f"the loss became {loss}. Take a --average-rate below {rate:g}.")
-            end, seconds = min(epoch + 1, timed.end), timed.seconds
-            ended, progress = epoch + 1 >= timed.end, timed.plan.progress(end)
-            if not ended and validations_passed(progress, _MOST) == validations_passed(validated_at, _MOST):
-                continue
-            validated_at = progress
-            row = {"epoch": round(end, 4) if end % 1 else int(end), "train_loss": loss / max(weight, 1e-12)}
-            row |= validated(self.split, self.valid_logits())
-            timed.validated(timed.seconds - seconds)
-            self.rows.append(row | {"seconds": timed.seconds} | timed.corrections())
-            yield Epoch(self.rows[-1], ended, progress)
-            if ended:
-                return
+        try:
+            for epoch in itertools.count():
+                random = np.random.default_rng([training.seed, epoch])
+                order = random.permutation(len(self.split.train))
+                states = random.integers(1 << 63, size=(self.threads, 1)).astype(np.uint64)
+                shards = np.array_split(order, self.threads)
+                jobs = [self._steps(epoch, shard, state, targets) for shard, state in zip(shards, states, strict=True)]
+                loss = weight = n_texts = 0.0
+                with closing(at_once(jobs, in_turn=training.deterministic)) as steps:
+                    for texts, sums in steps:
+                        loss, weight, n_texts = loss + sums.loss, weight + sums.weight, n_texts + texts
+                        timed.passed(epoch + min(1.0, n_texts / len(order)))
+                        if not math.isfinite(loss):
+                            raise ConfigError(f"the loss became {loss}. Take a --average-rate below {rate:g}.")
+                end, seconds = min(epoch + 1, timed.end), timed.seconds
+                ended, progress = epoch + 1 >= timed.end, timed.plan.progress(end)
+                if not ended and validations_passed(progress, _MOST) == validations_passed(validated_at, _MOST):
+                    continue
+                validated_at = progress
+                row = {"epoch": round(end, 4) if end % 1 else int(end), "train_loss": loss / max(weight, 1e-12)}
+                row |= validated(self.split, self.valid_logits())
+                self._note_best(row)
+                timed.validated(timed.seconds - seconds)
+                self.rows.append(row | {"seconds": timed.seconds} | timed.corrections())
+                yield Epoch(self.rows[-1], ended, progress)
+                if ended:
+                    return
+        finally:
+            if self._best is not None:
+                self.network.model.load_state_dict(self._best[1])
+
+    def _note_best(self, row: dict[str, Any]) -> None:
+        """Copy the model if it is the best so far. A number of epochs is exact; accuracy ignores class weights."""
+        chosen = self.timed.budget.timed and self.options.data.class_weights == "none"
+        score, state = (row["valid_accuracy"], -row["valid_loss"]), self.network.model.state_dict()
+        if chosen and (self._best is None or score > self._best[0]):
+            self._best = score, {name: values.clone() for name, values in state.items()}
 
     def _steps(self, epoch: int, shard: np.ndarray, state: np.ndarray, targets: Any) -> Iterator[tuple[int, Sums]]:
         """Train on the texts of one thread in this epoch; how many texts, and what came of them, each time."""

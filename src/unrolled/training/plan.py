@@ -88,7 +88,8 @@ class Budget:
 
     seconds: the time limit, infinite without one; most: the largest position by epochs and steps; validation: seconds of
     the last validation up to its result;
-    overhead: from its begin to the next step, files included; at_pace: the pace when they were measured.
+    overhead: from its begin to the next step, files included; at_pace: the pace when they were measured;
+    whole: the end is a whole number of positions.
     """
 
     seconds: float
@@ -101,6 +102,7 @@ class Budget:
     planned: int = 0
     corrected: float = 0.0
     corrections: list[dict[str, Any]] = field(default_factory=list)
+    whole: bool = True
 
     def __post_init__(self) -> None:
         self.planned = self.planned or self.evaluations
@@ -145,7 +147,7 @@ class Budget:
         return steps > 0 and ((steps >= _FIRST_STEPS and measured >= first) or measured >= _FIRST_AT_MOST * self.seconds)
 
     def _end(self, x: float, now: float, *, whole: bool) -> float:
-        """The end by the pace that was measured."""
+        """The end by the pace that was measured, rounded to a whole number if `whole`."""
         amount = max(0.0, self.seconds - now - self._reserve(x)) / self.pace.value
         return min(self.most, x + (math.floor(amount + 0.5) if whole else amount))
 
@@ -153,21 +155,22 @@ class Budget:
         """Whether the plan misses the end of the budget, so that it should be corrected before the next validation."""
         if not self.timed or (self.plan.end and x >= self.plan.end):
             return False
-        out_of_time = now + self._reserve(x) + self.pace.value / 2 >= self.seconds and self.pace.steps > 0
+        least = self.pace.value if self.whole else 0.0  # seconds between two ends that are possible
+        out_of_time = now + self._reserve(x) + least / 2 >= self.seconds and self.pace.steps > 0
         if not self._known(now):
             return out_of_time
         if not self.plan.end or out_of_time:
             return True
         missed = abs(self._end(x, now, whole=False) - self.plan.end) * self.pace.value
         left = max(0.0, self.seconds - now)
-        return missed > max(_TOLERANCE * self.seconds, _TOLERANCE_LEFT * left, self.pace.value) and (
+        return missed > max(_TOLERANCE * self.seconds, _TOLERANCE_LEFT * left, least) and (
             now - self.corrected >= _GAP * self.seconds
         )
 
-    def correct(self, x: float, now: float, *, validated: bool = False, whole: bool = True) -> dict[str, Any] | None:
+    def correct(self, x: float, now: float, *, validated: bool = False) -> dict[str, Any] | None:
         """Plan again at position x. Returns what has changed, to be recorded, or None.
 
-        validated: also the number of validations. whole: the end is a whole number of positions.
+        validated: also the number of validations.
         """
         if not self.timed or self.pace.steps == 0 or (self.plan.end and x >= self.plan.end):
             return None
@@ -182,7 +185,7 @@ class Budget:
         else:
             evaluations = self.evaluations
         before, self.evaluations = (self.plan.end, self.evaluations), evaluations
-        end = max(x, self._end(x, now, whole=whole))
+        end = max(x, self._end(x, now, whole=self.whole))
         if before[0] and abs(end - before[0]) * self.pace.value <= _FINE * self.seconds:
             end = before[0]
         if (end, evaluations) == before:

@@ -25,7 +25,7 @@ class TimedEpochs:
             epochs = default_epochs
         most = min(epochs or math.inf, math.inf if steps is None else steps / steps_per_epoch)
         self._by_steps = steps is not None and most == steps / steps_per_epoch
-        self.budget = Budget(math.inf if minutes is None else 60 * minutes, most, 1)
+        self.budget = Budget(math.inf if minutes is None else 60 * minutes, most, 1, whole=False)
         self.begin()
 
     def begin(self) -> None:
@@ -66,7 +66,7 @@ class TimedEpochs:
         self.budget.pace.add(position - self._position, moment - self._noted)
         self._position, self._noted = position, moment
         if always or self.budget.is_off(position, self.seconds):
-            correction = self.budget.correct(position, self.seconds, whole=False)
+            correction = self.budget.correct(position, self.seconds)
             if correction:
                 self.budget.corrections.append(correction)
 
