@@ -209,9 +209,10 @@ def test_the_commands(songs: Path, tmp_path: Path) -> None:
     _, err = run("predict", songs, tmp_path / "a.wav", twice, "--format", "srt", code=3)
     assert "one recording" in err
     for wrong, reason in ((["--format", "doc"], "unknown format 'doc'"), (["--phrases", "gone.txt"], "gone.txt"),
-                          (["-s", "lm_weigth=1"], "lm_weigth"), (["--threshold", "0.5"], "means nothing")):  # fmt: skip
+                          (["-s", "lm_weigth=1"], "lm_weigth")):  # fmt: skip
         _, err = run("predict", songs, tmp_path / "a.wav", *wrong, code=3)
         assert reason in err
+    assert "no effect" in run("predict", songs, tmp_path / "a.wav", "--threshold", "0.5", code=2)[1]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -503,7 +503,7 @@ def test_the_commands(run: Path, tmp_path: Path) -> None:
     pairs.write_text("the\ta\t5\nif\telse\t4\nthe\telse\t1\n")
     assert "3 of 3 pairs" in call("evaluate", run, pairs)[1]
     assert json.loads(call("evaluate", run, pairs, "--json")[1])["pairs"] == 3
-    assert "means nothing for word vectors" in call("evaluate", run, pairs, "--adapt", "cache")[2]
+    assert "has no effect on word vectors" in call("evaluate", run, pairs, "--adapt", "cache")[2]
 
 
 def test_a_map_keeps_neighbours_together(run: Path, tmp_path: Path) -> None:

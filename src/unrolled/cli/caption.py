@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
-from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
+from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options, search_rules
 from unrolled.config import read_toml, to_toml
 from unrolled.options.caption import PRESETS, CaptionOptions
 from unrolled.options.training import describe_limits
@@ -158,7 +159,19 @@ def _read(_: Any, column: str | None) -> Any:
     return lambda name, encoding: read_paths(name, names, encoding)
 
 
+def _rules(trained: Any, verb: str, given: Mapping[str, Any]) -> list[Rule]:
+    return search_rules(trained, verb, given)
+
+
 _FLAGS = {"beam", "n_best", "settings", "images", "split"}
 SPEAKER = Speaker(
-    "a captioner", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer, media="an image", read=_read
+    "a captioner",
+    frozenset(_FLAGS),
+    _evaluate,
+    _explain,
+    _predict,
+    scored_answer,
+    media="an image",
+    read=_read,
+    rules=_rules,
 )

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli.advice import AdvisedGroup
+from unrolled.cli.effects import Rule, given_flags, overwrite_rule, refuse_idle
 from unrolled.cli.flags import AsJson, ConfigFile, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Line, say
@@ -38,6 +39,7 @@ def _tasks() -> None:
 @guarded
 @with_options(ClassifyOptions, PRESETS)
 def classify(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(help="Labelled texts, as for `unrolled train classify`.")],
     out: Annotated[
         Path | None, typer.Option(help="CSV file to write: every doubtful label, the worst first, and what it might be.")
@@ -62,6 +64,7 @@ def classify(
     from unrolled.tasks.classify import columns_of
     from unrolled.tasks.label_noise import Checked, check_labels
 
+    _refuse(context, out, as_json=as_json)
     check_new(out, overwrite=overwrite)
     file = read_toml(config) if config else None
     options = with_facts(classify_options(file=file, flags=given, settings=settings or ()), {"check": True})
@@ -91,6 +94,7 @@ Replace = Annotated[bool, typer.Option("--overwrite", help="Replace --out if it 
 @app.command("translate")
 @guarded
 def translate(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(help="Pairs of sentences, as for `unrolled train translate`.")],
     out: Out = None,
     most: Most = 10,
@@ -105,12 +109,14 @@ def translate(
     from unrolled.data.pairs import read_pairs
     from unrolled.tasks.text_faults import examine_pairs
 
+    _refuse(context, out, as_json=as_json)
     _told([examine_pairs(read_pairs(files, encoding))], out, most, overwrite=overwrite, as_json=as_json)
 
 
 @app.command("tag")
 @guarded
 def tag(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(help="Labelled words, as for `unrolled train tag`.")],
     word_column: Annotated[int | None, typer.Option(help="Column of the word, from 1, or from the end.")] = None,
     tag_column: Annotated[int | None, typer.Option(help="Column of the label.")] = None,
@@ -127,6 +133,7 @@ def tag(
     from unrolled.data.tagged import TaggedColumns, read_tagged
     from unrolled.tasks.text_faults import examine_tagged
 
+    _refuse(context, out, as_json=as_json)
     examples = read_tagged(files, TaggedColumns(word_column, tag_column), encoding)
     _told([examine_tagged(examples)], out, most, overwrite=overwrite, as_json=as_json)
 
@@ -134,6 +141,7 @@ def tag(
 @app.command("caption")
 @guarded
 def caption(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(help="Captions, as for `unrolled train caption`.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images; unset: that of the captions.")] = None,
     out: Out = None,
@@ -149,6 +157,7 @@ def caption(
     from unrolled.data.captions import read_captions
     from unrolled.tasks.text_faults import examine_captions
 
+    _refuse(context, out, as_json=as_json)
     events = examine_captions(read_captions(files, images, encoding=encoding))
     _told(events, out, most, overwrite=overwrite, as_json=as_json)
 
@@ -156,6 +165,7 @@ def caption(
 @app.command("transcribe")
 @guarded
 def transcribe(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(help="Recordings, as for `unrolled train transcribe`.")],
     audio: Annotated[Path | None, typer.Option(help="Folder of the recordings; unset: that of the table.")] = None,
     model: Annotated[
@@ -176,12 +186,18 @@ def transcribe(
     from unrolled.tasks.recognizer import TrainedRecognizer
     from unrolled.tasks.recording_faults import examine, suspicious
 
+    _refuse(context, out, as_json=as_json)
     trained = TrainedRecognizer.load(model) if model is not None else None
     recordings = read_recordings(files, audio, encoding=encoding)
     events: Iterator[Any] = examine(recordings, trained.spoken if trained else None)
     if trained is not None:
         events = chain(events, suspicious(trained, recordings))
     _told(events, out, most, overwrite=overwrite, as_json=as_json)
+
+
+def _refuse(context: typer.Context, out: Path | None, *, as_json: bool) -> None:
+    """UsageError for options without effect: --overwrite without --out, --most with --json, which has all."""
+    refuse_idle(given_flags(context), [overwrite_rule(out), Rule(as_json, "most", "with --json, which has all")])
 
 
 def _told(events: Iterable[Any], out: Path | None, most: int, *, overwrite: bool, as_json: bool) -> None:

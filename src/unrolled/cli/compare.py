@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule, given_flags, refuse_idle
 from unrolled.cli.progress import say
 from unrolled.errors import UnrolledError
 
@@ -14,6 +15,7 @@ __all__ = ["compare"]
 
 
 def compare(
+    context: typer.Context,
     runs: Annotated[list[str], typer.Argument(help="Run or model folders, two or more.")],
     on: Annotated[
         list[str] | None, typer.Option(help="Text to compare on; without it the text that the runs held out.")
@@ -37,6 +39,7 @@ def compare(
 
     if len(runs) < 2:
         raise typer.BadParameter("name two or more runs.")
+    refuse_idle(given_flags(context), [Rule(not on, "encoding", "without --on")])
     found: dict[str, Any] = described(runs)
     try:
         documents = read_documents(on, encoding) if on else held_out_alike(runs)

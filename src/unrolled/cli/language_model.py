@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule, given_flags, refuse_idle
 from unrolled.cli.flags import AsJson, Folder
 from unrolled.cli.speaker import Speaker, needed
 from unrolled.errors import ConfigError
 
 __all__ = ["SPEAKER", "answer", "as_language_model", "sample"]
 
+#: Parameters of `sample` that say how tokens are drawn.
+_DRAWN = "temperature,top_k,top_p,min_p,repetition_penalty,seed,rounded"
+
 
 def sample(
+    context: typer.Context,
     model: Folder,
     prompt: Annotated[str, typer.Option(help="Text to continue.")] = "",
     length: Annotated[int, typer.Option(min=0, help="Tokens to write.")] = 500,
@@ -44,6 +49,13 @@ def sample(
     from unrolled.decoding.sampling import SamplingOptions
     from unrolled.tasks import load
 
+    refuse_idle(
+        given_flags(context),
+        [
+            Rule(bool(beam), _DRAWN, "with --beam: nothing is drawn"),
+            Rule(not beam and temperature == 0, "top_k,top_p,min_p,seed", "with --temperature 0: nothing is drawn"),
+        ],
+    )
     trained = as_language_model(load(model), model)
     if beam:
         _show_likeliest(trained.likeliest(prompt, length=length, n=n, width=beam), as_json=as_json)
@@ -136,4 +148,14 @@ def _explain(trained: Any, name: str, text: str | None, _: dict[str, Any]) -> tu
     return f"How {name} reads: {text[:60]}", explain_text(trained, text)
 
 
-SPEAKER = Speaker("a language model", frozenset({"adapt", "settings"}), _evaluate, _explain, _predict, answer)
+def _rules(_: Any, verb: str, given: Mapping[str, Any]) -> list[Rule]:
+    """-s is of --adapt, which reads a token or a window at a time."""
+    adapts = bool(given.get("adapt"))
+    return [
+        Rule(not adapts, "settings", f"on a language model in {verb} without --adapt (unrolled evaluate --adapt cache)"),
+        Rule(adapts, "batch_size", "with --adapt, which learns from one piece of text after another"),
+    ]
+
+
+_FLAGS = frozenset({"adapt", "settings"})
+SPEAKER = Speaker("a language model", _FLAGS, _evaluate, _explain, _predict, answer, rules=_rules)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule, given_flags, refuse_idle
 from unrolled.cli.flags import ConfigFile, PrintConfig, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import say
@@ -24,6 +25,7 @@ _TOKEN = "UNROLLED_TOKEN"
 @guarded
 @with_options(ServeOptions, {})
 def serve(
+    context: typer.Context,
     models: Annotated[list[str], typer.Argument(help="Run or model folders, files of word vectors; or NAME=PATH.")],
     token_file: Annotated[
         Path | None, typer.Option(help=f"File of the token that requests have to show; or the environment's {_TOKEN}.")
@@ -60,6 +62,7 @@ def serve(
     if (options.server.certificate is None) != (options.server.key is None):
         missing = "--key" if options.server.key is None else "--certificate"
         raise typer.BadParameter(f"{missing} is missing: https needs both --certificate and --key.")
+    refuse_idle(given_flags(context), [Rule(token_file is not None, "without_token", "with --token-file")])
     token = _token(token_file)
     if token is None and not without_token and not is_loopback(options.server.host):
         raise ConfigError(

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unrolled.cli.effects import Rule, Rules, no_rules
 from unrolled.errors import ConfigError
 
-__all__ = ["Speaker", "needed", "scored_answer", "search_options", "text_reader"]
+__all__ = ["Speaker", "needed", "scored_answer", "search_options", "search_rules", "text_reader"]
 
 #: The flags of a verb by their names, as they were given.
 Given = dict[str, Any]
-_ALWAYS = frozenset({"encoding", "batch_size", "overwrite", "as_json", "threads"})
 
 
 def text_reader(_: Any, column: str | None) -> Callable[[str, str], Iterable[Any]]:
@@ -30,7 +30,8 @@ class Speaker:
     evaluate: prints how good a model is on files. predict: the answers to texts, computed in batches of a size, None for
     the usual one; answer: the line of one, or of a text that could not be read. explain: title and explanation of a text.
     Those that are None cannot be asked of it. media: what one input is where inputs are files, such as "an image".
-    read: given the model and a column, a function that yields the inputs of a file in an encoding.
+    read: given the model and a column, a function that yields the inputs of a file in an encoding. rules: when options
+    have no effect.
     """
 
     kind: str
@@ -41,13 +42,7 @@ class Speaker:
     answer: Callable[..., str] | None = None
     media: str = ""
     read: Callable[[Any, str | None], Callable[[str, str], Iterable[Any]]] = text_reader
-
-    def check(self, verb: str, given: Given) -> None:
-        """ConfigError for flags that say nothing to such a model."""
-        strange = [name for name, value in given.items() if value and name not in self.flags | _ALWAYS]
-        if strange:
-            shown = ", ".join("-s" if name == "settings" else f"--{name.replace('_', '-')}" for name in strange)
-            raise ConfigError(f"{shown}: means nothing for {self.kind}. See: unrolled {verb} --help")
+    rules: Rules = no_rules
 
 
 def needed(text: str | None, what: str = 'a text: unrolled explain RUN "some text"') -> str:
@@ -73,6 +68,20 @@ def search_options(trained: Any, given: Given, others: Mapping[str, type] | None
         **{name: value for name, value in asked.items() if name in kinds},
     )
     return options, {name: value for name, value in asked.items() if name not in kinds}
+
+
+def search_rules(trained: Any, verb: str, given: Mapping[str, Any]) -> list[Rule]:
+    """Return the rules of the settings of a search: what ranks hypotheses needs several, or a score that is shown."""
+    width = given.get("beam") or trained.search.width
+    ranks_nothing = width == 1 and verb == "predict" and not given.get("as_json")
+    settings = [one.partition("=") for one in given.get("settings") or ()]
+    norm = next((value.strip() for key, _, value in reversed(settings) if key.strip() == "norm"), trained.search.norm)
+    attends = getattr(trained.model.config, "attention", "") != "none"
+    return [
+        Rule(ranks_nothing, "-s norm,-s alpha,-s coverage", "on a greedy search (requires --beam 2 or more, or --json)"),
+        Rule(not ranks_nothing and norm == "none", "-s alpha", "with norm none (requires -s norm=average or gnmt)"),
+        Rule(not ranks_nothing and not attends, "-s coverage", "on a model without attention"),
+    ]
 
 
 def scored_answer(found: Any, problem: str | None, *, as_json: bool) -> str:

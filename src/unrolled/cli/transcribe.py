@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
+from unrolled.cli.effects import Rule
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, count, left_out, say, what_next, why_ended
@@ -282,8 +283,31 @@ def _read(_: Any, column: str | None) -> Any:
     return lambda name, encoding: read_paths(name, names, encoding)
 
 
+def _rules(_: Any, __: str, given: Mapping[str, Any]) -> list[Rule]:
+    """What is printed in one form has no use for the marks of another; settings are of what helps the search."""
+    form = "json" if given.get("as_json") else given.get("format") or "txt"
+    titles, helped = form in ("srt", "vtt"), bool(given.get("language_model"))
+    return [
+        Rule(bool(given.get("as_json")), "format", "with --json"),
+        Rule(form != "txt", "timestamps", f"with --{'json' if form == 'json' else f'format {form}'}, which has times"),
+        Rule(titles or bool(given.get("timestamps")), "n_best", "where the words of one transcript are printed with times"),
+        Rule(bool(given.get("stream")), "batch_size", "with --stream: one recording is heard"),
+        Rule(bool(given.get("phrases")), "beam", "with --phrases: each of them is scored"),
+        Rule(not helped, "-s lm_weight,-s reward", "without --language-model"),
+        Rule(not given.get("hotwords"), "-s hotword_weight", "without --hotwords"),
+    ]
+
+
 _HELP = {"language_model", "hotwords", "phrases", "settings"}
 _FLAGS = {"beam", "n_best", "audio", "split", "format", "timestamps", "stream"} | _HELP
 SPEAKER = Speaker(
-    "a speech recogniser", frozenset(_FLAGS), _evaluate, _explain, _predict, _answer, media="a recording", read=_read
+    "a speech recogniser",
+    frozenset(_FLAGS),
+    _evaluate,
+    _explain,
+    _predict,
+    _answer,
+    media="a recording",
+    read=_read,
+    rules=_rules,
 )

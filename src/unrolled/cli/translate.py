@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule
 from unrolled.cli.flags import ConfigFile, Out, Overwrite, PrintConfig, Quiet, Settings, with_options
 from unrolled.cli.guard import guarded
 from unrolled.cli.progress import Progress, left_out, say, what_next, why_ended
-from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options
+from unrolled.cli.speaker import Speaker, needed, scored_answer, search_options, search_rules
 from unrolled.config import read_toml, to_toml
 from unrolled.options.training import describe_limits
 from unrolled.options.translate import PRESETS, TranslateOptions
@@ -178,15 +179,12 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _predict(trained: Any, texts: Iterable[str], given: dict[str, Any], batch_size: int | None) -> Iterable[Any]:
-    from unrolled.errors import ConfigError
     from unrolled.tasks.translation import Wishes
 
     trained = _joined(trained, given)
     if given["sample"] is None:
         wishes = Wishes(given["prefix"] or "", given["require"] or (), given["replace_unknown"])
         return trained.translations(texts, _search(trained, given)[0], wishes, batch_size or 64)
-    if any(given[name] for name in ("prefix", "require", "replace_unknown", "beam", "n_best")):
-        raise ConfigError("--sample draws by chance: leave out --beam, --n-best, --prefix, --require, --replace-unknown")
     _, options = _search(trained, given)
     return (_first(trained.sampled(text, given["sample"], options)) for text in texts)
 
@@ -213,4 +211,18 @@ def _read(_: Any, column: str | None) -> Any:
 
 _FLAGS = {"beam", "n_best", "require", "prefix", "replace_unknown", "ensemble", "sample", "settings", "rounded"}
 _FLAGS |= {"shortlist", "choose", "out", "reference", "exact"}
-SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer, read=_read)
+_SEARCHED = "prefix,require,replace_unknown,beam,n_best,batch_size," + ",".join(
+    f"-s {name}" for name in ("norm", "alpha", "reward", "coverage", "min_length", "no_repeat")
+)
+
+
+def _rules(trained: Any, verb: str, given: Mapping[str, Any]) -> list[Rule]:
+    """What is drawn is not searched for."""
+    if given.get("sample"):
+        return [Rule(True, _SEARCHED, "with --sample, which draws by chance")]
+    drawn = "-s temperature,-s top_k,-s top_p,-s min_p,-s repetition_penalty,-s seed"
+    where = "without --sample" if verb == "predict" else f"in {verb}: it is for unrolled predict --sample"
+    return [Rule(True, drawn, where), *search_rules(trained, verb, given)]
+
+
+SPEAKER = Speaker("a translator", frozenset(_FLAGS), _evaluate, _explain, _predict, scored_answer, read=_read, rules=_rules)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli import caption, classify, language_model, tag, transcribe, translate, word_vectors
+from unrolled.cli.effects import Rule, given_flags, refuse_foreign, refuse_idle
 from unrolled.cli.speaker import Speaker
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Shortlist",
     "Threads",
     "Threshold",
+    "check_flags",
     "speaker_of",
 ]
 
@@ -71,6 +74,15 @@ Column = Annotated[
     str | None, typer.Option("--text", help="Column of the inputs in tables (.csv, .tsv, .jsonl). Unset: as at training.")
 ]
 Threads = Annotated[int | None, typer.Option(min=1, max=256, help="Threads for arithmetic. Unset: all cores.")]
+
+
+def check_flags(context: typer.Context, trained: Any, given: Mapping[str, Any], also: Iterable[Rule] = ()) -> None:
+    """UsageError for options on the command line that have no effect on this model; given: values, also: further rules."""
+    named, speaker, verb = given_flags(context), speaker_of(trained), str(context.info_name)
+    speakers = [(one.kind, one.flags) for one in dict.fromkeys(_SPEAKERS.values())]
+    some = {name: flag for name, flag in named.items() if name in given}  # the others are for all models
+    refuse_foreign(some, speaker.kind, speaker.flags, speakers, verb)
+    refuse_idle(named, [*also, *speaker.rules(trained, verb, given)])
 
 
 def speaker_of(trained: Any) -> Speaker:

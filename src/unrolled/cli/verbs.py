@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from unrolled.cli.checks import check_helpers, check_report, verb_advice
+from unrolled.cli.effects import file_rules, vector_file_rule
 from unrolled.cli.flags import AsJson, Folder, Model, UnicodeErrors
 from unrolled.cli.inputs import check_files, check_output, collect_inputs, one_line, set_threads, single_input
 from unrolled.cli.progress import count, say
@@ -29,6 +30,7 @@ from unrolled.cli.verb_flags import (
     Shortlist,
     Threads,
     Threshold,
+    check_flags,
     speaker_of,
 )
 from unrolled.errors import ConfigError, MissingExtra, PartialFailure, UnrolledError
@@ -38,6 +40,7 @@ __all__ = ["evaluate", "explain", "predict"]
 
 
 def evaluate(
+    context: typer.Context,
     model: Model,
     files: Annotated[
         list[str],
@@ -124,12 +127,12 @@ def evaluate(
         "overwrite": overwrite,
         "as_json": as_json,
     }
-    speaker = speaker_of(trained)
-    speaker.check("evaluate", given)
-    speaker.evaluate(trained, files, given)
+    check_flags(context, trained, given, [*file_rules(files, out, "text", "label"), vector_file_rule(model)])
+    speaker_of(trained).evaluate(trained, files, given)
 
 
 def predict(
+    context: typer.Context,
     model: Folder,
     texts: Annotated[
         list[str] | None,
@@ -210,10 +213,10 @@ def predict(
     given |= {"require": require, "prefix": prefix, "replace_unknown": replace_unknown, "ensemble": ensemble}
     given |= {"sample": sample, "settings": settings, "rounded": rounded, "shortlist": shortlist}
     given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
-    given |= {"format": format, "timestamps": timestamps, "stream": stream}
+    given |= {"format": format, "timestamps": timestamps, "stream": stream, "as_json": as_json}
     if speaker.predict is None or speaker.answer is None:
         raise ConfigError(f"{model}: holds {speaker.kind}, which answer no texts.{verb_advice(trained, model)}")
-    speaker.check("predict", given)
+    check_flags(context, trained, given, file_rules(names, out, "text"))
     reads_stdin = "-" in names or "-" in arguments or not (names or arguments)
     interactive, bad = reads_stdin and sys.stdin.isatty(), dict[int, str]()
     given_inputs: Any = arguments if stream else collect_inputs(trained, speaker, arguments, names, text, encoding, bad)
@@ -244,6 +247,7 @@ def _written(answers: Iterable[Any], answer: Callable[..., str], bad: dict[int, 
 
 
 def explain(
+    context: typer.Context,
     model: Model,
     text: Annotated[
         str | None, typer.Argument(help="The text, or the file of an image or a recording; none for word vectors.")
@@ -257,7 +261,9 @@ def explain(
     ] = None,
     column: Column = None,
     encoding: Annotated[str, typer.Option(help="Encoding of the file of --input.")] = "utf-8",
-    batch_size: BatchSize = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="As for predict; here there is one input, which is one batch.")
+    ] = None,
     threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     reference: Annotated[
@@ -300,7 +306,7 @@ def explain(
     speaker, given = speaker_of(trained), {"words": words, "reference": reference, "exact": exact}
     given |= {"beam": beam, "ensemble": ensemble, "settings": settings}
     given |= {"language_model": language_model, "hotwords": hotwords, "phrases": phrases}
-    speaker.check("explain", given)
+    check_flags(context, trained, given, file_rules([file] if file else [], out, "column"))
     asked = single_input(trained, speaker, text, file, column, encoding) if speaker.predict is not None else text or file
     title, found = speaker.explain(trained, Path(model).name, asked, given)
     if found.get("cut"):

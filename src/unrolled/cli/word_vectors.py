@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.effects import Rule, given_flags, refuse_idle, vector_file_rule
 from unrolled.cli.flags import (
     AsJson,
     ConfigFile,
@@ -153,6 +154,7 @@ def _epoch(event: Any) -> str:
 
 
 def neighbors(
+    context: typer.Context,
     model: Model,
     words: Annotated[list[str] | None, typer.Argument(help="Words; without any, the lines of standard input.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Neighbours of each.")] = 10,
@@ -164,6 +166,7 @@ def neighbors(
 
     Example: unrolled neighbors runs/vec king queen
     """
+    refuse_idle(given_flags(context), [vector_file_rule(model)])
     vectors = _vectors(model, unicode_errors)
     asked = list(words) if words else [line.strip() for line in sys.stdin if line.strip()]
     known = [word for word in asked if vectors.query(word) in vectors]
@@ -188,6 +191,7 @@ def _indexed(vectors: Any, path: Path) -> Any:
 
 
 def index(
+    context: typer.Context,
     model: Model,
     out: Annotated[Path, typer.Option(help="The file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
@@ -200,6 +204,7 @@ def index(
     """
     from unrolled.tasks.neighbor_index import make_index
 
+    refuse_idle(given_flags(context), [vector_file_rule(model)])
     check_new(out, overwrite=overwrite, what="file")
     made = make_index(_vectors(model, unicode_errors), out)
     if as_json:
@@ -212,6 +217,7 @@ def index(
 
 
 def analogy(
+    context: typer.Context,
     model: Model,
     a: Annotated[str, typer.Argument(help="As this word ...")],
     b: Annotated[str, typer.Argument(help="... is to this one,")],
@@ -224,11 +230,13 @@ def analogy(
 
     Example: unrolled analogy runs/vec man king woman
     """
+    refuse_idle(given_flags(context), [vector_file_rule(model)])
     for word, cosine in _vectors(model, unicode_errors).analogy(a, b, c, n):
         print(json.dumps({"word": word, "cosine": cosine}, ensure_ascii=False) if as_json else f"{word}\t{cosine:.4f}")
 
 
 def export(
+    context: typer.Context,
     model: Model,
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     kind: Annotated[
@@ -243,6 +251,7 @@ def export(
     """
     from unrolled.data.vector_files import FORMATS
 
+    refuse_idle(given_flags(context), [vector_file_rule(model)])
     if kind not in FORMATS:
         raise unknown_name("format", kind, FORMATS)
     check_new(out, overwrite=overwrite, what="file")
@@ -313,4 +322,8 @@ def _explain(vectors: Any, name: str, text: str | None, given: dict[str, Any]) -
     return f"The words of {name}", explain_vectors(vectors, min(given["words"] or 1000, len(vectors)))
 
 
-SPEAKER = Speaker("word vectors", frozenset({"vocabulary", "words"}), _evaluate, _explain)
+def _rules(_: Any, verb: str, __: Mapping[str, Any]) -> list[Rule]:
+    return [Rule(verb == "evaluate", "batch_size", "on word vectors: tests are computed at once")]
+
+
+SPEAKER = Speaker("word vectors", frozenset({"vocabulary", "words"}), _evaluate, _explain, rules=_rules)

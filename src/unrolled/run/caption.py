@@ -26,6 +26,7 @@ from unrolled.tasks.captioner import NAME
 from unrolled.tasks.image_encoders import Eye, Looked, eye_again, eye_for, look
 from unrolled.tasks.transfer import check_transfer
 from unrolled.tasks.vectors import Vectors
+from unrolled.training.device import device_of
 from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
 
@@ -72,6 +73,7 @@ def train_captioner(
     options = with_facts(options, {"valid": valid is not None, "own_encoder": encoder is not None})
     folder, options = Path(out), _anchored(options)
     check_run(folder, overwrite=overwrite)
+    device_of(options.training)  # whether it is there
     check_transfer(options.transfer.vectors)
     if Ranks().size > 1:
         raise ConfigError("captions are learned in one process: start it without torchrun")

@@ -25,6 +25,7 @@ from unrolled.run.reported import write_curves
 from unrolled.tasks.language_model import NAME, LanguageModelTask
 from unrolled.tasks.text_codec import TextCodec
 from unrolled.tasks.transfer import check_transfer
+from unrolled.training.device import device_of
 from unrolled.training.loop import Evaluated, Event, Finished, Resumed, Step
 from unrolled.training.parallel import Ranks, joined, speaks
 
@@ -80,6 +81,7 @@ def read_training_texts(
     if speaks():
         check_run(Path(out), overwrite=overwrite)
     chosen = choose()
+    device_of(chosen.training)  # whether it is there
     check_transfer(chosen.transfer.vectors)
     encoding = chosen.data.encoding
     documents = read_documents(sources, encoding)
@@ -100,6 +102,7 @@ def train_language_model(
     The first item is the task, with the data prepared; then come the events of `training.loop.fit`.
     """
     folder, options = Path(out), with_facts(options, {"valid": valid is not None})
+    device_of(options.training)  # whether it is there
     with joined(options.training.device) as ranks:
         task = _same_task(ranks, lambda codec: LanguageModelTask(options, documents, valid, codec=codec))
         with new_run(folder, ranks, overwrite=overwrite):

@@ -23,6 +23,7 @@ from unrolled.run.reported import write_curves
 from unrolled.tasks.tag import TagTask
 from unrolled.tasks.tagger import NAME, TrainedTagger
 from unrolled.tasks.transfer import check_transfer
+from unrolled.training.device import device_of
 from unrolled.training.loop import Event, Finished
 from unrolled.training.parallel import Ranks
 
@@ -82,6 +83,7 @@ def train_tagger(
     """Train on labelled sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
     folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
+    device_of(options.training)  # whether it is there
     check_transfer(options.transfer.vectors)
     examples = sources if isinstance(sources, Tagged) else _read(options, sources)
     held = valid if isinstance(valid, Tagged) else _read(options, valid) if valid else None

@@ -19,6 +19,7 @@ from unrolled.run.new import new_run
 from unrolled.run.reported import reported
 from unrolled.tasks.recognizer import NAME, TrainedRecognizer
 from unrolled.tasks.transcribe import Known, TranscribeTask, parted
+from unrolled.training.device import device_of
 from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
 
@@ -53,6 +54,7 @@ def train_recognizer(
     the loop.
     """
     options = with_facts(options, {"valid": valid is not None})
+    device_of(options.training)  # whether it is there
     folder, options = Path(out), _anchored(options, sources, valid)
     check_run(folder, overwrite=overwrite)
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Recordings):

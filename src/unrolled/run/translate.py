@@ -20,6 +20,7 @@ from unrolled.run.new import new_run
 from unrolled.run.reported import reported
 from unrolled.tasks.translate import TranslateTask
 from unrolled.tasks.translator import NAME
+from unrolled.training.device import device_of
 from unrolled.training.loop import Event
 from unrolled.training.parallel import Ranks
 
@@ -52,6 +53,7 @@ def train_translator(
     """Train on pairs of sentences into the run folder `out`, yielding what happens: the task first, its data prepared."""
     folder, options = Path(out), with_facts(options, {"valid": valid is not None})
     check_run(folder, overwrite=overwrite)
+    device_of(options.training)  # whether it is there
     read = partial(read_pairs, encoding=options.data.encoding)
     pairs = sources if isinstance(sources, Pairs) else read(sources)
     held = valid if isinstance(valid, Pairs) else read(valid) if valid else None
