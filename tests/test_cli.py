@@ -274,7 +274,7 @@ def test_streams_that_are_closed_or_narrow(run_folder: Path, tmp_path: Path) -> 
     train = f"{' '.join(COMMAND)} train language-model - --out {tmp_path}/r {' '.join(SMALL)} 2>&1 | head -1"
     subprocess.run(["bash", "-c", train], input=b"some text. " * 300, capture_output=True, env=ENVIRONMENT, check=True)
     last = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()[-1]
-    assert json.loads(last)["learning_rate"] < 1e-3  # trained to its end although nobody listened
+    assert json.loads(last)["epoch"] == 1  # trained to its end although nobody read the output
 
 
 def test_names_that_are_not_utf8(english_file: Path, tmp_path: Path) -> None:

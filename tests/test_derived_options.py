@@ -34,13 +34,13 @@ def taken(flags: dict[str, Any], largest: tuple[int, int], examples: int, tokens
 def test_a_derived_batch_is_small_enough_for_50_updates_per_epoch(
     largest: tuple[int, int], length: float, examples: int
 ) -> None:
-    tokens = int(examples * length)
+    tokens = examples if largest[1] == 1 else int(examples * length)  # images are counted as they are
     size = float(taken(AUTO, largest, examples, tokens)[0] * taken(AUTO, largest, examples, tokens)[1])
     assert 1 <= size <= largest[0] * largest[1]
     if examples >= 400:
         assert tokens / size >= 50
     elif tokens >= 8:
-        assert size <= max(8 * length, 1)
+        assert size <= max(8 * tokens / examples, 1)
     if tokens > 51 * largest[0] * largest[1]:
         assert size > 0.9 * largest[0] * largest[1]
 

@@ -293,7 +293,7 @@ def test_autocast_does_not_depend_on_the_inputs_precision(name: str) -> None:
     layer, x = Recurrent(CELLS[name](64), 8), torch.randn(2, 5, 8)
     with torch.autocast("cpu", torch.bfloat16):
         kinds = {layer(x.to(dtype))[0].dtype for dtype in (torch.float32, torch.bfloat16)}
-    assert kinds == {torch.bfloat16 if name == "lstm" else torch.float32}
+    assert kinds == {torch.bfloat16 if name in ("lstm", "rnn", "rnn-relu") else torch.float32}
 
 
 @pytest.mark.parametrize("reverse", [False, True])

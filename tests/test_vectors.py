@@ -528,10 +528,10 @@ def test_a_map_keeps_neighbours_together(run: Path, tmp_path: Path) -> None:
 
 
 def test_commands_of_other_models_say_so(run: Path, run_folder: Path) -> None:
-    assert "no folder or file of word vectors" in call("neighbors", run_folder, "a")[2]
+    assert "holds a language model, expected word vectors" in call("neighbors", run_folder, "a")[2]
     assert "is explained on a text" in call("explain", run_folder)[2]
-    assert "is no language model" in call("sample", run)[2]
-    assert "word vectors say nothing of texts" in call("predict", run, "text")[2]
+    assert "holds word vectors, expected a language model" in call("sample", run)[2]
+    assert "holds word vectors, which answer no texts" in call("predict", run, "text")[2]
     code, out, error = call("compare", run, run)
     assert (code, "loss" in out) == (0, True)
     assert "is a model for 'word-vectors'" in error
@@ -624,7 +624,7 @@ def test_vectors_that_fit_no_language_model(run: Path, run_folder: Path, english
         (words, "add --embedding-size 20"),
         (words | {"embedding_size": 20, "freeze_vectors": True}, "--no-tied"),
         (words | {"input": "one-hot"}, "one-hot"),
-        (words | {"vectors": str(run_folder)}, "not of word vectors"),
+        (words | {"vectors": str(run_folder)}, "holds a model of the task 'language-model'"),
     ]:
         with pytest.raises(ConfigError, match=message):
             unrolled.train("language-model", [english_file], tmp_path / "x", options=flags)

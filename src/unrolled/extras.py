@@ -7,7 +7,6 @@ the extra; from a wheel, the packages that its metadata names for the extra.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import shutil
@@ -60,8 +59,11 @@ def _requirements(extra: str) -> Iterator[str]:
 
 def _pip() -> str:
     python = _quoted(_relative(Path(sys.executable)))
-    if importlib.util.find_spec("pip") is None and shutil.which("uv"):
-        return f"uv pip install --python {python}"
+    try:
+        importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError:
+        if shutil.which("uv"):
+            return f"uv pip install --python {python}"
     return f"{python} -m pip install"
 
 

@@ -41,6 +41,9 @@ def describe_with(app: FastAPI, *, needs_token: bool) -> None:
             for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's; errors here are problems
                 schemas.pop(name, None)
             components["securitySchemes"] = {"token": _TOKEN}
+            for part in _schemas(document):
+                if EventStream.media_type in part:  # FastAPI's schema is of the body; validators read it as one event's
+                    part[EventStream.media_type] = {}
             for schema in _schemas(document):
                 if schema.get("contentMediaType") == _FILE:
                     schema |= {"format": "binary", "minLength": 1}

@@ -73,7 +73,7 @@ _EXPLAINED: dict[str, Any] = {
 }
 _STREAM: dict[str, Any] = {
     "description": "Server-sent events: text {text}, token {text, token, probability, others}, done {}, or error {detail}.",
-    "content": {EventStream.media_type: {"schema": {"type": "string"}}},
+    "content": {EventStream.media_type: {}},
 }
 
 

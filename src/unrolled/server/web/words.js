@@ -91,7 +91,7 @@ const PATTERNS = [
   [/^The (\d+) of (\d+) units that vary most\.$/, "变化最大的单元：$2 个中的 $1 个。"],
   [/^The first ([\d,]+) of ([\d,]+) words$/, "$2 个词中的前 $1 个"],
   [/^Bright: where a word looked, among (\d+) x (\d+) regions, each of which has seen its surroundings too\.$/, "亮处：词看的地方，共 $1 x $2 个区域，每个区域也看到其周围。"],
-  [/^Red speaks for the label, blue against it; with the bias, the sum over a row is the score before softmax, times temperature ([\d.]+)\.(?: The mean over labels is taken off: it changes no probability\.)?$/,
+  [/^Red speaks for the label, blue against it; with the bias, the sum over a row is the score before softmax(?:, less a shift towards the frequencies of the labels)?, times temperature ([\d.]+)\.(?: The mean over labels is taken off: it changes no probability\.)?$/,
     "红色支持该标签，蓝色反对；加上偏置，一行之和即 softmax 之前的得分，温度 $1。"],
 ];
 
