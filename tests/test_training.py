@@ -237,6 +237,26 @@ def test_a_run_ends_when_its_time_is_over(
         assert len(corrections) <= 3
 
 
+@pytest.mark.parametrize(
+    ("validation_steps", "minutes", "message"),
+    [
+        (50, 0.5, "one validation takes 50.0 s of the 30 s of the time limit, so that the run will take longer"),
+        (5, 0.5, "one validation takes 5.0 s of the 30 s of the time limit. Fix: "),
+        (2, 0.5, ""),
+        (50, None, ""),
+    ],
+)
+def test_a_validation_that_is_long_for_the_time_limit_is_warned_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, validation_steps: float, minutes: float | None, message: str
+) -> None:
+    task = ChangingTask(lambda _: 1.0, validation_steps=validation_steps)
+    monkeypatch.setattr("time.perf_counter", lambda: task.now)
+    limits = {"minutes": minutes, "epochs": None, "max_steps": None if minutes else 7, "evaluations": 2}
+    first, *others = [event for event in events(task, tmp_path / "r", **limits) if isinstance(event, Evaluated)]
+    assert (message in first.warning) if message else not first.warning
+    assert not any(event.warning for event in others)
+
+
 def test_recorded_corrections_are_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after a line of metrics.jsonl and before its checkpoint, and resumed on a machine of another speed."""
     task = ChangingTask(PACES["to and fro"], validation_steps=4)

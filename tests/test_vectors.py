@@ -527,6 +527,18 @@ def test_a_map_keeps_neighbours_together(run: Path, tmp_path: Path) -> None:
     assert "takes no text" in call("explain", run, "words")[2]
 
 
+def test_the_demo_and_the_command_that_it_suggests_show_words_that_are_alike(tmp_path: Path) -> None:
+    code, _, err = call("demo", "word-vectors", "--out", tmp_path / "d", "--threads", "1")
+    assert code == 0
+    command = next(line for line in err.splitlines() if line.startswith("  unrolled neighbors "))
+    code, out, _ = call("neighbors", tmp_path / "d", *command.split()[3:], "left", "true")
+    assert code == 0
+    nearest = {line.split("\t")[0]: line.split("\t")[1].split()[0] for line in out.splitlines()}
+    assert nearest["uppercase"] == "lowercase"
+    assert nearest["left"] == "right"
+    assert nearest["true"] == "false"
+
+
 def test_commands_of_other_models_say_so(run: Path, run_folder: Path) -> None:
     assert "holds a language model, expected word vectors" in call("neighbors", run_folder, "a")[2]
     assert "is explained on a text" in call("explain", run_folder)[2]

@@ -87,18 +87,18 @@ def _word_vectors(folder: Path, given: dict[str, Any]) -> None:
     from unrolled.run.word_vectors import word_vectors_options
     from unrolled.tasks import load
 
-    options = word_vectors_options(flags=_length(given, {"epochs": 30}) | {"min_count": 3, "vector_size": 50})
+    options = word_vectors_options(flags=_length(given, {"epochs": 40}) | {"min_count": 5, "vector_size": 50})
     say("Learning vectors from the manual inside Python's help(): words are alike that stand among the same words.\n")
     run_word_vectors(options, [english()], folder)
     vectors = load(folder)
-    say("\nNeighbours:\n")
-    for word in ("list", "integer", "method", "raise", "key"):
+    say("\nNearest words, with their cosines:\n")
+    for word in ("left", "true", "break", "mutable", "key"):
         print(f"{word:<10}" + "  ".join(f"{near.word} {near.cosine:.2f}" for near in vectors.neighbors(word, 6)))
     say(
         f"""
 What to do next:
 
-  unrolled neighbors {folder} string dictionary
+  unrolled neighbors {folder} uppercase digits loop
   unrolled export {folder} vectors.txt --format glove
   unrolled train word-vectors YOUR-TEXT.txt --out runs/mine          # a text of your own: millions of words are best
 """

@@ -162,6 +162,8 @@ class Progress(Line):
         self.say(f"[{row['seconds']:6.0f} s] step {row['step']}{train}{validation(row)}{best}")
         if self._previews:
             self.say(f"           {event.preview!r}")
+        if event.warning:
+            self.say(f"warning: {event.warning}")
 
 
 def resumed(event: Any) -> str:

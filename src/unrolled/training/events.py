@@ -36,11 +36,14 @@ class Step(NamedTuple):
 
 
 class Evaluated(NamedTuple):
-    """The model was validated and saved. row: what was appended to metrics.jsonl."""
+    """The model was validated and saved. row: what was appended to metrics.jsonl; warning: of the first validation, that
+    it takes long for the time limit, or nothing.
+    """
 
     row: dict[str, Any]
     best: bool
     preview: str
+    warning: str = ""
 
 
 class Finished(NamedTuple):

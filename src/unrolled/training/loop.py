@@ -377,7 +377,7 @@ def _validated(run: Run, *, planning: bool) -> tuple[Evaluated, dict[str, Any] |
     with (run.folder / "metrics.jsonl").open("ab") as file:
         file.write((json.dumps(line) + "\n").encode())
         run.metrics_bytes = file.tell()
-    return Evaluated(row, best, preview), correction
+    return Evaluated(row, best, preview, "" if run.step else run.budget.warning), correction
 
 
 def _costs(task: Task, metrics: dict[str, Any]) -> tuple[float, ...]:

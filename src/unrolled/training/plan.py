@@ -30,6 +30,8 @@ _GAP = 0.01
 _FIRST_STEPS, _FIRST, _FIRST_SECONDS, _FIRST_AT_MOST = 5, 0.02, 5.0, 0.1
 #: Largest part of the remaining time that is spent on validations; there are fewer of them where they take long.
 _VALIDATION = 0.2
+#: A validation that takes a larger part of the budget is warned of.
+_LONG = 0.1
 
 
 @dataclass
@@ -202,6 +204,17 @@ class Budget:
     def validated(self, seconds: float) -> None:
         """Note how long a validation took up to its result; `overhead` is set when all that follows it is done."""
         self.validation, self.at_pace = seconds, self.pace.value if self.pace.steps else 0.0
+
+    @property
+    def warning(self) -> str:
+        """That one validation takes a large part of the time limit, or nothing."""
+        if self.validation <= _LONG * self.seconds:
+            return ""
+        over = ", so that the run will take longer than that" if self.validation >= self.seconds else ""
+        return (
+            f"one validation takes {self.validation:.1f} s of the {self.seconds:g} s of the time limit{over}. Fix: less "
+            "validation data, or more --minutes."
+        )
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run needs, as JSON."""
