@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ConfigDict, ValidationError, create_model
 
+import unrolled
 from typed import run
+from unrolled.server.problems import invalid
+from unrolled.server.served.base import SearchOptions
 
 OLD = Path(__file__).parent / "version_0_1"
 FOLDERS = {
@@ -83,6 +89,30 @@ def test_a_device_that_is_not_there_is_refused_before_data_are_read(task: str, t
     _, error = run("train", task, *files, "--out", tmp_path / "run", "--device", "cuda", *settings, code=3)
     assert "no CUDA device" in error
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "said"),
+    [
+        ({"input": "a"}, "input", "Did you mean 'inputs'?"),
+        ({"inputs": "a", "optoins": {}}, "optoins", "Did you mean 'options'?"),
+        ({"inputs": "a", "options": {"beams": 5}}, "options.beams", "Did you mean 'beam'?"),
+        ({"inputs": "a", "options": {"n-best": 5}}, "options.n-best", "Did you mean 'n_best'?"),
+        ({"inputs": "a", "options": {"zzzzzz": 5}}, "options.zzzzzz", "no such name"),
+    ],
+)
+def test_an_unknown_field_of_a_request_is_told_the_nearest_name(data: Any, field: str, said: str) -> None:
+    options = create_model("Options", __base__=SearchOptions)
+    body = create_model("Body", __config__=ConfigDict(extra="forbid"), inputs=(str, ""), options=(options, options()))
+    with pytest.raises(ValidationError) as caught:
+        body.model_validate_json(json.dumps(data))
+    found = dict(invalid(caught.value, model=body).errors)
+    assert said in found.get(field, found.get("options", ""))
+
+
+def test_an_option_as_an_argument_of_train_is_told_where_it_goes(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"no argument 'minutes', 'beam'.*options=\{'minutes': 0.1, 'beam': 3\}"):
+        unrolled.train("caption", "a.tsv", tmp_path / "run", minutes=0.1, beam=3)
 
 
 def test_flags_with_effect_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,7 @@ def test_what_is_wrong_with_a_request_is_said(client: Client, data: bytes, statu
     assert found.json["status"] == status
     if field is not None:
         assert any(one["field"].startswith(field) and one["message"] for one in found.json["errors"]), found.json
+    assert ("Did you mean 'beam'?" in found.json["detail"]) == (field == "options.beams")
 
 
 @pytest.mark.parametrize(

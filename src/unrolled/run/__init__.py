@@ -52,17 +52,19 @@ def train(
     overwrite: bool = False,
     options: dict[str, Any] | None = None,
     start: str | Path | None = None,
+    **others: Any,
 ) -> Any:
     """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
     sources: a path or a document of `unrolled.lines`, or an iterable of these. A str is always a path.
     valid: data to validate on, in the same form; for word vectors, tests (pairs or analogies) made after each epoch.
     start: word vectors to learn on from, a run or model folder.
+    others: none; an option that is passed as an argument is a TypeError that shows how it is passed.
     Raises TypeError for other types, DataError for a path that does not exist.
     """
     if task not in TASKS:
         raise unknown_task(task)
-    _check_arguments(out, preset, options)
+    _check_arguments(out, preset, options, others)
     files = _listed("sources", sources, task, lines=task in _TAKES_LINES)
     lines = task in _TAKES_LINES and task != "word-vectors"
     held = None if valid is None else _listed("valid", valid, task, lines=lines)
@@ -112,8 +114,13 @@ def _listed(name: str, sources: Any, task: str, *, lines: bool) -> Any:
     return listed
 
 
-def _check_arguments(out: Any, preset: Any, options: Any) -> None:
+def _check_arguments(out: Any, preset: Any, options: Any, others: Mapping[str, Any]) -> None:
     """TypeError for arguments of the wrong type, before any data are read."""
+    if others:
+        raise TypeError(
+            f"train() has no argument {', '.join(map(repr, others))}; options of a task are passed in a dict. "
+            f"Fix: options={others!r}"
+        )
     if not isinstance(out, (str, os.PathLike)):
         raise TypeError(f"out: got {type_name(out)}, expected the path of the run folder to make (str or Path).")
     if not isinstance(preset, (str, type(None))):

@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from unrolled.aliases import option_advice
 from unrolled.errors import UnrolledError
 from unrolled.messages import describe_problem
 
@@ -80,16 +81,35 @@ def problem_of(error: Exception) -> Problem:
     return invalid(error) if isinstance(error, (ValidationError, RequestValidationError)) else Problem(500, FAULT)
 
 
-def invalid(error: ValidationError | RequestValidationError, within: str = "") -> Problem:
-    """What pydantic found wrong: 400 where it is no JSON, else 422. within: the field that was read."""
+def invalid(
+    error: ValidationError | RequestValidationError, within: str = "", model: type[BaseModel] | None = None
+) -> Problem:
+    """What pydantic found wrong: 400 where it is no JSON, else 422.
+
+    within: the field that was read; model: what it was read as, for the names that an unknown one may have meant.
+    """
     found, broken = dict[tuple[str, str], None](), False
     for one in error.errors():
         no_json = one["type"] == "json_invalid"
         broken = broken or no_json
         names = [] if no_json else [str(name) for name in one["loc"] if _is_field(name)]
-        found[".".join([*([within] if within else []), *names]) or "body", describe_problem(one)] = None
+        found[".".join([*([within] if within else []), *names]) or "body", describe_problem(one) + _meant(one, model)] = (
+            None
+        )
     told = "; ".join(f"{field}: {message}" for field, message in list(found)[:_TOLD])
     return Problem(400 if broken and not within else 422, told, tuple(found))
+
+
+def _meant(problem: Mapping[str, Any], model: Any) -> str:
+    """Return what an unknown name of a field is called here, or the nearest, with a full stop before it; else ""."""
+    if problem["type"] != "extra_forbidden":
+        return ""
+    *path, name = problem["loc"]
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else None
+    advice = option_advice(str(name), list(getattr(model, "model_fields", ())))
+    return f".{advice}" if advice else ""
 
 
 def _is_field(name: str | int) -> bool:

@@ -252,7 +252,7 @@ def _options(kind: type[Asked], text: str) -> Asked:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        raise invalid(error, "options") from None
+        raise invalid(error, "options", kind) from None
 
 
 async def _read(engine: Engine, file: UploadFile) -> Any:

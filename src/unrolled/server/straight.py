@@ -15,12 +15,12 @@ from functools import cached_property
 from typing import Any
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
 from unrolled.server.guards import path_of
-from unrolled.server.problems import Problem, problem_of, problem_response
+from unrolled.server.problems import Problem, invalid, problem_of, problem_response
 
 __all__ = ["StraightRoute", "check_type", "straight"]
 
@@ -39,9 +39,13 @@ class StraightRoute(APIRoute):
         return self.answer
 
     async def answer(self, request: Request) -> Response:
-        """The answer. Problem 415 for a body that is no JSON by name, pydantic's ValidationError for a wrong one."""
+        """The answer. Problem 415 for a body that is no JSON by name, 400 or 422 for a wrong one."""
         check_type(request, "application/json")
-        return await self.endpoint(request, self._body.model_validate_json(await request.body()))
+        try:
+            body = self._body.model_validate_json(await request.body())
+        except ValidationError as error:
+            raise invalid(error, model=self._body) from None
+        return await self.endpoint(request, body)
 
 
 def straight(app: Any, routes: Iterable[StraightRoute]) -> Any:
