@@ -11,10 +11,14 @@ import unrolled
 
 ROOT = Path(unrolled.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-FOUNDATION = {"aliases", "messages", "conditions", "errors", "extras", "types", "config", "folders", "options", "clock", ""}
+FOUNDATION = {
+    *("aliases", "messages", "metric_names", "conditions", "errors", "extras", "types", "config", "folders", "options"),
+    *("clock", ""),
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "": {"run", "tasks", "cells", "layers", "data", "errors"},  # the package itself: lazy public names
     "aliases": set(),
+    "metric_names": set(),
     "errors": {"aliases", "extras"},
     "extras": set(),
     "messages": {"aliases"},

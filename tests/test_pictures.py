@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from typed import run
+from unrolled.metric_names import metric_rows
 from unrolled.pictures.page import page
 from unrolled.pictures.png import curves
-from unrolled.pictures.report import report_page
+from unrolled.pictures.report import _examples, report_page
 from unrolled.types import Criterion
 
 NASTY = '</script><b>\u2028 "quotes" & 猫 \\n'
@@ -98,7 +99,7 @@ def test_a_report_shows_the_metrics_of_its_task(
     blocks: Any = explanation_in(text)["blocks"]
     facts = dict(blocks[0]["rows"])
     assert list(facts)[: len(metrics)] == metrics
-    assert facts["step"] == min(rows, key=criterion.cost)["step"]
+    assert facts["step"] == min(rows, key=lambda row: (criterion.cost(row), row["valid_loss"]))["step"]  # that of best/
     titles = " ".join(block["title"] for block in blocks)
     if task != "translate":  # whose BLEU is computed once, at the end
         assert all(name in titles for name in metrics)
@@ -114,7 +115,7 @@ def test_runs_have_curves_and_their_own_metrics(
         assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG", folder
     blocks: Any = explanation_in((translator / "report.html").read_text())["blocks"]
     assert {"BLEU", "chrF"} <= dict(blocks[0]["rows"]).keys()
-    assert "| valid_bleu | " in (translator / "README.md").read_text()
+    assert "| BLEU | " in (translator / "README.md").read_text()
     blocks = explanation_in((run_folder / "report.html").read_text())["blocks"]
     facts = dict(blocks[0]["rows"])
     assert facts["bits per character"] == pytest.approx(facts["validation loss"] / math.log(2))
@@ -130,3 +131,22 @@ def test_info_shows_devices_threads_and_the_cache(monkeypatch: pytest.MonkeyPatc
     assert re.search(r"- threads: [1-9]", out)
     assert f"- cache: {tmp_path / 'kept'}" in out
     assert json.loads(run("info", "--json")[0])["System"]["cache"] == str(tmp_path / "kept")
+
+
+def test_facts_of_examples_and_metrics_are_shown_in_words() -> None:
+    facts = {"train": 3, "train_words": 9, "labels": {"train": 2, "O": 1}, "unknown_labels": {"B-X": 4}}
+    assert _examples(facts)["rows"] == [
+        ["to train on", 3],
+        ["words to train on", 9],
+        ["label train", 2],
+        ["label O", 1],
+        ["label B-X, which training lacks", 4],
+    ]
+    assert not [row for row in _examples({"labels": {}, "unknown_labels": {}})["rows"] if "lacks" in row[0]]
+    found = metric_rows({"step": 3, "valid_log_loss": 0.5, "valid_entity_f1": 0.25, "preview": "x", "valid_loss": None})
+    assert found == "| entity F1 | 0.25 |\n| step | 3 |\n| log loss | 0.5 |\n"
+
+
+def test_the_loss_breaks_ties_of_the_best_validation() -> None:
+    rows = [{"step": n, "epoch": n, "seconds": n, "valid_wer": 1.0, "valid_loss": 3.0 - n, "preview": ""} for n in range(3)]
+    assert '["step", 2]' in report_page("run", rows, "", task="transcribe", criterion=Criterion("valid_wer"))

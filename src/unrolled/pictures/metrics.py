@@ -1,29 +1,14 @@
-"""The metrics of each task: what they are called, which of them a task is about, which are better when larger."""
+"""The metrics of each task: which of them a task is about, which are better when larger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["LOSSES", "Reported", "named", "reported_by", "split_by_scale"]
+from unrolled.metric_names import METRIC_NAMES
 
-#: Metrics of validation by their keys in metrics.jsonl, the most telling of a task first; words for people.
-_NAMES = {
-    "valid_cer": "character error rate (CER)",
-    "valid_wer": "word error rate (WER)",
-    "valid_cider_d": "CIDEr-D",
-    "valid_bleu_4": "BLEU-4",
-    "valid_bleu": "BLEU",
-    "valid_chrf": "chrF",
-    "valid_entity_f1": "entity F1",
-    "valid_macro_f1": "macro F1",
-    "valid_accuracy": "accuracy",
-    "valid_perplexity": "perplexity",
-    "valid_bits_per_character": "bits per character",
-    "valid_loss": "validation loss",
-    "train_loss": "training loss (dropout on)",
-    "loss": "loss",
-}
+__all__ = ["LOSSES", "Reported", "reported_by", "split_by_scale"]
+
 #: Keys of losses, and of what is not drawn as a metric: perplexity is the loss once more.
 LOSSES = ("train_loss", "valid_loss", "loss")
 _ERROR_RATES = ("valid_cer", "valid_wer")
@@ -67,12 +52,7 @@ def reported_by(task: str) -> Reported:
     return _OF_TASKS[task]
 
 
-def named(key: str) -> str:
-    """Return what people call a metric of metrics.jsonl."""
-    return _NAMES.get(key, key.replace("_", " "))
-
-
-def split_by_scale(rows: Iterable[Mapping[str, Any]], known: Iterable[str] = _NAMES) -> list[list[str]]:
+def split_by_scale(rows: Iterable[Mapping[str, Any]], known: Iterable[str] = METRIC_NAMES) -> list[list[str]]:
     """Return the keys of metrics that are drawn, in groups that share an axis: values up to 1, and each other by itself."""
     rows = list(rows)
     keys = [key for key in known if key not in _NOT_DRAWN and any(row.get(key) is not None for row in rows)]

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from unrolled.folders import write_bytes
-from unrolled.pictures.metrics import LOSSES, named, split_by_scale
+from unrolled.metric_names import named
+from unrolled.pictures.metrics import LOSSES, split_by_scale
 
 __all__ = ["curves", "explanation"]
 

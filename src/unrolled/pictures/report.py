@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from unrolled.pictures.metrics import named, reported_by, split_by_scale
+from unrolled.metric_names import named
+from unrolled.pictures.metrics import reported_by, split_by_scale
 from unrolled.pictures.page import page
 from unrolled.types import Criterion
 
@@ -50,7 +51,11 @@ def report_page(
         scores: metrics of the best model that were computed once, at the end.
     """
     validated, of = "valid_loss" in rows[-1], reported_by(task)
-    best = dict(scores or {}) | (min(rows, key=criterion.cost) if validated else rows[-1])
+
+    def cost(row: Mapping[str, Any]) -> tuple[float, float]:
+        return criterion.cost(row), _BY_LOSS.cost(row)  # the loss breaks ties, as at training
+
+    best = dict(scores or {}) | (min(rows, key=cost) if validated else rows[-1])
     groups = split_by_scale(rows)
     telling = [key for key in split_by_scale([best]) for key in key]
     shown = [*telling, "valid_perplexity", "valid_loss", "train_loss", "step", "epoch", "seconds"]
@@ -115,11 +120,9 @@ def classifier_page(
     """The curves, how good the classifier is on the validation texts, and the options as one HTML page. beside: the average
     that a recurrent network is compared with.
     """
-    counts = facts["labels"]
-    found = {key: value for key, value in facts.items() if key != "labels"} | counts
     x = "step" if "step" in rows[-1] else "epoch"
     blocks = [
-        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
+        _examples(facts),
         *([] if beside is None else [_beside(beside)]),
         *judged(held, "validation texts"),
         *_curves(rows, x, {"Accuracy": ("valid_accuracy",), "Loss (nats per text)": ("train_loss", "valid_loss")}),
@@ -132,19 +135,39 @@ def tagger_page(title: str, rows: list[dict[str, Any]], held: dict[str, Any], fa
     """The curves, how good the tagger is on the validation sentences, and the options as one HTML page. held: what
     `evaluate` says, and "usual", how often the most frequent label of each word would be right.
     """
-    found = {key: value for key, value in facts.items() if key != "labels"} | facts["labels"]
     curves = {
         "Entity F1, accuracy": ("valid_entity_f1", "valid_accuracy"),
         "Loss (nats per word)": ("train_loss", "valid_loss"),
     }
     blocks = [
-        {"kind": "facts", "title": "Examples", "rows": [[key, value] for key, value in found.items()]},
+        _examples(facts),
         *judged(held, "validation sentences"),
         *_curves(rows, "step", curves),
         {"kind": "texts", "title": "What it answered", "rows": [[f"step {row['step']}", row["preview"]] for row in rows]},
         {"kind": "texts", "title": "Options", "rows": [["config.toml", config]]},
     ]
     return page(f"Run {title}", {"blocks": blocks})
+
+
+#: Facts of labelled examples, as reports call them.
+_FACTS = {
+    "train": "to train on",
+    "valid": "to validate on",
+    "train_words": "words to train on",
+    "valid_words": "words to validate on",
+    "empty": "without text",
+    "contradictory": "same text, other labels",
+    "overlap": "validation examples that are training examples too",
+    "cut": "cut to the longest that is read",
+}
+
+
+def _examples(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found in labelled examples: numbers, the examples of each label, labels that training lacks."""
+    rows = [[_FACTS.get(key, key.replace("_", " ")), value] for key, value in facts.items() if isinstance(value, int)]
+    rows += [[f"label {name}", n] for name, n in facts["labels"].items()]
+    rows += [[f"label {name}, which training lacks", n] for name, n in (facts.get("unknown_labels") or {}).items()]
+    return {"kind": "facts", "title": "Examples", "rows": rows}
 
 
 def _curves(rows: list[dict[str, Any]], x: str, wanted: Mapping[str, tuple[str, ...]]) -> list[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from unrolled.data.captions import Captioned
 from unrolled.data.labelled import Labelled
@@ -38,10 +40,29 @@ __all__ = ["resume", "resuming", "train"]
 
 #: Tasks whose texts may come from memory, as documents of `unrolled.lines`.
 _TAKES_LINES = ("language-model", "word-vectors", "tag", "translate")
+Arguments = ParamSpec("Arguments")
 #: One path or document, or several.
 Sources = str | Path | Document | Iterable[str | Path | Document]
 
 
+def _telling_options(function: Callable[Arguments, Any]) -> Callable[Arguments, Any]:
+    """Make options that are passed as arguments a TypeError that says how they are passed."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def run(*args: Arguments.args, **values: Arguments.kwargs) -> Any:
+        others = {name: value for name, value in values.items() if name not in known}
+        if others:
+            raise TypeError(
+                f"{function.__name__}() has no argument {', '.join(map(repr, others))}; options of a task are passed in a "
+                f"dict. Fix: options={others!r}"
+            )
+        return function(*args, **values)
+
+    return run
+
+
+@_telling_options
 def train(
     task: str,
     sources: Sources,
@@ -52,19 +73,17 @@ def train(
     overwrite: bool = False,
     options: dict[str, Any] | None = None,
     start: str | Path | None = None,
-    **others: Any,
 ) -> Any:
     """Train on files, or on `unrolled.lines(...)`, and return the best model. `options`: any by its name: {"minutes": 10}.
 
     sources: a path or a document of `unrolled.lines`, or an iterable of these. A str is always a path.
     valid: data to validate on, in the same form; for word vectors, tests (pairs or analogies) made after each epoch.
     start: word vectors to learn on from, a run or model folder.
-    others: none; an option that is passed as an argument is a TypeError that shows how it is passed.
     Raises TypeError for other types, DataError for a path that does not exist.
     """
     if task not in TASKS:
         raise unknown_task(task)
-    _check_arguments(out, preset, options, others)
+    _check_arguments(out, preset, options)
     files = _listed("sources", sources, task, lines=task in _TAKES_LINES)
     lines = task in _TAKES_LINES and task != "word-vectors"
     held = None if valid is None else _listed("valid", valid, task, lines=lines)
@@ -114,13 +133,8 @@ def _listed(name: str, sources: Any, task: str, *, lines: bool) -> Any:
     return listed
 
 
-def _check_arguments(out: Any, preset: Any, options: Any, others: Mapping[str, Any]) -> None:
+def _check_arguments(out: Any, preset: Any, options: Any) -> None:
     """TypeError for arguments of the wrong type, before any data are read."""
-    if others:
-        raise TypeError(
-            f"train() has no argument {', '.join(map(repr, others))}; options of a task are passed in a dict. "
-            f"Fix: options={others!r}"
-        )
     if not isinstance(out, (str, os.PathLike)):
         raise TypeError(f"out: got {type_name(out)}, expected the path of the run folder to make (str or Path).")
     if not isinstance(preset, (str, type(None))):

@@ -11,6 +11,7 @@ from typing import Any
 from unrolled.config import to_toml
 from unrolled.errors import MissingExtra
 from unrolled.folders import read_rows, write_bytes, write_text
+from unrolled.metric_names import metric_rows
 from unrolled.pictures.report import report_page
 from unrolled.run.fitting import fit_run
 from unrolled.training.loop import Evaluated, Event, Finished
@@ -30,7 +31,7 @@ def reported(task: Any, folder: Path, *, name: str, resume: bool, replan: bool =
             if scores:
                 _write_report(task, folder, name, scores)
             card = (folder / "best" / "README.md").read_bytes().decode()
-            added = "".join(f"| {key} | {value:.4g} |\n" for key, value in scores.items())
+            added = metric_rows(scores)
             write_bytes(folder / "README.md", card.replace(_TABLE, _TABLE + added, 1).encode())
             write_curves(folder)
         yield event

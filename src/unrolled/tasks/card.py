@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from unrolled.metric_names import metric_rows
+
 __all__ = ["captioner_card", "classifier_card", "model_card", "recognizer_card", "tagger_card", "translator_card"]
 
 
@@ -15,7 +17,7 @@ def model_card(config: dict[str, Any], unit: str) -> str:
     validated = (
         "" if data.get("valid_tokens") == 0 else ", and validation on the held-out text, read in columns (approximate)"
     )
-    rows = "".join(f"| {name} | {value} |\n" for name, value in metrics.items() if value is not None)
+    rows = metric_rows(metrics)
     sizes = json.dumps(config["model"], indent=1)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     return f"""# A {config["task"]} made with unrolled {config["unrolled"]}
@@ -49,7 +51,7 @@ Licence of the model and of its data: fill in.
 def classifier_card(config: dict[str, Any]) -> str:
     """Markdown that says what a text classifier is, what it was trained on, how good it is and how to use it."""
     data, metrics = config.get("data") or {}, config.get("metrics") or {}
-    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    rows = metric_rows(metrics)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     counts = data.get("labels") or {}
     labels = "".join(f"| {name} | {counts.get(name, '?')} |\n" for name in config["labels"]["names"][:100])
@@ -82,7 +84,7 @@ Licence of the model and of its data: fill in.
 def tagger_card(config: dict[str, Any]) -> str:
     """Markdown that says what a tagger is, what it was trained on, how good it is and how to use it."""
     data, metrics = config.get("data") or {}, config.get("metrics") or {}
-    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    rows = metric_rows(metrics)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     counts = data.get("labels") or {}
     labels = "".join(f"| {name} | {counts.get(name, '?')} |\n" for name in config["labels"][:100])
@@ -116,7 +118,7 @@ Licence of the model and of its data: fill in.
 def translator_card(config: dict[str, Any]) -> str:
     """Markdown that says what a translator is, what it was trained on, how good it is and how to use it."""
     data, metrics = config.get("data") or {}, config.get("metrics") or {}
-    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    rows = metric_rows(metrics)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     sizes = json.dumps(config["model"], indent=1)
     return f"""# A translator made with unrolled {config["unrolled"]}
@@ -148,7 +150,7 @@ Licence of the model and of its data: fill in.
 def captioner_card(config: dict[str, Any]) -> str:
     """Markdown that says what a captioner is, what it was trained on, how good it is and how to use it."""
     data, metrics = config.get("data") or {}, config.get("metrics") or {}
-    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    rows = metric_rows(metrics)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     sizes = json.dumps(config["model"] | {"encoder": config["encoder"]}, indent=1)
     return f"""# A captioner made with unrolled {config["unrolled"]}
@@ -181,7 +183,7 @@ Licence of the model and of its data, and of the weights that the encoder began 
 def recognizer_card(config: dict[str, Any]) -> str:
     """Markdown that says what a speech recogniser is, what it was trained on, how good it is and how to use it."""
     data, metrics = config.get("data") or {}, config.get("metrics") or {}
-    rows = "".join(f"| {name} | {value:.4g} |\n" for name, value in metrics.items() if isinstance(value, (int, float)))
+    rows = metric_rows(metrics)
     sources = ", ".join(data.get("sources", [])[:10]) or "not recorded"
     return f"""# A speech recogniser made with unrolled {config["unrolled"]}
 
