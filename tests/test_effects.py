@@ -115,6 +115,16 @@ def test_an_option_as_an_argument_of_train_is_told_where_it_goes(tmp_path: Path)
         unrolled.train("caption", "a.tsv", tmp_path / "run", minutes=0.1, beam=3)
 
 
+@pytest.mark.parametrize("task", ["caption", "classify", "language-model", "tag", "transcribe", "translate"])
+def test_missing_validation_files_are_found_before_training_data_are_read(task: str, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in (["a.x", "b.x"] if task == "translate" else ["a.x"])]
+    for file in files:
+        file.write_bytes(b"\xff\x00 nothing that can be read")
+    valid = ["--valid-pairs" if task == "translate" else "--valid", tmp_path / "gone.tsv"]
+    _, error = run("train", task, *files, "--out", tmp_path / "run", *valid, code=3)
+    assert "gone.tsv: no such file" in error
+
+
 def test_flags_with_effect_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.csv").write_text("body\nabc\n")

@@ -25,7 +25,7 @@ from unrolled.cli.flags import (
     with_options,
 )
 from unrolled.cli.guard import guarded
-from unrolled.cli.progress import Line, remaining, say, say_tables
+from unrolled.cli.progress import Line, count, remaining, say, say_tables
 from unrolled.cli.speaker import Speaker
 from unrolled.config import read_toml, to_toml
 from unrolled.errors import ConfigError, DataError, FolderError, PartialFailure, unknown_name
@@ -139,7 +139,7 @@ def run_word_vectors(
 
 def _length(task: Any) -> str:
     limits = task.options.training
-    return describe_limits(limits) or f"{task.timed.end:g} epochs"
+    return describe_limits(limits) or count(task.timed.end, "epoch")
 
 
 def _epoch(event: Any) -> str:

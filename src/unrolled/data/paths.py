@@ -13,7 +13,7 @@ from typing import Any
 
 from unrolled.errors import DataError, first_of
 
-__all__ = ["check_paths", "column_names", "list_sources", "path_exists", "type_name"]
+__all__ = ["check_paths", "check_valid", "column_names", "list_sources", "path_exists", "type_name"]
 
 #: Longest part of a path or text that a message repeats, in characters.
 _SHOWN = 60
@@ -53,6 +53,13 @@ def check_paths(sources: Iterable[Any], advice: str) -> None:
     if missing:
         shown = [f"{name[:_SHOWN]!r}{'...' if len(name) > _SHOWN else ''}: no such file or folder." for name in missing]
         raise DataError(f"{first_of(shown)}\nA str is always a path. {advice}")
+
+
+def check_valid(valid: Any) -> None:
+    """Raise DataError for paths of validation data that do not exist, before the training data are read."""
+    for source in valid if isinstance(valid, (list, tuple)) else ():
+        if isinstance(source, (str, os.PathLike)) and not path_exists(source):
+            raise DataError(f"--valid {source}: no such file or folder.")
 
 
 def path_exists(path: str | os.PathLike[str]) -> bool:

@@ -13,6 +13,7 @@ from torch import nn
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.captions import Captioned, read_captions
+from unrolled.data.paths import check_valid
 from unrolled.errors import ConfigError, DataError, FolderError, unknown_name
 from unrolled.features.pair_codec import Side
 from unrolled.folders import check_run, latest, run_lock, write_text
@@ -74,6 +75,7 @@ def train_captioner(
     folder, options = Path(out), _anchored(options)
     check_run(folder, overwrite=overwrite)
     device_of(options.training)  # whether it is there
+    check_valid(valid)
     check_transfer(options.transfer.vectors)
     if Ranks().size > 1:
         raise ConfigError("captions are learned in one process: start it without torchrun")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.labelled import Labelled, read_labelled
+from unrolled.data.paths import check_valid
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, new_folder, read_rows, run_lock, write_bytes, write_text
 from unrolled.options.classify import FIXED, PRESETS, ClassifyOptions
@@ -79,6 +80,7 @@ def train_classifier(
     folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
     _check_device(options)
+    check_valid(valid)
     check_transfer(options.transfer.vectors, options.transfer.encoder)
     columns, encoding = columns_of(options.data), options.data.encoding
     examples = sources if isinstance(sources, Labelled) else read_labelled(sources, columns, encoding)

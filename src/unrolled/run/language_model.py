@@ -11,6 +11,7 @@ from typing import Any
 
 from unrolled.cells import CELLS
 from unrolled.config import resolve, to_toml, with_facts
+from unrolled.data.paths import check_valid
 from unrolled.data.text import Document, read_documents
 from unrolled.errors import DataError, unknown_name
 from unrolled.features.tokenizers import TOKENIZERS
@@ -82,6 +83,7 @@ def read_training_texts(
         check_run(Path(out), overwrite=overwrite)
     chosen = choose()
     device_of(chosen.training)  # whether it is there
+    check_valid(valid)
     check_transfer(chosen.transfer.vectors)
     encoding = chosen.data.encoding
     documents = read_documents(sources, encoding)

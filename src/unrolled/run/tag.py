@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml, with_facts
+from unrolled.data.paths import check_valid
 from unrolled.data.tagged import Tagged, TaggedColumns, read_restorable, read_tagged
 from unrolled.data.text import Document
 from unrolled.errors import unknown_name
@@ -84,6 +85,7 @@ def train_tagger(
     folder, options = Path(out), with_facts(options, {"valid": bool(valid)})
     check_run(folder, overwrite=overwrite)
     device_of(options.training)  # whether it is there
+    check_valid(valid)
     check_transfer(options.transfer.vectors)
     examples = sources if isinstance(sources, Tagged) else _read(options, sources)
     held = valid if isinstance(valid, Tagged) else _read(options, valid) if valid else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml, with_facts
+from unrolled.data.paths import check_valid
 from unrolled.data.recordings import FRAMES, Recordings, read_recordings, splits_of
 from unrolled.errors import ConfigError, unknown_name
 from unrolled.folders import check_run, latest, run_lock, write_text
@@ -55,6 +56,7 @@ def train_recognizer(
     """
     options = with_facts(options, {"valid": valid is not None})
     device_of(options.training)  # whether it is there
+    check_valid(valid)
     folder, options = Path(out), _anchored(options, sources, valid)
     check_run(folder, overwrite=overwrite)
     if valid is None and options.data.valid_split is not None and not isinstance(sources, Recordings):

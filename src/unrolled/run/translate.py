@@ -10,6 +10,7 @@ from typing import Any
 from unrolled.cells import CELLS
 from unrolled.config import preset_named, resolve, to_toml, with_facts
 from unrolled.data.pairs import Pairs, read_pairs
+from unrolled.data.paths import check_valid
 from unrolled.errors import unknown_name
 from unrolled.features.pair_codec import PairCodec
 from unrolled.folders import check_run, latest, run_lock, write_text
@@ -54,6 +55,7 @@ def train_translator(
     folder, options = Path(out), with_facts(options, {"valid": valid is not None})
     check_run(folder, overwrite=overwrite)
     device_of(options.training)  # whether it is there
+    check_valid(valid)
     read = partial(read_pairs, encoding=options.data.encoding)
     pairs = sources if isinstance(sources, Pairs) else read(sources)
     held = valid if isinstance(valid, Pairs) else read(valid) if valid else None
