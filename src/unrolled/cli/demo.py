@@ -197,10 +197,10 @@ def _caption(folder: Path, given: dict[str, Any]) -> None:
     from unrolled.run.caption import caption_options
     from unrolled.tasks import load
 
-    say("Learning to see and to say what it sees, both from nothing: drawn scenes of two shapes (about two minutes).\n")
+    say("Learning to see and to say what it sees, both from nothing: drawn scenes of two shapes (about a minute).\n")
     flags = {"encoder": "small", "embedding_size": 64, "memory_size": 128, "decoder_size": 128, "attention_size": 64}
     flags |= {"learning_rate": 3e-3, "evaluations": 8, "min_count": 1, "mirror": False, "batch_size": 32, "patience": 9}
-    flags |= _length(given, {"max_steps": 2000})
+    flags |= _length(given, {"max_steps": 1000})
     flags |= {
         "dropout_features": 0.0,
         "dropout_input": 0.0,
@@ -235,10 +235,10 @@ def _transcribe(folder: Path, given: dict[str, Any]) -> None:
     from unrolled.run.transcribe import transcribe_options
     from unrolled.tasks import load
 
-    say("Learning to write down what is sung: do re mi, by many voices, without word times (about two minutes).\n")
+    say("Learning to write down what is sung: do re mi, by many voices, without word times (about a minute).\n")
     flags = {"encoder_size": 64, "encoder_layers": 1, "learning_rate": 5e-3, "evaluations": 6, "patience": 9}
     flags |= {"warp": 0.0, "speed": 0.0, "average_decay": 0.98, "select": "loss"}  # here pitch is what tells words apart
-    flags |= _length(given, {"max_steps": 2000}) | {"rate_hz": RATE_HZ}
+    flags |= _length(given, {"max_steps": 1200}) | {"rate_hz": RATE_HZ}
     run_recognizer(transcribe_options(flags=flags), tones(3000, seed=1), folder, valid=tones(200, seed=2))
     fresh = tones(500, seed=3)
     made = [one.text for one in load(folder).transcripts(fresh.files)]
