@@ -189,6 +189,9 @@ def test_many_unknown_symbols_are_warned_of(train: float, valid: float, warned: 
     assert rate.to_metrics() == {"unknown_rate": valid, "unknown_rate_train": train}
     assert UnknownRate.of_sentences([np.array([0, 2, 3, 1])], [np.array([0, 1])], "words")[:2] == (1 / 3, 1.0)
     assert unknown_share([]) == 0.0
+    alone = UnknownRate(0.2, None, "words")  # nothing was held out
+    assert alone.to_metrics() == {"unknown_rate_train": 0.2}
+    assert "validation" not in str(alone.warning())
 
 
 def test_unknown_symbols_of_each_task(tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ _MOST = 0.1
 
 
 class UnknownRate(NamedTuple):
-    """Share of unknown symbols in the training and in the validation texts, from 0 to 1; unit: what the symbols are."""
+    """Share of unknown symbols in the training and in the validation texts, from 0 to 1; unit: what the symbols are.
+
+    valid: None without validation texts.
+    """
 
     train: float
-    valid: float
+    valid: float | None
     unit: str
 
     @staticmethod
@@ -28,17 +31,20 @@ class UnknownRate(NamedTuple):
     @property
     def worst(self) -> float:
         """The larger share."""
-        return max(self.train, self.valid)
+        return max(self.train, self.valid or 0.0)
 
     def to_metrics(self) -> dict[str, float]:
         """What a model's metrics say of it."""
-        return {"unknown_rate": self.valid, "unknown_rate_train": self.train}
+        valid = {} if self.valid is None else {"unknown_rate": self.valid}
+        return valid | {"unknown_rate_train": self.train}
 
     def warning(self) -> str | None:
         """A warning with its remedy where more than 10 % are unknown."""
         if self.worst <= _MOST:
             return None
-        shares = f"{self.train:.0%} in training texts, {self.valid:.0%} in validation texts"
+        shares = f"{self.train:.0%} in training texts"
+        if self.valid is not None:
+            shares += f", {self.valid:.0%} in validation texts"
         return (
             f"warning: many {self.unit} are unknown to the model ({shares}). Fix: other --tokens, a smaller --min-count, "
             "a larger --vocabulary-size, or more text."

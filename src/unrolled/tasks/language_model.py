@@ -285,7 +285,7 @@ class LanguageModelTask:
         self.fingerprint = (len(ids), *(zlib.crc32(part.tobytes()) for part in ends))
         counts = self.codec.vocabulary.counts
         share = counts[self.codec.vocabulary.unknown] / max(1, sum(counts))
-        self.unknown = UnknownRate(share, unknown_share([held]), self.codec.tokenizer.unit)
+        self.unknown = UnknownRate(share, unknown_share([held]) if len(held) else None, self.codec.tokenizer.unit)
         self.sources = [d.name for d in train]
         self.transferred: Transferred | None = None
 

@@ -94,7 +94,7 @@ class WordVectorsTask:
         self.ids = found.ids(rows, spool)
         self.n_words = int(found.counts[rows != LEFT_OUT].sum())
         share = 1 - self.n_words / max(1, int(found.counts.sum()))
-        self.unknown = UnknownRate(share, 0.0, "words")
+        self.unknown = UnknownRate(share, None, "words")
         self.parts = Parts(self.words, _ngrams(options.model)) if options.model.subwords else None
         given = options.model.model_dump()
         given["window"] = given.pop("word_window")
