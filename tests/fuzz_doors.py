@@ -327,23 +327,9 @@ def _files() -> dict[str, bytes]:
 
 
 def _fasttext() -> bytes:
-    from unrolled.data.fasttext import FastText, write_fasttext
+    from unrolled.data.fasttext import _SETTINGS, FastText, write_fasttext
 
-    names = (
-        "dim",
-        "ws",
-        "epoch",
-        "minCount",
-        "neg",
-        "wordNgrams",
-        "loss",
-        "model",
-        "bucket",
-        "minn",
-        "maxn",
-        "lrUpdateRate",
-    )
-    settings = dict(zip(names, (4, 5, 1, 1, 5, 1, 2, 2, 6, 2, 3, 100), strict=True)) | {"t": 1e-3, "tokens": 9}
+    settings = dict(zip(_SETTINGS, (4, 5, 1, 1, 5, 1, 2, 2, 6, 2, 3, 100), strict=True)) | {"t": 1e-3, "tokens": 9}
     table = np.ones((9, 4), np.float32)
     return b"".join(write_fasttext(FastText(settings, ["one", "two", "three"], np.array([4, 3, 2]), [], table, table[:3])))
 

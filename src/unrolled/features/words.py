@@ -48,16 +48,22 @@ _APOSTROPHES = "'’"
 _BLOCK = 1 << 22
 
 
-def _word_character(character: str) -> int:
-    """Words of letters, digits and marks, an apostrophe between them; a Han character is a word. Signs are left out."""
+def _plain_word_character(character: str) -> int | None:
+    """Return the class of a character that is the same in every version; None for marks, joiners and signs."""
     if character == "\n":
         return LINE
     if is_han(character):
         return ALONE
     if character in _APOSTROPHES:
         return JOINING
-    if character.isalnum():
-        return LETTER
+    return LETTER if character.isalnum() else None
+
+
+def _word_character(character: str) -> int:
+    """Words of letters, digits and marks, an apostrophe between them; a Han character is a word. Signs are left out."""
+    kind = _plain_word_character(character)
+    if kind is not None:
+        return kind
     if is_modifier(character):
         return MARK
     if character == ZWJ:
@@ -77,13 +83,10 @@ def _word_or_sign(character: str) -> int:
 
 def _cut_at_marks(character: str) -> int:
     """Words as older versions read them: marks are letters, joiners are not."""
-    if character == "\n":
-        return LINE
-    if is_han(character):
-        return ALONE
-    if character in _APOSTROPHES:
-        return JOINING
-    return LETTER if character.isalnum() or is_mark(character) else BLANK
+    kind = _plain_word_character(character)
+    if kind is not None:
+        return kind
+    return LETTER if is_mark(character) else BLANK
 
 
 def _cut_at_marks_or_sign(character: str) -> int:
